@@ -1,0 +1,20 @@
+"""Fixtures that every room shares."""
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def draw(rng):
+    """draw(*shape) → float64 standard normal numbers, the same in every run."""
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+    return normal
