@@ -1,0 +1,33 @@
+"""Physics: γ → operator → image. Pure torch; randomness is an argument, dtype and device follow the inputs."""
+
+from deepblur.operators.blur import Blur, BoundBlur
+from deepblur.operators.convolution import Boundary, transfer_function
+from deepblur.operators.eigen_psf import EigenPSFBlur, eigen_psfs
+from deepblur.operators.families import MILD, PRINTED, SWAPPED, NoiseRange, UniformGamma
+from deepblur.operators.noise import PoissonGaussian
+from deepblur.operators.product_convolution import ProductConvolutionBlur
+from deepblur.operators.pupil import ZernikeBlur
+from deepblur.operators.solver import conjugate_gradient
+from deepblur.operators.taper import pad_for_circular
+from deepblur.operators.zernike import noll_to_nm, zernike
+
+__all__ = [
+    "MILD",
+    "PRINTED",
+    "SWAPPED",
+    "Blur",
+    "BoundBlur",
+    "Boundary",
+    "EigenPSFBlur",
+    "NoiseRange",
+    "PoissonGaussian",
+    "ProductConvolutionBlur",
+    "UniformGamma",
+    "ZernikeBlur",
+    "conjugate_gradient",
+    "eigen_psfs",
+    "noll_to_nm",
+    "pad_for_circular",
+    "transfer_function",
+    "zernike",
+]
