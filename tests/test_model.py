@@ -1,0 +1,157 @@
+"""A saved model gives the same restoration back, and a wrong folder is refused with a sentence."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+
+from deepblur.nets import Deblurrer, Identifier
+from deepblur.operators import ZernikeBlur
+from deepblur.platform.model import BlindModel, load_model, save_model
+
+OPERATOR = ZernikeBlur(noll=(4, 5, 6), psf_size=9, pupil_size=33)
+IDENTIFIER = {"num_parameters": 3, "arch": "compact", "widths": (4, 6), "log_spectrum": True, "output_scale": 0.1}
+DEBLURRER = {"unroll": 2, "widths": (4, 6), "blocks": 1, "lam": 0.1}
+CARD = {"data": "dead-leaves", "scores": {"psf_snr_db": 12.5}, "seeds": [0, 1]}
+
+
+def parts(**changes) -> dict:
+    return {
+        "operator": OPERATOR,
+        "identifier_config": IDENTIFIER,
+        "identifier": Identifier(**IDENTIFIER),
+        "deblurrer_config": DEBLURRER,
+        "deblurrer": Deblurrer(**DEBLURRER),
+        "card": CARD,
+    } | changes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_model(tmp_path / "model", **parts())
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def y(rng):
+    return torch.rand(2, 1, 24, 31, generator=rng)
+
+
+def edit(folder, change) -> None:
+    file = folder / "model.json"
+    description = json.loads(file.read_text())
+    change(description)
+    file.write_text(json.dumps(description))
+
+
+def test_a_loaded_model_restores_as_the_saved_networks_do(tmp_path, y):
+    saved = parts()
+    save_model(tmp_path / "model", **saved)
+    model = load_model(tmp_path / "model")
+    assert (model.operator, model.card) == (OPERATOR, CARD)
+    restored = model.restore(y)
+    with torch.inference_mode():
+        gamma = saved["identifier"].eval()(y)
+        assert_close(restored.gamma, gamma, rtol=0, atol=0)
+        assert_close(restored.image, saved["deblurrer"].eval()(y, gamma, OPERATOR), rtol=0, atol=0)
+    assert restored.image.shape == y.shape
+    assert restored.psf.shape == (2, 1, 9, 9)
+    assert_close(restored.psf.sum((-2, -1)), torch.ones(2, 1))
+
+
+def test_known_parameters_replace_the_estimate(folder, y):
+    gamma = torch.zeros(2, 3)
+    assert_close(load_model(folder).restore(y, gamma).gamma, gamma, rtol=0, atol=0)
+
+
+def test_a_model_without_identifier_needs_the_parameters(tmp_path, y):
+    save_model(tmp_path / "model", **parts(identifier=None, identifier_config=None))
+    model = load_model(tmp_path / "model")
+    assert model.identifier is None
+    assert model.restore(y, torch.zeros(2, 3)).image.shape == y.shape
+    with pytest.raises(ValueError, match="no identification network; give gamma"):
+        model.restore(y)
+
+
+def test_channels_last_networks_and_an_existing_folder_are_saved_over(folder, y):
+    before = load_model(folder).restore(y).image
+    save_model(folder, **parts(deblurrer=Deblurrer(**DEBLURRER).to(memory_format=torch.channels_last)))
+    assert not torch.equal(load_model(folder).restore(y).image, before)
+    assert [p.name for p in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_failed_save_leaves_the_old_model_and_nothing_else(folder, y):
+    before = load_model(folder).restore(y).image
+    with pytest.raises(ValueError, match="does not fit the configuration"):
+        save_model(folder, **parts(deblurrer_config=DEBLURRER | {"widths": (4, 8)}))
+    with pytest.raises(ValueError, match="JSON values only"):
+        save_model(folder, **parts(card={"when": object()}))
+    with pytest.raises(ValueError, match="belong together"):
+        save_model(folder, **parts(identifier=None))
+    assert_close(load_model(folder).restore(y).image, before, rtol=0, atol=0)
+    assert [p.name for p in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("name", ["model.json", "identifier.safetensors", "deblurrer.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name} is missing"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda d: d.update(version=2), r"format version 2, this deepblur reads version 1; load it with"),
+        (lambda d: d.update(format="other"), "does not describe a deepblur model"),
+        (lambda d: d.pop("card"), "lacks card"),
+        (lambda d: d.update(card=[]), "card is not a JSON object"),
+        (lambda d: d["operator"].update(type="Wavelet"), "operators of type 'Wavelet' cannot be loaded"),
+        (lambda d: d["operator"].update(cutoff=0.4), "ZernikeBlur cannot be built; .*0.4"),
+        (lambda d: d["operator"].update(colour=1), "ZernikeBlur has no setting colour"),
+        (lambda d: d["identifier"].update(depth=1), "Identifier has no setting depth"),
+        (lambda d: d["identifier"].pop("num_parameters"), "Identifier cannot be built"),
+        (lambda d: d["operator"].update(noll=[4, 5, 6, 7]), "IN estimates 3 parameters, the operator has 4"),
+        (lambda d: d["deblurrer"].update(blocks=2), r"does not fit .* is nothing, but torch.float32 .* is needed"),
+        (lambda d: d["deblurrer"].update(unroll=1), r"is torch.float32 .*, but nothing is needed"),
+    ],
+)
+def test_a_wrong_description_is_refused(folder, change, sentence):
+    edit(folder, change)
+    with pytest.raises(ValueError, match=sentence):
+        load_model(folder)
+
+
+def test_damaged_files_are_refused(folder):
+    weights = folder / "deblurrer.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"deblurrer.safetensors is damaged"):
+        load_model(folder)
+    (folder / "model.json").write_text("{")
+    with pytest.raises(ValueError, match=r"model.json is not JSON"):
+        load_model(folder)
+
+
+def test_weights_of_another_precision_are_refused(folder):
+    file = folder / "deblurrer.safetensors"
+    save_file({name: value.half() for name, value in load_file(file).items()}, file)
+    with pytest.raises(ValueError, match=r"torch.float16 .* torch.float32 .* is needed"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("y", "sentence"),
+    [
+        (torch.rand(2, 3, 24, 24), r"grey images \(B, 1, H, W\); got torch.float32 \(2, 3, 24, 24\)"),
+        (torch.zeros(1, 1, 24, 24, dtype=torch.uint8), "got torch.uint8"),
+        (torch.full((1, 1, 24, 24), torch.nan), "finite images"),
+        (255 * torch.rand(1, 1, 24, 24), r"intensities in \[0, 1\]; got .* divide by the white level"),
+    ],
+)
+def test_images_that_cannot_be_restored_are_refused(folder, y, sentence):
+    model = load_model(folder)
+    assert isinstance(model, BlindModel)
+    with pytest.raises(ValueError, match=sentence):
+        model.restore(y)
