@@ -88,19 +88,19 @@ def test_even_orders_are_defocus_astigmatism_and_spherical():
 
 def test_defocus_breaks_the_twin_and_acts_like_the_defocus_mode():
     optics = {"na": 0.5, "wavelength_um": 0.5, "pixel_um": 0.2, "refractive_index": 1.33}
-    focus, off = ZernikeBlur.from_optics(**optics), ZernikeBlur.from_optics(**optics, z_um=0.6)
+    focus, off = ZernikeBlur.from_optics(**optics), ZernikeBlur.from_optics(**optics, z_um=2.0)
     assert focus.cutoff == pytest.approx(0.2)
     gamma = gammas(4)
-    with pytest.raises(ValueError, match=r"only an in-focus PSF has a twin; got z_px = 3"):
+    with pytest.raises(ValueError, match=r"only an in-focus PSF has a twin; got z_px = 10;"):
         off.twin(gamma)
     assert (off.psf(focus.twin(gamma)) - off.psf(gamma)).abs().max() > 1e-3
     # Paraxially z √(k² − w²) ≈ −z |w|²/(2k), and Z4 = √3 (2ρ² − 1).
-    waves = -0.6 * (0.5 / 0.5) ** 2 / (2 * 1.33 / 0.5) / (2 * 3**0.5)
+    waves = -2.0 * (0.5 / 0.5) ** 2 / (2 * 1.33 / 0.5) / (2 * 3**0.5)
     mode = torch.zeros(1, 7, dtype=torch.float64)
     mode[0, 0] = waves
     nothing = torch.zeros(1, 7, dtype=torch.float64)
     assert snr_db(off.psf(nothing), focus.psf(mode)) > 20
-    assert snr_db(off.psf(nothing), focus.psf(nothing)) < 20
+    assert snr_db(off.psf(nothing), focus.psf(nothing)) < 12
 
 
 def test_opposite_defocus_and_opposite_z_give_one_psf():
