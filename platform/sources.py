@@ -1,0 +1,267 @@
+"""Where images come from: MS COCO, a folder, the photographs inside scikit-image, dead leaves.
+
+A source is a frozen dataclass of plain values, so that it can stand in a hashed specification. It answers two
+questions: `state`, cheap, "has anything changed?", and `entries`, "which images, and how is each one read?".
+"""
+
+import contextlib
+import difflib
+import hashlib
+import importlib.util
+import io
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from deepblur.platform.dead_leaves import dead_leaves
+from deepblur.platform.image_file import SUFFIXES, read_grey
+
+Part = Literal["all", "fit", "held"]
+Split = Literal["train", "validation", "test"]
+
+PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
+    # The textures train: as test images they would weigh one kind of content too much.
+    "train": ("brick.png", "grass.png", "gravel.png", "retina.jpg"),
+    "validation": ("cell.png", "hubble_deep_field.jpg", "moon.png"),
+    "test": (
+        "astronaut.png",
+        "camera.png",
+        "chelsea.png",
+        "coffee.png",
+        "coins.png",
+        "ihc.png",
+        "motorcycle_left.png",
+        "rocket.jpg",
+    ),
+}
+
+
+class FileState(NamedTuple):
+    """What tells a changed file from an unchanged one without opening it; mtime_ns 0 where the content has no file."""
+
+    name: str
+    size: int
+    mtime_ns: int
+
+
+class Entry(NamedTuple):
+    """One image of a source: its name within the source, its content group, and how to get it, (H, W) in [0, 1]."""
+
+    name: str
+    group: str
+    load: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Coco:
+    """Images of an MS COCO tree: root/SPLIT/*.jpg and root/annotations/instances_SPLIT.json.
+
+    Grouped by the supercategory of the largest object ("none" for an image without objects).
+    """
+
+    root: str
+    split: str = "train2017"
+    categories: tuple[str, ...] = ()
+    """Keep the images that show an object of at least one of these categories; () keeps all."""
+    min_side_px: int = 0
+    """Keep the images whose sides, as the annotation file states them, are at least this."""
+    part: Part = "all"
+    """Divides by a hash of the file name: "held" is a tenth, "fit" the rest."""
+
+    @property
+    def annotation_file(self) -> Path:
+        return Path(self.root) / "annotations" / f"instances_{self.split}.json"
+
+    @property
+    def images(self) -> Path:
+        return Path(self.root) / self.split
+
+    def state(self) -> list[FileState]:
+        _require_folder(Path(self.root), "a COCO root with annotations/ and image folders")
+        if not self.annotation_file.is_file():
+            raise FileNotFoundError(
+                f"COCO's {self.split} needs {self.annotation_file}, which is missing; "
+                "unpack annotations_trainval2017.zip into the root"
+            )
+        _require_folder(self.images, f"the images of COCO's {self.split}")
+        return [_file_state(self.annotation_file, "annotations"), *_scan(self.images)]
+
+    def entries(self) -> list[Entry]:
+        coco = _open_coco(self.annotation_file)
+        names = {c["id"]: c["name"] for c in coco.loadCats(coco.getCatIds())}
+        super_of = {c["id"]: c.get("supercategory", c["name"]) for c in coco.loadCats(coco.getCatIds())}
+        _require_known(self.categories, names.values())
+        wanted = {i for i, name in names.items() if name in self.categories}
+        chosen = []
+        for image in sorted(coco.loadImgs(coco.getImgIds()), key=lambda image: image["file_name"]):
+            name, objects = image["file_name"], coco.imgToAnns.get(image["id"], [])
+            small = min(image["height"], image["width"]) < self.min_side_px
+            if small or (wanted and not wanted.intersection(o["category_id"] for o in objects)):
+                continue
+            if self.part == "all" or (self.part == "held") == (_bucket(name) == 0):
+                largest = max(objects, key=lambda o: o["area"], default=None)
+                group = "none" if largest is None else super_of[largest["category_id"]]
+                chosen.append(Entry(name, group, partial(read_grey, self.images / name)))
+        return chosen
+
+
+@dataclass(frozen=True)
+class Folder:
+    """All images below a folder (png, jpg, tif, bmp, webp; no hidden ones), grouped by the subfolder they lie in.
+
+    The parts divide by a hash of the relative name, 80 / 10 / 10 %: an image keeps its part when others come and go.
+    """
+
+    root: str
+    part: Literal["all", "train", "validation", "test"] = "all"
+
+    def state(self) -> list[FileState]:
+        _require_folder(Path(self.root), "a folder of images")
+        return [s for s in _scan(Path(self.root)) if self._holds(s.name)]
+
+    def entries(self) -> list[Entry]:
+        root = Path(self.root)
+        return [
+            Entry(s.name, (root / s.name).relative_to(root.parent).parent.as_posix(), partial(read_grey, root / s.name))
+            for s in self.state()
+        ]
+
+    def _holds(self, name: str) -> bool:
+        part = {0: "test", 1: "validation"}.get(_bucket(name), "train")
+        return name.lower().endswith(SUFFIXES) and self.part in ("all", part)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photographs that lie inside scikit-image's wheel (no download), each a group of its own."""
+
+    split: Split
+
+    def state(self) -> list[FileState]:
+        return [_file_state(path, path.name) for path in self._paths()]
+
+    def entries(self) -> list[Entry]:
+        return [Entry(path.name, path.stem, partial(read_grey, path)) for path in self._paths()]
+
+    def _paths(self) -> list[Path]:
+        spec = importlib.util.find_spec("skimage")  # found, not imported: the import takes a second
+        if spec is None or spec.origin is None:
+            raise FileNotFoundError("the embedded photographs come with scikit-image, which is missing; install it")
+        paths = [Path(spec.origin).parent / "data" / name for name in PHOTOGRAPHS[self.split]]
+        for path in paths:
+            if not path.is_file():  # never fewer in silence: results on other photographs do not compare
+                raise FileNotFoundError(f"scikit-image should ship {path}, which is missing; reinstall scikit-image")
+        return paths
+
+
+@dataclass(frozen=True)
+class DeadLeaves:
+    """Pictures of occluding discs (`deepblur.platform.dead_leaves`), each a pure function of (seed, index)."""
+
+    count: int
+    side_px: int
+    seed: int
+
+    def state(self) -> list[FileState]:
+        return []
+
+    def entries(self) -> list[Entry]:
+        return [Entry(f"{i:06d}", "dead-leaves", partial(self._render, i)) for i in range(self.count)]
+
+    def _render(self, index: int) -> np.ndarray:
+        digest = hashlib.sha256(f"dead leaves {self.seed} {index}".encode()).digest()
+        rng = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+        return dead_leaves(1, (self.side_px, self.side_px), rng)[0, 0].numpy()
+
+
+Source = Coco | Folder | Photos | DeadLeaves
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a study trains, validates and tests on; no image is in two of them."""
+
+    train: tuple[Source, ...]
+    validation: tuple[Source, ...]
+    test: tuple[Source, ...]
+
+
+def parse_data(text: str) -> Data:
+    """The data that a command line names: photos, dead-leaves, coco:ROOT or folder:ROOT.
+
+    - photos: trains on 48 dead-leaves pictures and the photographs of scikit-image's train split; no download.
+    - dead-leaves: trains on 192 dead-leaves pictures alone. Both validate and test on photographs.
+    - coco:ROOT: train2017 is divided into training and a tenth for validation; val2017 tests.
+    - folder:ROOT: divided 80 / 10 / 10 by file name.
+
+    Raises:
+        ValueError: any other text. Whether ROOT exists is seen on opening, which may happen on another machine.
+    """
+    kind, _, root = text.partition(":")
+    if kind in ("coco", "folder") and root:
+        root = os.path.abspath(os.path.expanduser(root))  # workers run in folders of their own
+        if kind == "folder":
+            return Data((Folder(root, "train"),), (Folder(root, "validation"),), (Folder(root, "test"),))
+        return Data((Coco(root, part="fit"),), (Coco(root, part="held"),), (Coco(root, split="val2017"),))
+    unseen = ((Photos("validation"),), (Photos("test"),))
+    if text == "photos":
+        return Data((DeadLeaves(count=48, side_px=320, seed=0), Photos("train")), *unseen)
+    if text == "dead-leaves":
+        return Data((DeadLeaves(count=192, side_px=320, seed=0),), *unseen)
+    raise ValueError(f"data is one of photos, dead-leaves, coco:ROOT, folder:ROOT; got {text!r}")
+
+
+def _bucket(name: str) -> int:
+    """0 … 9, evenly, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 10
+
+
+def _require_folder(path: Path, meaning: str) -> None:
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} should be {meaning}, but there is no such folder; correct the path")
+
+
+def _file_state(path: Path, name: str) -> FileState:
+    status = path.stat()
+    return FileState(name, status.st_size, status.st_mtime_ns)
+
+
+def _scan(root: Path) -> list[FileState]:
+    """All files below root, sorted by relative name; hidden ones (._x.jpg, .thumbnails/) are left out."""
+    found = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = [s for s in subfolders if not s.startswith(".")]
+        for file in files:
+            path = Path(folder, file)
+            if not file.startswith(".") and path.is_file():
+                found.append(_file_state(path, path.relative_to(root).as_posix()))
+    return sorted(found)
+
+
+def _open_coco(annotation_file: Path):  # pycocotools has no types
+    from pycocotools.coco import COCO
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        try:
+            coco = COCO(str(annotation_file))
+            if not coco.imgs:
+                raise KeyError("images")
+            return coco
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{annotation_file} is not a COCO instances file ({type(error).__name__}: {error}); download it again"
+            ) from error
+
+
+def _require_known(categories: Iterable[str], known: Iterable[str]) -> None:
+    known = sorted(known)
+    for category in categories:
+        if category not in known:
+            near = difflib.get_close_matches(category, known, n=3, cutoff=0.5) or known
+            raise ValueError(f"COCO has no category {category!r}; near ones are {', '.join(near)}")
