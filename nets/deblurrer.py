@@ -1,0 +1,143 @@
+"""DN, the deblurring network: T unrolled Douglas–Rachford iterations with learned proximal steps.
+
+With A = A(γ), R(u) = argmin_x ½‖Ax − y‖² + (λ/2)‖x − u‖² and networks PN_0 … PN_{T−1}:
+
+    z_0 = R(0)
+    x_{t+1} = PN_t(z_t),   z_{t+1} = z_t + R(2 x_{t+1} − z_t) − x_{t+1}      t = 0 … T−1
+    return x_T
+
+With PN_t = prox_{g/λ} for a convex g this is the Douglas–Rachford method, which minimises ½‖Ax − y‖² + g(x).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from deepblur.nets.drunet import DRUNet
+from deepblur.operators import Blur, pad_for_circular
+from deepblur.operators.blur import Convolution
+
+DataStep = Literal["closed_form", "cg"]
+_Prox = Callable[[Tensor], Tensor]
+_Window = tuple[slice, slice]
+
+
+class Deblurrer(nn.Module):
+    """(y, γ, operator) → x̂, of the size of y. The default has 32,639,232 parameters: four networks PN_t.
+
+    Args:
+        unroll: T, the number of iterations.
+        widths, blocks, residual: of each PN_t, see `DRUNet`.
+        shared: one PN for all iterations instead of T distinct ones.
+        lam: λ > 0, the weight of the proximity to u in R, in squared intensity per squared intensity.
+        learn_lam: trains log λ; otherwise λ is a buffer.
+        data_step: "closed_form" extends y smoothly by half a PSF and inverts on the torus, one product per Fourier
+            coefficient; "cg" inverts the operator as it is, by conjugate gradient. With a "valid" operator the image
+            of "cg" reaches half a PSF beyond y, where R(0) is dark; "replicate" and "closed_form" have no such frame.
+        prox: makes each PN_t instead of a DRUNet: a module from (B, C, H, W) to the same shape.
+    """
+
+    def __init__(
+        self,
+        unroll: int = 4,
+        *,
+        widths: Sequence[int] = (32, 64, 128, 256),
+        blocks: int = 4,
+        residual: bool = False,
+        shared: bool = False,
+        lam: float = 0.05,
+        learn_lam: bool = False,
+        data_step: DataStep = "closed_form",
+        prox: Callable[[], nn.Module] | None = None,
+    ):
+        super().__init__()
+        if unroll < 1:
+            raise ValueError(f"unroll must be at least 1; got {unroll}")
+        if not (lam > 0 and math.isfinite(lam)):
+            raise ValueError(f"lam must be positive and finite, or R is not defined; got {lam}")
+        if data_step not in ("closed_form", "cg"):
+            raise ValueError(f'data_step must be "closed_form" or "cg"; got {data_step!r}')
+        make = prox or (lambda: DRUNet(widths=widths, blocks=blocks, residual=residual))
+        self.unroll = unroll
+        self.data_step = data_step
+        self.proxes = nn.ModuleList(make() for _ in range(1 if shared else unroll))
+        log_lam = torch.tensor(math.log(lam))
+        if learn_lam:
+            self.log_lam = nn.Parameter(log_lam)
+        else:
+            self.register_buffer("log_lam", log_lam)
+
+    @property
+    def lam(self) -> Tensor:
+        """λ, a positive scalar tensor."""
+        return self.log_lam.exp()
+
+    def forward(self, y: Tensor, gamma: Tensor, operator: Blur) -> Tensor:
+        """Restores y, given the parameters of its blur.
+
+        Args:
+            y: (B, C, H, W), blurry images; C is what the proximal networks take, 1 by default.
+            gamma: (B, K), the true or estimated parameters; the result is differentiable in them.
+            operator: the blur family that γ belongs to.
+        Returns:
+            (B, C, H, W), in the dtype of the last PN, which autocast may lower; data steps run in at least float32.
+        Raises:
+            ValueError: shapes that do not fit, or "closed_form" with an operator that is no convolution.
+        """
+        _check(y, gamma, operator)
+        with torch.autocast(y.device.type, enabled=False):
+            y = y.to(torch.promote_types(y.dtype, torch.float32))
+            R, z, window = self._data_term(y, gamma.to(torch.promote_types(gamma.dtype, torch.float32)), operator)
+        for t in range(self.unroll):
+            x = self.proxes[t % len(self.proxes)](z)
+            if t + 1 < self.unroll:
+                with torch.autocast(y.device.type, enabled=False):
+                    x = x.to(z.dtype)
+                    z = z + R(2 * x - z) - x
+        return x[(..., *window)]
+
+    def _data_term(self, y: Tensor, gamma: Tensor, operator: Blur) -> tuple[_Prox, Tensor, _Window]:
+        """R at this data, R(0), and where y lies in the unknown image."""
+        H, W = y.shape[-2:]
+        if self.data_step == "closed_form" and operator.boundary != "circular":
+            y = pad(y, (0, W % 2, 0, H % 2), mode="replicate")  # even sides can grow to multiples of 8 on both ends
+            margins = [_margin_px(n, side) for n, side in zip(y.shape[-2:], operator.psf_shape, strict=True)]
+            y = pad_for_circular(y, (margins[0], margins[1]))
+            operator = operator.with_boundary("circular")
+        bound = operator.bind(gamma)
+        if self.data_step == "closed_form" and not isinstance(bound, Convolution):
+            raise ValueError(
+                f'data_step="closed_form" divides spectra and needs a convolution; got {type(operator).__name__}; '
+                'build the deblurrer with data_step="cg"'
+            )
+        rows, columns = operator.input_size((y.shape[-2], y.shape[-1]))
+        top, left = (rows - H) // 2, (columns - W) // 2  # floor: a pixel that made a side even is the last one
+        R = bound.prox(y, self.lam.to(y.dtype))
+        z = R(y.new_zeros(*y.shape[:2], rows, columns))
+        return R, z, (slice(top, top + H), slice(left, left + W))
+
+
+def _margin_px(side: int, psf_side: int) -> int:
+    """The least margin of at least half a PSF that makes an even side quick for the FFT and a multiple of 8.
+
+    So a DRUNet of four scales pads nothing.
+    """
+    margin = psf_side // 2
+    while (n := side + 2 * margin) % 8 or n != next_fast_len(n, real=True):
+        margin += 1
+    return margin
+
+
+def _check(y: Tensor, gamma: Tensor, operator: Blur) -> None:
+    if y.ndim != 4 or not y.is_floating_point():
+        raise ValueError(f"a deblurrer takes floating-point images (B, C, H, W); got {tuple(y.shape)} of {y.dtype}")
+    if gamma.shape != (len(y), operator.num_parameters):
+        raise ValueError(
+            f"each image needs its {operator.num_parameters} parameters, gamma ({len(y)}, {operator.num_parameters}); "
+            f"got {tuple(gamma.shape)}; pass the operator that gamma belongs to"
+        )

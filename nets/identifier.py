@@ -1,0 +1,122 @@
+"""IN, the identification network: one blurry image → the parameters γ of the operator that blurred it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+import deepblur.nets.torchvision_ops  # noqa: F401  (must precede torchvision)
+
+from torchvision.models import resnet18  # isort: skip
+
+Arch = Literal["resnet18", "compact"]
+
+
+class Identifier(nn.Module):
+    """y → γ̂. The default is torchvision's ResNet-18, untrained, with a one-channel stem and K outputs.
+
+    It has 11,178,448 parameters at K = 16 and 11,173,831 at K = 7.
+
+    Args:
+        num_parameters: K, the outputs.
+        arch: "resnet18", or "compact": strided 3×3 convolutions with batch norm, for small crops and few cores.
+        widths: channels per stage of "compact"; each stage halves the side. ResNet-18 has its own widths.
+        log_spectrum: adds the log power spectrum of the image (`log_power_spectrum`) as a second input channel.
+        normalize: feeds (y − mean)/std of each image instead of y; default: only for "compact".
+        output_scale: multiplies the outputs, in the unit of γ (waves for Zernike modes): set it near the spread of γ,
+            so that the network's own outputs are of order one.
+    """
+
+    def __init__(
+        self,
+        num_parameters: int,
+        *,
+        arch: Arch = "resnet18",
+        widths: Sequence[int] = (32, 64, 128, 256),
+        log_spectrum: bool = False,
+        normalize: bool | None = None,
+        output_scale: float = 1.0,
+    ):
+        super().__init__()
+        if num_parameters < 1:
+            raise ValueError(f"num_parameters must be at least 1; got {num_parameters}")
+        channels = 2 if log_spectrum else 1
+        if arch == "resnet18":
+            self.net: nn.Module = _resnet18(channels, num_parameters)
+            self.min_size = 32
+        elif arch == "compact":
+            self.net = _compact(channels, widths, num_parameters)
+            self.min_size = 2 ** len(widths)
+        else:
+            raise ValueError(f'arch must be "resnet18" or "compact"; got {arch!r}')
+        self.num_parameters = num_parameters
+        self.log_spectrum = log_spectrum
+        self.normalize = arch == "compact" if normalize is None else normalize
+        self.output_scale = output_scale
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(B, 1, H, W) → (B, K).
+
+        Raises:
+            ValueError: y is not a batch of one-channel images, or its sides are below `min_size`.
+        """
+        if y.ndim != 4 or y.shape[1] != 1:
+            raise ValueError(f"an identifier takes grey images (B, 1, H, W); got {tuple(y.shape)}; average channels")
+        if min(y.shape[-2:]) < self.min_size:
+            raise ValueError(
+                f"this identifier needs images of at least {self.min_size}x{self.min_size} pixels; "
+                f"got {y.shape[-2]}x{y.shape[-1]}; use a larger crop or fewer stages"
+            )
+        channels = [standardize(y) if self.normalize else y]
+        if self.log_spectrum:
+            channels.append(log_power_spectrum(y).to(y.dtype))
+        return self.net(torch.cat(channels, dim=1)) * self.output_scale
+
+
+def standardize(y: Tensor) -> Tensor:
+    """(y − mean)/std over each image of (B, C, H, W); a constant image becomes zero, with a finite gradient."""
+    centred = y - y.mean((-2, -1), keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean((-2, -1), keepdim=True) + 1e-10)
+
+
+def log_power_spectrum(y: Tensor) -> Tensor:
+    """log |FFT(Hann window · (y − mean))|², zero frequency in the middle pixel, standardised per image.
+
+    Blur multiplies spectra, so its trace in this channel is additive and the same wherever it falls in the image. The
+    logarithm is floored at 1e-8 of the mean power, which is below the noise of any camera.
+
+    Args:
+        y: (B, C, H, W), real.
+    Returns:
+        (B, C, H, W), at least float32: half precision has not the range, also under autocast.
+    """
+    y = y.to(torch.promote_types(y.dtype, torch.float32))
+    H, W = y.shape[-2:]
+    rows = torch.hann_window(H, periodic=False, dtype=y.dtype, device=y.device)
+    columns = torch.hann_window(W, periodic=False, dtype=y.dtype, device=y.device)
+    windowed = (y - y.mean((-2, -1), keepdim=True)) * (rows[:, None] * columns)
+    spectrum = torch.fft.fft2(windowed)
+    power = spectrum.real.square() + spectrum.imag.square()
+    floor = 1e-8 * power.mean((-2, -1), keepdim=True) + 1e-12 * H * W
+    return standardize(torch.fft.fftshift(torch.log(power + floor), dim=(-2, -1)))
+
+
+def _resnet18(channels: int, outputs: int) -> nn.Module:
+    net = resnet18(weights=None, num_classes=outputs)
+    net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision starts the others
+    return net
+
+
+def _compact(channels: int, widths: Sequence[int], outputs: int) -> nn.Module:
+    if not widths or min(widths) < 1:
+        raise ValueError(f"widths needs at least one positive channel count; got {tuple(widths)}")
+    stages = [
+        nn.Sequential(
+            nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)
+        )
+        for narrow, wide in pairwise((channels, *widths))
+    ]
+    return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], outputs))
