@@ -33,7 +33,7 @@ VERSION = 1
 class Restoration:
     """What a model says about a batch of blurry images.
 
-    image (B, 1, H, W) in [0, 1] up to the network's own over- and undershoot; gamma (B, K) in the operator's unit (waves
+    image (B, 1, H, W), in [0, 1] up to the network's over- and undershoot; gamma (B, K), in the operator's unit (waves
     for Zernike modes); psf (B, 1, h, w), sum 1.
     """
 
@@ -65,7 +65,7 @@ class BlindModel:
         Returns:
             Restoration, on the device of y.
         Raises:
-            ValueError: y has another shape, is not finite or is far outside [0, 1]; gamma is neither given nor estimated.
+            ValueError: y has another shape, is not finite or is far outside [0, 1]; nothing gives gamma.
         """
         _check_images(y)
         if gamma is None:
@@ -152,9 +152,7 @@ def _check_images(y: Tensor) -> None:
         raise ValueError(f"restore takes floating-point grey images (B, 1, H, W); got {y.dtype} {tuple(y.shape)}")
     if not torch.isfinite(y).all():
         raise ValueError("restore takes finite images; got NaN or infinite pixels; replace them first")
-    if y.numel() and not (
-        float(y.min()) >= -1 and float(y.max()) <= 2
-    ):  # noise leaves [0, 1], a wrong scale leaves this
+    if y.numel() and (y.min() < -1 or y.max() > 2):  # noise leaves [0, 1], only a wrong scale leaves [-1, 2]
         raise ValueError(
             f"restore takes intensities in [0, 1]; got {float(y.min()):.4g} to {float(y.max()):.4g}; "
             "subtract the black level and divide by the white level"
@@ -214,9 +212,7 @@ def _network(kind: type[nn.Module], config: dict[str, Any], file: Path, device: 
         raise ValueError(f"{file} is damaged ({error}); copy the model again") from None
     expected = network.state_dict()
     for name in [*expected, *(weights.keys() - expected.keys())]:
-        there, wanted = (
-            f"{w[name].dtype} {tuple(w[name].shape)}" if name in w else "nothing" for w in (weights, expected)
-        )
+        there, wanted = _kind(weights.get(name)), _kind(expected.get(name))
         if there != wanted:
             raise ValueError(
                 f"{file} does not fit the configuration in model.json: {name} is {there}, but {wanted} is needed; "
@@ -224,6 +220,10 @@ def _network(kind: type[nn.Module], config: dict[str, Any], file: Path, device: 
             )
     network.load_state_dict(weights)
     return network.to(device).eval()
+
+
+def _kind(value: Tensor | None) -> str:
+    return "nothing" if value is None else f"{value.dtype} {tuple(value.shape)}"
 
 
 def _build(kind: type, config: dict[str, Any], folder: Path) -> Any:

@@ -1,0 +1,315 @@
+"""The record of a study in MLflow, for people: the ledger says what is done, MLflow shows it.
+
+Only the driver writes. A run is found again by its key (tag `deepblur.key`), so that a repeated study continues its
+record instead of starting another. MLflow may fail at any time without stopping a study: what could not be recorded
+is listed in `Tracker.problems`, and repeating the study records it.
+"""
+
+import fcntl
+import logging
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a record does not need it
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+T = TypeVar("T")
+Labels = Mapping[str, str]
+KEY_TAG = "deepblur.key"
+VALUE_LIMIT = 5000  # characters of a parameter or tag that every MLflow 3 server takes
+SYSTEM_INTERVAL_S = 10
+PAUSE_S = 60.0
+_log = logging.getLogger("deepblur.tracking")
+
+
+def default_uri(runs: Path) -> str:
+    """MLFLOW_TRACKING_URI where it is set, else a database file in the folder `runs`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(runs).resolve() / 'mlflow.db'}"
+
+
+class NoTracker:
+    """Records nothing: what `--tracking-uri none` stands for, and the list of what a tracker does.
+
+    No method raises. Run ids are "" where nothing is recorded.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        """What could not be recorded, one sentence each."""
+
+    def study_run(self, *, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
+        """Id of the run with this key, opened again if it exists. Records the load of this machine until it ends."""
+        return ""
+
+    def child_run(self, *, parent: str, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
+        """Id of the parent's run with this key; one that has finished stays finished."""
+        return ""
+
+    def log_rows(self, run_id: str, rows: Sequence[Mapping[str, float]], step_key: str = "step") -> None:
+        """Curves: each row holds a step and values at it. What is recorded at a step already is not recorded again."""
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Results: one value each, the latest counts."""
+
+    def log_tags(self, run_id: str, tags: Labels) -> None:
+        """Labels that may change later."""
+
+    def log_text(self, run_id: str, text: str, name: str) -> None:
+        """A text artifact under this relative path."""
+
+    def log_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
+        """An artifact, in a folder of the run; the same name again replaces it."""
+
+    def log_folder(self, run_id: str, source: Path, folder: str | None = None) -> None:
+        """All files below `source`, in a folder of the run."""
+
+    def finish(self, run_id: str, ok: bool) -> None:
+        """Ends the run as FINISHED or FAILED."""
+
+
+class Tracker(NoTracker):
+    """Records in an MLflow experiment; see NoTracker for the methods and the module for the rules."""
+
+    def __init__(self, client: "MlflowClient", uri: str, experiment_id: str) -> None:
+        super().__init__()
+        self.client = client
+        self.uri = uri
+        self.experiment_id = experiment_id
+        self._seen: dict[tuple[str, str], set[int]] = {}  # (run, metric) → steps recorded
+        self._monitors: dict[str, Any] = {}
+        self._paused_until = 0.0
+
+    @classmethod
+    def open(cls, uri: str, experiment: str, artifacts: Path | None = None) -> Self:
+        """Connects, creating the database file and the experiment where they are missing.
+
+        Args:
+            uri: sqlite:///…, http(s)://… or whatever else MLflow takes.
+            experiment: its name.
+            artifacts: folder of a local database's artifacts; default: mlartifacts beside the database.
+        Raises:
+            ConnectionError: nothing usable answers at the URI, which is named without its password.
+        """
+        shown = re.sub(r"//[^/@]*@", "//…@", uri)
+        try:
+            _probe(uri)
+            with _one_process_at_a_time(uri):
+                client = _client(uri)
+                experiment_id = _experiment(client, experiment, _artifact_location(uri, artifacts))
+        except Exception as error:  # MLflow, SQLAlchemy, requests and the system each have their own
+            reason = _reason(error).replace(uri, shown)
+            raise ConnectionError(
+                f"MLflow cannot be used at {shown} ({reason}); start that server, set MLFLOW_TRACKING_URI or "
+                "--tracking-uri to one that answers, or record nothing with --tracking-uri none"
+            ) from None
+        return cls(client, uri, experiment_id)
+
+    def study_run(self, *, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
+        run_id = self._try(
+            f"study {name}", lambda: self._run({KEY_TAG: key}, name, params, tags or {}, reopen=True), ""
+        )
+        self._try(f"system metrics of study {name}", lambda: self._watch(run_id), None, needs=run_id)
+        return run_id
+
+    def child_run(self, *, parent: str, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
+        found_by = {KEY_TAG: key, "mlflow.parentRunId": parent}
+        return self._try(f"run {name}", lambda: self._run(found_by, name, params, tags or {}), "", needs=parent)
+
+    def log_rows(self, run_id: str, rows: Sequence[Mapping[str, float]], step_key: str = "step") -> None:
+        self._try(f"curves of run {run_id}", lambda: self._log_rows(run_id, rows, step_key), None, needs=run_id)
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        def log() -> None:
+            recorded = self.client.get_run(run_id).data.metrics
+            self._batches(run_id, [(_name(k), float(v), 0) for k, v in metrics.items() if recorded.get(_name(k)) != v])
+
+        self._try(f"results of run {run_id}", log, None, needs=run_id)
+
+    def log_tags(self, run_id: str, tags: Labels) -> None:
+        self._try(f"tags of run {run_id}", lambda: self._describe(run_id, {}, tags), None, needs=run_id)
+
+    def log_text(self, run_id: str, text: str, name: str) -> None:
+        self._try(f"{name} of run {run_id}", lambda: self.client.log_text(run_id, text, name), None, needs=run_id)
+
+    def log_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
+        log = self.client.log_artifact
+        self._try(f"{file.name} of run {run_id}", lambda: log(run_id, str(file), folder), None, needs=run_id)
+
+    def log_folder(self, run_id: str, source: Path, folder: str | None = None) -> None:
+        log = self.client.log_artifacts
+        self._try(f"{source.name} of run {run_id}", lambda: log(run_id, str(source), folder), None, needs=run_id)
+
+    def finish(self, run_id: str, ok: bool) -> None:
+        def end() -> None:
+            if monitor := self._monitors.pop(run_id, None):
+                monitor.finish()
+            # ending a run twice would stretch its duration over the time between
+            if not (ok and self.client.get_run(run_id).info.status == "FINISHED"):
+                self.client.set_terminated(run_id, "FINISHED" if ok else "FAILED")
+
+        self._try(f"end of run {run_id}", end, None, needs=run_id)
+
+    def _try(self, what: str, action: Callable[[], T], otherwise: T, *, needs: str | None = None) -> T:
+        """The action's result, or `otherwise` and an entry in `problems` when MLflow fails."""
+        if needs == "":  # the run itself could not be recorded, which was said
+            return otherwise
+        start = time.monotonic()
+        if start < self._paused_until:
+            self._note(f"{what}: not tried, MLflow was failing")
+            return otherwise
+        try:
+            return action()
+        except Exception as error:  # the record must not stop the training, whatever goes wrong with it
+            if not self.problems:
+                _log.warning("MLflow failed and the study goes on without part of its record: %s", _reason(error))
+            self._note(f"{what}: {_reason(error)}")
+            if time.monotonic() - start > 1:  # a server that has gone costs its time-outs at every call
+                self._paused_until = time.monotonic() + PAUSE_S
+            return otherwise
+
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _run(
+        self,
+        found_by: dict[str, str],
+        name: str,
+        params: Labels,
+        tags: Labels,
+        reopen: bool = False,
+    ) -> str:
+        from mlflow.tracking.context.registry import resolve_tags
+
+        query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in found_by.items())
+        runs: list[Run] = self.client.search_runs([self.experiment_id], query, max_results=1)
+        if runs:
+            run = runs[0]
+            if reopen or run.info.status != "FINISHED":
+                self.client.update_run(run.info.run_id, status="RUNNING", name=name)
+        else:  # user, source file and git commit are tags that the UI shows
+            run = self.client.create_run(self.experiment_id, run_name=name, tags={**resolve_tags(), **found_by})
+        self._describe(run.info.run_id, {k: v for k, v in params.items() if _name(k) not in run.data.params}, tags)
+        return run.info.run_id
+
+    def _describe(self, run_id: str, params: Labels, tags: Labels) -> None:
+        from mlflow.entities import Param, RunTag
+
+        for some in _chunks([Param(_name(key), _cut(value)) for key, value in params.items()], 100):
+            self.client.log_batch(run_id, params=some)
+        for labels in _chunks([RunTag(_name(key), _cut(value)) for key, value in tags.items()], 100):
+            self.client.log_batch(run_id, tags=labels)
+
+    def _log_rows(self, run_id: str, rows: Sequence[Mapping[str, float]], step_key: str) -> None:
+        points = [(_name(key), float(row[key]), int(row[step_key])) for row in rows for key in row.keys() - {step_key}]
+        new = [point for point in points if point[2] not in self._steps(run_id, point[0])]
+        self._batches(run_id, new)
+        for key, _, step in new:
+            self._seen[run_id, key].add(step)
+
+    def _steps(self, run_id: str, key: str) -> set[int]:
+        if (run_id, key) not in self._seen:
+            self._seen[run_id, key] = {point.step for point in self.client.get_metric_history(run_id, key)}
+        return self._seen[run_id, key]
+
+    def _batches(self, run_id: str, points: list[tuple[str, float, int]]) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        for some in _chunks([Metric(key, value, now, step) for key, value, step in points], 1000):
+            self.client.log_batch(run_id, metrics=some)
+
+    def _watch(self, run_id: str) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        if run_id not in self._monitors:
+            monitor = SystemMetricsMonitor(
+                run_id, sampling_interval=SYSTEM_INTERVAL_S, resume_logging=True, tracking_uri=self.uri
+            )
+            monitor.start()
+            self._monitors[run_id] = monitor
+
+
+def _client(uri: str) -> "MlflowClient":
+    """A client that neither chats nor phones home, and gives up within seconds; the user's own settings come first."""
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient  # reads some of these when it is imported
+
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def _probe(uri: str) -> None:
+    """Asks an HTTP server for a sign of life: MLflow's own client would try for minutes."""
+    if uri.startswith(("http://", "https://")):
+        try:
+            urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5).close()
+        except urllib.error.HTTPError:
+            return  # it answers; whether it is an MLflow server shows next
+
+
+@contextmanager
+def _one_process_at_a_time(uri: str) -> Iterator[None]:
+    """Processes that create the tables of a fresh database file together break it."""
+    if (database := _database(uri)) is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with open(database.with_name(f".{database.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _database(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+
+
+def _artifact_location(uri: str, artifacts: Path | None) -> str | None:
+    if (database := _database(uri)) is None:
+        return None  # a server's own choice
+    return (artifacts or database.parent / "mlartifacts").resolve().as_uri()
+
+
+def _experiment(client: "MlflowClient", name: str, artifact_location: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return client.create_experiment(name, artifact_location)
+    if found.lifecycle_stage == "deleted":
+        raise ValueError(f"its experiment {name!r} was deleted; restore it with mlflow experiments restore")
+    return found.experiment_id
+
+
+def _name(key: str) -> str:
+    """The key with what MLflow refuses in a name replaced."""
+    parts = [part for part in re.sub(r"[^\w\-. :/]", "_", key).split("/") if part.strip(".")]
+    return "/".join(parts)[:250] or "_"
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= VALUE_LIMIT else value[: VALUE_LIMIT - 6] + " [cut]"
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _chunks(items: list[T], size: int) -> Iterator[list[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

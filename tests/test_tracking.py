@@ -1,0 +1,181 @@
+"""The record continues where it stopped, and its failure never stops a study."""
+
+import logging
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from deepblur.platform import tracking
+from deepblur.platform.tracking import NoTracker, Tracker, default_uri
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('tracking')}/runs/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def open_tracker(uri):
+    """Opens a tracker on one shared database: creating its tables takes seconds."""
+    return lambda: Tracker.open(uri, "study")
+
+
+def curve(first: int, last: int) -> list[dict[str, float]]:
+    return [{"step": step, "loss": 1 / step, "psf/snr (dB)": float(step)} for step in range(first, last + 1)]
+
+
+def test_a_second_tracker_continues_the_same_records(open_tracker):
+    ids = set()
+    for last, ok in ((700, False), (900, True), (900, True)):
+        tracker = open_tracker()
+        study = tracker.study_run(key="a1", name="ablation", params={"eta": "0.1"}, tags={"preset": "quick"})
+        child = tracker.child_run(parent=study, key="b2", name="IN", params={"lr": "1e-3"}, tags={"arm": "true"})
+        tracker.log_rows(child, curve(1, last))
+        tracker.log_metrics(child, {"psnr_db": 20.0, "never/NaN": float("inf")})
+        tracker.finish(child, ok)
+        tracker.finish(study, ok)
+        assert tracker.problems == []
+        ids.add((study, child))
+    assert len(ids) == 1
+    run = tracker.client.get_run(child)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"lr": "1e-3"}
+    assert {"arm": "true", "mlflow.parentRunId": study}.items() <= run.data.tags.items()
+    assert run.data.metrics["psnr_db"] == 20.0
+    for key in ("loss", "psf/snr _dB_"):
+        assert [point.step for point in tracker.client.get_metric_history(child, key)] == list(range(1, 901))
+    assert len(tracker.client.get_metric_history(child, "psnr_db")) == 1
+
+
+def test_the_load_of_the_machine_is_recorded_until_the_study_ends(open_tracker, monkeypatch):
+    monkeypatch.setattr(tracking, "SYSTEM_INTERVAL_S", 0.05)
+    for at_least in (1, 2):
+        tracker = open_tracker()
+        study = tracker.study_run(key="s1", name="load", params={})
+        time.sleep(0.5)
+        tracker.finish(study, ok=True)
+        history = tracker.client.get_metric_history(study, "system/cpu_utilization_percentage")
+        steps = [point.step for point in history]
+        assert steps == list(range(len(steps)))
+        assert len(steps) >= at_least
+
+
+def test_a_finished_child_keeps_its_end_and_another_parent_has_its_own(open_tracker):
+    tracker = open_tracker()
+    first, second = (tracker.study_run(key=key, name=key, params={}) for key in ("c1", "c2"))
+    child = tracker.child_run(parent=first, key="shared", name="IN", params={})
+    tracker.finish(child, ok=True)
+    end = tracker.client.get_run(child).info.end_time
+    time.sleep(0.01)
+    assert tracker.child_run(parent=first, key="shared", name="IN", params={}) == child
+    tracker.finish(child, ok=True)
+    assert tracker.client.get_run(child).info.end_time == end
+    assert tracker.child_run(parent=second, key="shared", name="IN", params={}) != child
+    for study in (first, second):
+        tracker.finish(study, ok=False)
+        assert tracker.client.get_run(study).info.status == "FAILED"
+
+
+def test_artifacts_lie_beside_the_database_and_long_values_are_cut(open_tracker, tmp_path):
+    tracker = open_tracker()
+    many = {f"p{i}": str(i) for i in range(150)} | {"noll[0], waves": "x" * 9000, "a//../b": ""}
+    run = tracker.study_run(key="d1", name="files", params=many)
+    (tmp_path / "picture.txt").write_text("picture")
+    tracker.log_text(run, "<html>", "report/report.html")
+    tracker.log_file(run, tmp_path / "picture.txt", "pictures")
+    tracker.log_folder(run, tmp_path, "all")
+    tracker.log_tags(run, {"outcome": "y" * 9000})
+    tracker.finish(run, ok=True)
+    assert tracker.problems == []
+    data = tracker.client.get_run(run)
+    assert "/runs/mlartifacts/" in data.info.artifact_uri
+    assert len(data.data.params) == 152
+    assert data.data.params["noll_0__ waves"].endswith("xx [cut]")
+    assert data.data.params["a/b"] == ""
+    assert data.data.tags["outcome"].endswith("yy [cut]")
+    paths = {f.path for folder in ("report", "pictures", "all") for f in tracker.client.list_artifacts(run, folder)}
+    assert paths == {"report/report.html", "pictures/picture.txt", "all/picture.txt"}
+
+
+def test_a_failure_in_the_middle_is_noted_and_filled_in_later(open_tracker, monkeypatch, caplog):
+    tracker = open_tracker()
+    run = tracker.study_run(key="e1", name="outage", params={})
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, logger="deepblur.tracking"):
+        patch.setattr(tracker.client, "log_batch", lambda *a, **k: (_ for _ in ()).throw(OSError("no\nroute")))
+        tracker.log_rows(run, curve(1, 3))
+        tracker.log_rows(run, curve(1, 4))
+        tracker.log_metrics(run, {"psnr_db": 1.0})
+        tracker.log_file(run, Path("nowhere.png"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "MLflow failed and the study goes on without part of its record: OSError: no"
+    ]
+    assert [problem.split(" of run")[0] for problem in tracker.problems] == ["curves", "results", "nowhere.png"]
+    again = open_tracker()
+    assert again.study_run(key="e1", name="outage", params={}) == run
+    again.log_rows(run, curve(1, 4))
+    again.finish(run, ok=True)
+    tracker.finish(run, ok=True)
+    assert len(again.client.get_metric_history(run, "loss")) == 4
+    assert again.problems == []
+
+
+def test_a_server_that_has_gone_does_not_cost_its_time_out_at_every_call(open_tracker, monkeypatch):
+    tracker = open_tracker()
+    calls = []
+
+    def hang(*args, **kwargs):
+        calls.append(args)
+        time.sleep(1.01)
+        raise OSError("timed out")
+
+    monkeypatch.setattr(tracker.client, "search_runs", hang)
+    study = tracker.study_run(key="f1", name="gone", params={})
+    assert study == tracker.child_run(parent=study, key="f2", name="IN", params={}) == ""
+    assert tracker.study_run(key="f3", name="also gone", params={}) == ""
+    tracker.log_rows("", curve(1, 2))
+    assert len(calls) == 1
+    assert tracker.problems[1:] == ["study also gone: not tried, MLflow was failing"]
+
+
+@pytest.mark.parametrize(
+    "where", ["http://user:secret@127.0.0.1:{port}", "sqlite:////proc/no/mlflow.db", "nonsense://x"]
+)
+def test_a_place_where_nothing_answers_is_named_at_once(where):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = where.format(port=closed.getsockname()[1])
+    start = time.monotonic()
+    with pytest.raises(ConnectionError, match=r"MLflow cannot be used at .*; start that server.* none") as refusal:
+        Tracker.open(uri, "study")
+    assert time.monotonic() - start < 15
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_deleted_experiment_is_not_written_to(uri):
+    tracker = Tracker.open(uri, "gone")
+    tracker.client.delete_experiment(tracker.experiment_id)
+    with pytest.raises(ConnectionError, match="'gone' was deleted; restore it"):
+        Tracker.open(uri, "gone")
+
+
+def test_the_environment_names_the_server_else_a_file_in_runs(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert default_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    assert default_uri(tmp_path) == "http://host:5000"
+
+
+def test_without_a_tracker_the_same_calls_do_nothing(tmp_path):
+    tracker = NoTracker()
+    study = tracker.study_run(key="k", name="n", params={})
+    assert tracker.child_run(parent=study, key="k", name="n", params={}) == ""
+    tracker.log_rows(study, curve(1, 2))
+    tracker.log_metrics(study, {"a": 1.0})
+    tracker.log_tags(study, {})
+    tracker.log_text(study, "", "a.txt")
+    tracker.log_file(study, tmp_path / "absent")
+    tracker.log_folder(study, tmp_path)
+    tracker.finish(study, ok=True)
+    assert tracker.problems == []
