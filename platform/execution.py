@@ -1,0 +1,208 @@
+"""How one stage is carried out: training with Ray Train or in this process, evaluation, and their artifacts.
+
+A finished stage is a folder: `weights.safetensors` and `curve.jsonl` of a training, `items.csv` and `pictures.npz` of an
+evaluation. It is written under a temporary name and renamed when complete. Ray is imported in `scheduling` only.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from deepblur.platform.evaluation import cells, measure, picture_arrays
+from deepblur.platform.image_store import open_store
+from deepblur.platform.ledger import complete
+from deepblur.platform.stages import Deblur, Evaluate, Identify, Stage, code_version
+from deepblur.platform.tasks import build_deblurrer, build_identifier
+from deepblur.platform.training import State, result_of, train
+
+PICTURES = 3
+"""Images of the grid whose first draw is kept as a picture, at every noise level of the largest η seen in training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One stage to carry out, with all that a process on another node needs to do it."""
+
+    stage: Stage
+    key: str
+    label: str
+    attempt: int
+    runs: Path
+    """Absolute, and the same folder on every node."""
+    inputs: dict[str, str]
+    """Key of each stage that this one needs, by its kind."""
+    code: str
+    """The driver's code version, which a worker must share."""
+    threads: int
+
+    @property
+    def cache(self) -> Path:
+        return self.runs / "cache"
+
+    @property
+    def live(self) -> Path:
+        """The curve so far, for the eyes of the driver."""
+        return self.runs / "live" / f"{self.key}.jsonl"
+
+    @property
+    def scratch(self) -> Path:
+        """Checkpoints of a training that is not finished."""
+        return self.runs / "train" / self.key
+
+    @property
+    def folder(self) -> Path:
+        return self.runs / "stages" / self.key
+
+    def input_weights(self, kind: str) -> State:
+        return load_file(self.runs / "stages" / self.inputs[kind] / "weights.safetensors")
+
+    def prepare(self) -> None:
+        """Set this process up for the stage.
+
+        Raises:
+            RuntimeError: this process runs other code than the driver.
+        """
+        if code_version(self.stage.code) != self.code:
+            raise RuntimeError(
+                f"worker process {os.getpid()} imports another version of deepblur than the study's driver; submit the "
+                "job with --working-dir . or install the same version on every node"
+            )
+        torch.set_num_threads(self.threads)
+
+
+class LocalRun:
+    """A training run in one ordinary process, with its checkpoint in a file."""
+
+    rank, world_size = 0, 1
+
+    def __init__(self, work: Work, on_row: Callable[[list[dict[str, float]]], None] | None = None) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._work = work
+        self._checkpoint = work.scratch / "state.pt"
+        self._on_row = on_row
+
+    def resume(self) -> State | None:
+        return load_state(self._checkpoint) if self._checkpoint.is_file() else None
+
+    def report(self, row: dict[str, float], state: State | None) -> None:
+        assert state is not None
+        self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._checkpoint.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self._checkpoint)
+        write_live(self._work.live, state["history"])
+
+
+def load_state(path: Path) -> State:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def write_live(path: Path, history: list[dict[str, float]]) -> None:
+    """Show the curve so far; a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in history))
+    temporary.replace(path)
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def train_here(work: Work) -> dict[str, Any]:
+    """Carry out a training stage in this process."""
+    started = time.time()
+    result = train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=LocalRun(work))
+    return finish_training(work, result, time.time() - started)
+
+
+def training_stage(work: Work) -> Identify | Deblur:
+    assert isinstance(work.stage, (Identify, Deblur))
+    return work.stage
+
+
+def identifier_weights(work: Work) -> State | None:
+    return work.input_weights("identify") if "identify" in work.inputs else None
+
+
+def finish_training(work: Work, result: State, seconds: float) -> dict[str, Any]:
+    """Write the finished stage's folder, drop its checkpoints; the result for the ledger."""
+    temporary = work.folder.with_name(f".{work.key}-{work.attempt}")
+    temporary.mkdir(parents=True, exist_ok=True)
+    save_file(result["weights"], temporary / "weights.safetensors")
+    write_live(temporary / "curve.jsonl", result["history"])
+    complete(temporary, work.folder)
+    shutil.rmtree(work.scratch, ignore_errors=True)
+    work.live.unlink(missing_ok=True)
+    return {"seconds": seconds, **result["history"][-1]}
+
+
+def evaluate_here(work: Work) -> dict[str, Any]:
+    """Carry out an evaluation stage in this process."""
+    work.prepare()
+    stage = work.stage
+    assert isinstance(stage, Evaluate)
+    started = time.time()
+    degradation = stage.arm.identify.degradation
+    identifier = load_network(work.runs, work.inputs["identify"], stage.arm.identify)
+    deblurrer = load_network(work.runs, work.inputs["deblur"], stage.arm.deblur)
+    store = open_store(stage.test, work.cache, progress=False)
+    tables, pictures = [], {}
+    shown = {"images": set[str](), "eta": max(e for e in stage.grid.eta_waves if e <= _at_most(stage))}
+    for cell in cells(stage.grid, degradation, store):
+        tables.append(measure(cell, identifier, deblurrer, degradation))
+        if len(shown["images"] | {cell.image}) <= PICTURES and cell.eta_waves == shown["eta"]:
+            shown["images"].add(cell.image)
+            for name, array in picture_arrays(cell, identifier, deblurrer, degradation.operator).items():
+                pictures[f"{cell.image}|{cell.noise.name}|{cell.eta_waves}|{name}"] = array
+    table = pd.concat(tables, ignore_index=True)
+    temporary = work.folder.with_name(f".{work.key}-{work.attempt}")
+    temporary.mkdir(parents=True, exist_ok=True)
+    table.to_csv(temporary / "items.csv", index=False)
+    np.savez(temporary / "pictures.npz", **pictures)
+    complete(temporary, work.folder)
+    means = {name: float(table[name].mean()) for name in table.columns if name.endswith(("_db", "ssim"))}
+    return {"seconds": time.time() - started, **means}
+
+
+def _at_most(stage: Evaluate) -> float:
+    """η up to which pictures are chosen: that of the training, or the grid's smallest where all are larger."""
+    return max(stage.arm.identify.degradation.eta_waves, min(stage.grid.eta_waves))
+
+
+def load_network(runs: Path, key: str, stage: Identify | Deblur) -> nn.Module:
+    """The finished network of a training stage, frozen and in evaluation mode, on the CPU."""
+    network = build_identifier(stage) if isinstance(stage, Identify) else build_deblurrer(stage)
+    network.load_state_dict(load_file(runs / "stages" / key / "weights.safetensors"))
+    return network.eval().requires_grad_(False)
+
+
+def describe_error(error: BaseException) -> str:
+    """The innermost cause in one line: what went wrong, without the layers it travelled through."""
+    while True:
+        inner = getattr(error, "cause", None) or error.__cause__
+        failures = getattr(error, "worker_failures", None)
+        if failures:
+            inner = next(iter(failures.values()))
+        if not isinstance(inner, BaseException) or inner is error:
+            break
+        error = inner
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[-1] if text else 'no message'}"
+
+
+def note(text: str) -> None:
+    """One line of progress, at once even where the output is a file."""
+    print(text, file=sys.stdout, flush=True)

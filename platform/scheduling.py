@@ -1,0 +1,186 @@
+"""The stage graph on Ray: trainings through Ray Train, evaluations as tasks, as many at once as the cluster holds."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from deepblur.platform.execution import (
+    Work,
+    describe_error,
+    evaluate_here,
+    finish_training,
+    identifier_weights,
+    load_state,
+    training_stage,
+    write_live,
+)
+from deepblur.platform.stages import Evaluate
+from deepblur.platform.training import State, result_of, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What every training gets; not part of a stage's identity."""
+
+    workers: int = 1
+    """Data-parallel processes per training."""
+    cpus: int = 1
+    """Cores, and threads, per worker. Results are bit for bit the same for the same number of threads and workers."""
+    gpus: float = 0
+    """GPUs per worker; a fraction lets trainings share one."""
+
+    def slots(self, cluster: dict[str, float]) -> int:
+        """How many trainings fit on the cluster at once.
+
+        Raises:
+            ValueError: not even one does.
+        """
+        need = {"CPU": self.workers * self.cpus, "GPU": self.workers * self.gpus}
+        have = {name: cluster.get(name, 0.0) for name in need}
+        short = [name for name in need if need[name] > have[name]]
+        if short:
+            wanted = ", ".join(f"{need[n]:g} {n}s (the cluster has {have[n]:g})" for n in short)
+            raise ValueError(
+                f"one training with {self.workers} workers needs {wanted}; lower --workers, --cpus or --gpus, or add nodes"
+            )
+        return int(min(have[name] // need[name] for name in need if need[name]))
+
+
+class RayRun:
+    """A training run as one worker of Ray Train."""
+
+    def __init__(self, live: Path) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        self._live = live
+
+    def resume(self) -> State | None:
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        with checkpoint.as_directory() as folder:
+            return load_state(Path(folder) / "state.pt")
+
+    def report(self, row: dict[str, float], state: State | None) -> None:
+        if state is None:
+            ray.train.report({})
+            return
+        write_live(self._live, state["history"])
+        with tempfile.TemporaryDirectory() as folder:
+            torch.save(state, Path(folder) / "state.pt")
+            ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _worker(config: dict[str, Any]) -> None:
+    work: Work = config["work"]
+    work.prepare()
+    train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=RayRun(work.live))
+
+
+def train_on_ray(work: Work, resources: Resources) -> dict[str, Any]:
+    """Carry out a training stage with Ray Train; the same name and folder again resume it."""
+    started = time.time()
+    per_worker = {"CPU": float(resources.cpus)} | ({"GPU": resources.gpus} if resources.gpus else {})
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"work": work},
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=per_worker
+        ),
+        run_config=RunConfig(
+            name=work.key,
+            storage_path=str(work.scratch.parent),
+            failure_config=FailureConfig(max_failures=3, controller_failure_limit=3),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    result = trainer.fit()
+    if result.error is not None:
+        raise result.error
+    if result.checkpoint is None:
+        raise RuntimeError(f"the training {work.label} ended without a checkpoint; see the log of its worker")
+    with result.checkpoint.as_directory() as folder:
+        state = result_of(load_state(Path(folder) / "state.pt"))
+    return finish_training(work, state, time.time() - started)
+
+
+def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
+    return evaluate_here(work) if isinstance(work.stage, Evaluate) else train_on_ray(work, resources)
+
+
+def connect() -> None:
+    """Join the cluster of this job or machine, or start a local one that ends with this process."""
+    os.environ.setdefault("RAY_DISABLE_USAGE_STATS", "1")
+    variables = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+    ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": variables}, ignore_reinit_error=True)
+
+
+def run_on_ray(
+    works: Iterable[Work],
+    resources: Resources,
+    *,
+    on_start: Callable[[Work], Work],
+    on_done: Callable[[Work, dict[str, Any]], None],
+    on_wait: Callable[[list[Work]], None],
+) -> None:
+    """Carry out all stages, each as soon as what it needs is done.
+
+    Args:
+        works: the stages that are not done yet, each once.
+        on_start: told before a stage is submitted; gives it its attempt number.
+        on_done: told after a stage's folder is complete.
+        on_wait: told about once a second which stages are under way.
+    Raises:
+        StageFailed: a stage failed; the others under way are cancelled.
+    """
+    waiting = {work.key: work for work in works}
+    slots = resources.slots(ray.cluster_resources())
+    running: dict[Any, Work] = {}
+    try:
+        while waiting or running:
+            busy = sum(not isinstance(work.stage, Evaluate) for work in running.values())
+            unfinished = waiting.keys() | {work.key for work in running.values()}
+            for work in list(waiting.values()):
+                training = not isinstance(work.stage, Evaluate)
+                if unfinished & set(work.inputs.values()) or (training and busy >= slots):
+                    continue
+                busy += training
+                del waiting[work.key]
+                work = on_start(work)
+                running[_submit(work, resources)] = work
+            ready, _ = ray.wait(list(running), timeout=1.0)
+            on_wait(list(running.values()))
+            for reference in ready:
+                work = running.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except Exception as error:
+                    raise StageFailed(work, describe_error(error)) from error
+                on_done(work, result)
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+
+
+def _submit(work: Work, resources: Resources) -> Any:
+    cores = resources.cpus if isinstance(work.stage, Evaluate) else 0  # Ray Train reserves for its own workers
+    return ray.remote(_carry_out).options(num_cpus=cores, max_retries=2, name=work.label).remote(work, resources)
+
+
+class StageFailed(RuntimeError):
+    """A stage ended with an error of its own."""
+
+    def __init__(self, work: Work, reason: str) -> None:
+        super().__init__(f"stage {work.label} failed: {reason}")
+        self.work, self.reason = work, reason

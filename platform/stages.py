@@ -1,0 +1,223 @@
+"""What a study trains and measures, as frozen values: a stage is identified by the hash of its full specification.
+
+The hash covers every field, the fingerprint of the pixels (not their path) and the code that the stage runs, seed
+included. Two arms that need the same stage therefore share it, and a rerun trains only what is missing.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from deepblur.operators import NoiseRange, ZernikeBlur
+from deepblur.platform.sources import Source
+
+IdentificationLoss = Literal["gamma", "twin", "psf", "half_space", "twin_psf"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradation:
+    """How a sharp crop x becomes an observation y = A(γ)x + b."""
+
+    operator: ZernikeBlur
+    """The family of blur operators; its parameters γ are in waves."""
+    eta_waves: float
+    """PSF complexity η: every γ_k is uniform in [−η, η]."""
+    noise: NoiseRange
+    """The range that gain and read noise are drawn from, once per image."""
+    crop_px: int
+    """Side of y; x is larger by what the boundary of the operator needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimization:
+    """Adam with the paper's betas (0.9, 0.999), eps 1e-8 and no weight decay; the rest is chosen here."""
+
+    steps: int
+    batch: int
+    """Images per step over all workers; a multiple of 8 × workers, because draws come in blocks of 8."""
+    lr: float = 1e-3
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    clip_norm: float | None = None
+    ema: float | None = None
+    """Decay of an exponential moving average of the weights, which is then what is validated and kept."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    validations: int = 10
+    """How often in the run the network is validated and a checkpoint is kept."""
+    validation_draws: int = 64
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.validations < 1:
+            raise ValueError(
+                f"steps, batch and validations are at least 1; got {self.steps}, {self.batch}, {self.validations}"
+            )
+        if not self.lr > 0:
+            raise ValueError(f"lr must be positive; got {self.lr}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Anything that is done once and reused: it has a kind, a key and a folder."""
+
+    kind: ClassVar[str]
+    code: ClassVar[tuple[str, ...]]
+
+    def needs(self) -> tuple["Stage", ...]:
+        return ()
+
+    def key(self, fingerprints: Mapping[tuple[Source, ...], str]) -> str:
+        """32 hexadecimal digits; fingerprints: pixels' fingerprint of every tuple of sources that the stage names."""
+        spec = {"kind": self.kind, "spec": canonical(self, fingerprints), "code": code_version(self.code)}
+        return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+_TRAINING_CODE = ("operators", "nets", "platform/seeds", "platform/image_store", "platform/degrade", "platform/tasks",
+                  "platform/losses", "platform/training")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identify(Stage):
+    """Train the identification network IN: y → γ̂."""
+
+    kind: ClassVar[str] = "identify"
+    code: ClassVar[tuple[str, ...]] = _TRAINING_CODE
+
+    train: tuple[Source, ...]
+    validation: tuple[Source, ...]
+    degradation: Degradation
+    optimization: Optimization
+    network: dict[str, Any] = field(hash=False)
+    """Keywords of deepblur.nets.Identifier, K excepted."""
+    loss: IdentificationLoss
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deblur(Stage):
+    """Train the deblurring network DN: (y, γ) → x̂, on true operators or on an IN's estimates."""
+
+    kind: ClassVar[str] = "deblur"
+    code: ClassVar[tuple[str, ...]] = _TRAINING_CODE
+
+    train: tuple[Source, ...]
+    validation: tuple[Source, ...]
+    degradation: Degradation
+    optimization: Optimization
+    network: dict[str, Any] = field(hash=False)
+    """Keywords of deepblur.nets.Deblurrer."""
+    identify: Identify | None
+    """None trains on the true γ; otherwise on this IN's estimates γ̂ = IN(y)."""
+    seed: int
+
+    def needs(self) -> tuple[Stage, ...]:
+        return () if self.identify is None else (self.identify,)
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """One noise setting of an evaluation grid: Var b = gain·s + read_std², images in [0, 1]."""
+
+    name: str
+    gain: float
+    read_std: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The fixed evaluation grid: every arm sees the same images, crops, operators and noise draws."""
+
+    noise: tuple[NoiseLevel, ...]
+    eta_waves: tuple[float, ...]
+    images: int
+    """How many test images at most, the first ones of the test source."""
+    draws: int
+    """Crops per image; each comes with its own γ and noise, the same in every noise × η cell up to scale."""
+    crop_px: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to do blind deblurring that a study compares: an IN and a DN."""
+
+    identify: Identify
+    deblur: Deblur
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Stage):
+    """Measure one trained arm on the grid, with γ̂ = IN(y) and, as the oracle, with the true γ."""
+
+    kind: ClassVar[str] = "evaluate"
+    code: ClassVar[tuple[str, ...]] = (*_TRAINING_CODE, "platform/evaluation", "platform/metrics")
+
+    arm: Arm
+    grid: Grid
+    test: tuple[Source, ...]
+
+    def needs(self) -> tuple[Stage, ...]:
+        return (self.arm.identify, self.arm.deblur)
+
+
+def canonical(value: Any, fingerprints: Mapping[tuple[Source, ...], str]) -> Any:
+    """`value` as plain JSON data: dataclasses by class name and fields, sources by the fingerprint of their pixels."""
+    if isinstance(value, tuple) and value in fingerprints:
+        return {"pixels": fingerprints[value]}
+    if isinstance(value, Source):
+        raise ValueError(f"no fingerprint is known for {value}; open its store before asking for a stage's key")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: canonical(getattr(value, f.name), fingerprints) for f in dataclasses.fields(value)}
+        return {"class": type(value).__name__, **fields}
+    if isinstance(value, (tuple, list)):
+        return [canonical(v, fingerprints) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): canonical(v, fingerprints) for k, v in value.items()}
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError(f"a specification holds plain values only; got {type(value).__name__}: {value!r}")
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """A specification as dotted names → text, for tables and MLflow: 'degradation.eta_waves' → '0.1'."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        parts = [flatten(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in value.items()]
+        return {name: text for part in parts for name, text in part.items()}
+    if isinstance(value, tuple) and any(dataclasses.is_dataclass(v) for v in value):
+        return {prefix: " + ".join(str(v) for v in value)}
+    return {prefix: str(value)}
+
+
+@cache
+def code_version(parts: tuple[str, ...]) -> str:
+    """Hash of the code in the named folders and modules, blind to comments, docstrings and layout."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        for file in _files(part):
+            digest.update(file.name.encode())
+            digest.update(ast.dump(_without_docstrings(ast.parse(file.read_text(encoding="utf-8")))).encode())
+    return digest.hexdigest()
+
+
+def _files(part: str) -> list[Path]:
+    spec = importlib.util.find_spec("deepblur." + part.replace("/", "."))
+    if spec is None:
+        raise ModuleNotFoundError(f"a stage names the code deepblur/{part}, which this installation lacks")
+    if spec.submodule_search_locations:
+        return sorted(Path(next(iter(spec.submodule_search_locations))).glob("*.py"))
+    return [Path(str(spec.origin))]
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
+    return tree

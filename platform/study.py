@@ -1,0 +1,115 @@
+"""A study: a question, the arms that answer it, the seeds and the fixed evaluation grid. `STUDY.main()` does the rest.
+
+The hyperparameters are the keywords of one arm function, each declared once; a preset overrides some of them, and so
+does the command line (`--set name=value`). A name that the function lacks fails before anything is scheduled.
+"""
+
+import ast
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepblur.platform.sources import Data
+from deepblur.platform.stages import Arm, Grid
+
+_GIVEN = ("data", "seed")  # keywords that the study itself hands to every arm
+_FIELDS = ("Claim", "Measure", "Cost", "Run", "Outcome")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """One size of a study: the same code path, other numbers."""
+
+    seeds: tuple[int, ...]
+    grid: Grid
+    data: str = "photos"
+    """What to train and test on where the command line names nothing; see `deepblur.platform.sources.parse_data`."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of the arm function that differ from its defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One question, its arms and its presets.
+
+    Raises:
+        ValueError: an arm or a preset names a keyword that the arm function lacks, or the contrast an unknown arm.
+    """
+
+    name: str
+    arm: Callable[..., Arm]
+    """Keywords → the stages of one arm; `data` and `seed` are given to it."""
+    arms: Mapping[str, Mapping[str, Any]]
+    """Name of the arm → the keywords that make it what it is."""
+    contrast: tuple[str, str]
+    """(b, a): the study reports b − a."""
+    presets: Mapping[str, Preset]
+
+    def __post_init__(self) -> None:
+        for keywords in (*self.arms.values(), *(preset.settings for preset in self.presets.values())):
+            self.check(keywords)
+        for name in self.contrast:
+            if name not in self.arms:
+                raise ValueError(f"the contrast names the arm {name!r}; the arms are {', '.join(self.arms)}")
+
+    def main(self, argv: Sequence[str] | None = None) -> None:
+        """Run from the command line; exits with 0 only if the study is complete."""
+        from deepblur.platform.study_cli import main
+
+        sys.exit(main(self, argv))
+
+    def check(self, keywords: Mapping[str, Any]) -> None:
+        """Refuse keywords that the arm function does not have."""
+        known = inspect.signature(self.arm).parameters
+        for name in keywords:
+            if name not in known or name in _GIVEN:
+                near = difflib.get_close_matches(name, [k for k in known if k not in _GIVEN], n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"
+                raise ValueError(f"the arm function of {self.name} has no setting {name!r}{hint}")
+
+    def build(self, arm: str, *, settings: Mapping[str, Any], data: Data, seed: int) -> Arm:
+        """The stages of one arm at one seed. What makes the arm what it is wins over the settings."""
+        return self.arm(**{**settings, **self.arms[arm]}, data=data, seed=seed)
+
+    def parse_setting(self, text: str) -> tuple[str, Any]:
+        """'eta_waves=0.12' → ('eta_waves', 0.12), of the kind that the keyword's default has.
+
+        Raises:
+            ValueError: no '=', no such keyword, or a value of another kind.
+        """
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"a setting is written NAME=VALUE; got {text!r}")
+        self.check({name: value})
+        try:
+            parsed = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            parsed = value
+        default = inspect.signature(self.arm).parameters[name].default
+        if isinstance(default, float) and isinstance(parsed, int) and not isinstance(parsed, bool):
+            parsed = float(parsed)
+        unlike = default not in (inspect.Parameter.empty, None) and type(parsed) is not type(default)
+        if unlike and parsed is not None:
+            raise ValueError(
+                f"the setting {name} is a {type(default).__name__} such as {default!r}; got {value!r}, a "
+                f"{type(parsed).__name__}"
+            )
+        return name, parsed
+
+    @property
+    def title(self) -> str:
+        """The question: the first line of the study file's docstring."""
+        return self._docstring().strip().splitlines()[0].strip()
+
+    @property
+    def abstract(self) -> dict[str, str]:
+        """Claim, Measure, Cost, Run and Outcome, as the study file's docstring states them."""
+        parts = re.split(rf"^\s*({'|'.join(_FIELDS)})\s{{2,}}", self._docstring(), flags=re.MULTILINE)
+        return {name: " ".join(text.split()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+    def _docstring(self) -> str:
+        return sys.modules[self.arm.__module__].__doc__ or self.name

@@ -1,0 +1,163 @@
+"""The command line of every study: what it asks for, turned into a plan, and errors turned into one sentence."""
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deepblur.platform.sources import Data, parse_data
+from deepblur.platform.stages import Grid
+from deepblur.platform.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study with everything decided: what to run, on what, with which resources, recorded where."""
+
+    study: Study
+    preset: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    grid: Grid
+    data: Data
+    settings: Mapping[str, Any]
+    runs: Path
+    tracking_uri: str | None
+    """None: where MLflow's environment variable says, or the runs folder; 'none': no MLflow."""
+    workers: int
+    cpus: int
+    gpus: float
+    local: bool
+    command: str
+
+    @property
+    def contrast(self) -> tuple[str, str]:
+        return self.study.contrast
+
+
+def default_runs() -> Path:
+    """$DEEPBLUR_RUNS, or deepblur-runs in the home folder: a Ray job's working directory does not outlive the job."""
+    return Path(os.environ.get("DEEPBLUR_RUNS") or "~/deepblur-runs").expanduser()
+
+
+def parser(study: Study) -> argparse.ArgumentParser:
+    epilog = "settings for --set (defaults are those of the arm function; a preset overrides some):\n"
+    epilog += "\n".join(f"  {line}" for line in _describe_settings(study))
+    result = argparse.ArgumentParser(
+        prog=f"python studies/{study.name}.py",
+        description="\n".join([study.title, "", *(f"{k:8} {v}" for k, v in study.abstract.items())]),
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("--preset", choices=tuple(study.presets), default=next(iter(study.presets)), help="size of the study")
+    add("--data", metavar="SOURCE", help="photos, dead-leaves, coco:ROOT or folder:ROOT (default: the preset's)")
+    add("--arms", metavar="A,B", help=f"arms to run, out of {', '.join(study.arms)} (default: all)")
+    add("--seeds", metavar="0,1", help="training seeds (default: the preset's)")
+    add("--set", metavar="NAME=VALUE", action="append", default=[], help="override a setting; repeat for more")
+    add("--images", type=int, help="test images of the evaluation grid (default: the preset's)")
+    add("--draws", type=int, help="draws per image and cell (default: the preset's)")
+    add("--runs", type=Path, help="folder of results, shared by all nodes (default: $DEEPBLUR_RUNS, ~/deepblur-runs)")
+    add("--tracking-uri", help="MLflow server or database; 'none' records nothing (default: $MLFLOW_TRACKING_URI or a "
+        "sqlite file in the runs folder)")  # fmt: skip
+    add("--workers", type=int, default=1, help="data-parallel workers per training (default: 1)")
+    add("--cpus", type=int, default=1, help="cores per worker (default: 1)")
+    add("--gpus", type=float, default=0, help="GPUs per worker; a fraction lets trainings share one (default: 0)")
+    add("--local", action="store_true", help="carry out the stages one by one in this process, without Ray")
+    return result
+
+
+def plan(study: Study, argv: Sequence[str] | None) -> Plan:
+    """The command line, checked as far as it can be before any work.
+
+    Raises:
+        ValueError: an unknown arm, setting or data source, or a number that makes no sense.
+    """
+    arguments = parser(study).parse_args(argv)
+    preset = study.presets[arguments.preset]
+    arms = tuple(arguments.arms.split(",")) if arguments.arms else tuple(study.arms)
+    for name in arms:
+        if name not in study.arms:
+            raise ValueError(f"--arms names {name!r}; this study has {', '.join(study.arms)}")
+    settings = {**preset.settings, **dict(study.parse_setting(text) for text in arguments.set)}
+    grid = preset.grid
+    for name in ("images", "draws"):
+        value = getattr(arguments, name)
+        if value is not None:
+            if value < 1:
+                raise ValueError(f"--{name} must be at least 1; got {value}")
+            grid = replace(grid, **{name: value})
+    if arguments.local and (arguments.workers > 1 or arguments.gpus):
+        raise ValueError("--local is one process on one device; leave --workers and --gpus out, or leave out --local")
+    if min(arguments.workers, arguments.cpus) < 1 or arguments.gpus < 0:
+        raise ValueError(
+            f"--workers and --cpus are at least 1 and --gpus at least 0; got {arguments.workers}, {arguments.cpus}, "
+            f"{arguments.gpus:g}"
+        )
+    return Plan(
+        study=study,
+        preset=arguments.preset,
+        arms=arms,
+        seeds=_seeds(arguments.seeds) if arguments.seeds else preset.seeds,
+        grid=grid,
+        data=parse_data(arguments.data or preset.data),
+        settings=settings,
+        runs=(arguments.runs or default_runs()).expanduser().resolve(),
+        tracking_uri=arguments.tracking_uri,
+        workers=arguments.workers,
+        cpus=arguments.cpus,
+        gpus=arguments.gpus,
+        local=arguments.local,
+        command=shlex.join(["python", f"studies/{study.name}.py", *(sys.argv[1:] if argv is None else argv)]),
+    )
+
+
+def main(study: Study, argv: Sequence[str] | None = None) -> int:
+    """Run the study; the process's exit code. The last line on standard error names what went wrong."""
+    signal.signal(signal.SIGTERM, _stop)  # so that what we reserved on the cluster is given back
+    try:
+        from deepblur.platform.study_run import run
+
+        run(plan(study, argv))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+    except (ValueError, FileNotFoundError, ConnectionError, RuntimeError) as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--seeds takes whole numbers with commas between them, such as 0,1,2; got {text!r}") from None
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds names a seed twice: {text!r}; every seed is one training")
+    return seeds
+
+
+def _describe_settings(study: Study) -> list[str]:
+    import inspect
+
+    lines = []
+    for name, parameter in inspect.signature(study.arm).parameters.items():
+        if name in ("data", "seed"):
+            continue
+        default = "given by the arms" if parameter.default is parameter.empty else repr(parameter.default)
+        presets = [f"{key}: {p.settings[name]!r}" for key, p in study.presets.items() if name in p.settings]
+        lines.append(f"{name:20} {default}" + (f"   ({', '.join(presets)})" if presets else ""))
+    return lines

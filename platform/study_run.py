@@ -1,0 +1,182 @@
+"""Carry a plan out: decode the data, work the stage graph, record everything, write the report, register the models."""
+
+import importlib.metadata
+import platform as machine
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from deepblur.platform.execution import Work, evaluate_here, note, read_rows, train_here
+from deepblur.platform.image_store import ImageStore, open_store
+from deepblur.platform.ledger import Ledger
+from deepblur.platform.record import Record, commit
+from deepblur.platform.sources import Source
+from deepblur.platform.stages import Arm, Evaluate, Stage, code_version
+from deepblur.platform.study_cli import Plan
+from deepblur.platform.study_result import collect
+
+PROGRESS_S = 15.0
+"""Seconds between two lines about the trainings under way."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The stages of a plan: every stage once, what needs what, and which evaluation belongs to which arm and seed."""
+
+    works: dict[str, Work]
+    evaluations: dict[tuple[str, int], str]
+    """(arm, seed) → key of its evaluation."""
+    arms: dict[tuple[str, int], Arm]
+
+    def inputs(self, arm: str, seed: int) -> dict[str, str]:
+        """Kind → key of the two trainings of an arm."""
+        return self.works[self.evaluations[arm, seed]].inputs
+
+
+def run(plan: Plan) -> None:
+    """Everything between the command and the report."""
+    started = time.time()
+    plan.runs.mkdir(parents=True, exist_ok=True)
+    with Ledger(plan.runs) as ledger:
+        arms = {(a, s): plan.study.build(a, settings=plan.settings, data=plan.data, seed=s)
+                for s in plan.seeds for a in plan.arms}  # fmt: skip
+        stores = _open_stores(plan)
+        graph = build_graph(plan, arms, {sources: store.fingerprint for sources, store in stores.items()})
+        missing = [work for work in graph.works.values() if ledger.done(work.key) is None]
+        note(f"{plan.study.name}, preset {plan.preset}: {len(graph.works)} stages, {len(graph.works) - len(missing)} of "
+             f"them done before; results in {plan.runs}")  # fmt: skip
+        record = Record(plan, graph, ledger)
+        try:
+            if missing:
+                _Progress(plan, graph, ledger, record).carry_out(missing)
+            result = collect(plan, graph, ledger, facts=_facts(plan, stores, graph, missing, time.time() - started))
+            record.finish(result)
+        except BaseException:
+            record.close(ok=False)
+            raise
+        record.close(ok=True)
+
+
+def _open_stores(plan: Plan) -> dict[tuple[Source, ...], ImageStore]:
+    data = plan.data
+    return {sources: open_store(sources, plan.runs / "cache") for sources in (data.train, data.validation, data.test)}
+
+
+def build_graph(plan: Plan, arms: Mapping[tuple[str, int], Arm], fingerprints: Mapping[Any, str]) -> Graph:
+    """Every stage of the arms once, in an order in which each comes after what it needs."""
+    works: dict[str, Work] = {}
+    names: dict[str, list[str]] = {}
+    evaluations = {}
+    for (name, seed), arm in arms.items():
+        evaluation = Evaluate(arm=arm, grid=plan.grid, test=plan.data.test)
+        for stage in (arm.identify, arm.deblur, evaluation):
+            key = stage.key(fingerprints)
+            names.setdefault(key, []).append(name)
+            if key not in works:
+                works[key] = _work(plan, stage, key, fingerprints)
+        evaluations[name, seed] = key
+    for key, work in works.items():
+        seed = next(s for (_, s), k in evaluations.items() if key in (k, *works[k].inputs.values()))
+        shared = "" if len(set(names[key])) > 1 else f" {names[key][0]}"
+        kind = {"identify": "IN", "deblur": "DN", "evaluate": "evaluation"}[work.stage.kind]
+        works[key] = replace(work, label=f"{kind}{shared}, seed {seed}")
+    return Graph(works, evaluations, dict(arms))
+
+
+def _work(plan: Plan, stage: Stage, key: str, fingerprints: Mapping[Any, str]) -> Work:
+    return Work(
+        stage=stage,
+        key=key,
+        label=key,
+        attempt=0,
+        runs=plan.runs,
+        inputs={need.kind: need.key(fingerprints) for need in stage.needs()},
+        code=code_version(stage.code),
+        threads=plan.cpus,
+    )
+
+
+class _Progress:
+    """Carries out what is missing, tells the ledger, the record and the person who waits."""
+
+    def __init__(self, plan: Plan, graph: Graph, ledger: Ledger, record: Record) -> None:
+        self.plan, self.graph, self.ledger, self.record = plan, graph, ledger, record
+        self.finished = 0
+        self.total = 0
+        self.spoken = time.time()
+
+    def carry_out(self, missing: list[Work]) -> None:
+        self.total = len(missing)
+        if self.plan.local:
+            for work in missing:
+                work = self.start(work)
+                self.done(work, evaluate_here(work) if isinstance(work.stage, Evaluate) else train_here(work))
+            return
+        from deepblur.platform import scheduling  # Ray is needed only where something is left to do
+
+        resources = scheduling.Resources(workers=self.plan.workers, cpus=self.plan.cpus, gpus=self.plan.gpus)
+        scheduling.connect()
+        try:
+            scheduling.run_on_ray(missing, resources, on_start=self.start, on_done=self.done, on_wait=self.wait)
+        except scheduling.StageFailed as failure:
+            self.ledger.fail(failure.work.key, failure.reason)
+            raise
+
+    def start(self, work: Work) -> Work:
+        return replace(work, attempt=self.ledger.start(work.key, work.stage.kind, work.label))
+
+    def done(self, work: Work, result: dict[str, Any]) -> None:
+        self.ledger.finish(work.key, result)
+        self.finished += 1
+        note(f"[{self.finished}/{self.total}] {work.label}: {result['seconds']:.0f} s, {_headline(result)}")
+        self.record.stage_done(work)
+
+    def wait(self, running: list[Work]) -> None:
+        """Called about once a second: show the curves as they grow."""
+        self.record.follow(running)
+        if time.time() - self.spoken < PROGRESS_S:
+            return
+        self.spoken = time.time()
+        curves = [(work, read_rows(work.live)) for work in running]
+        lines = [f"{work.label} step {rows[-1]['step']:.0f}/{_steps(work)}, {_headline(rows[-1])}"
+                 for work, rows in curves if rows]  # fmt: skip
+        if lines:
+            note("      " + "; ".join(lines))
+
+
+def _steps(work: Work) -> int:
+    return work.stage.optimization.steps  # type: ignore[attr-defined]
+
+
+def _headline(row: Mapping[str, Any]) -> str:
+    """A measure beside its trivial baseline."""
+    for text, names in {
+        "PSF SNR {:.1f} dB (mean PSF {:.1f})": ("val_psf_snr_db", "val_mean_psf_snr_db"),
+        "PSNR {:.2f} dB (blurry {:.2f})": ("val_psnr_db", "val_blurry_psnr_db"),
+        "test PSNR {:.2f} dB (blurry {:.2f})": ("psnr_db", "blurry_psnr_db"),
+    }.items():
+        if names[0] in row:
+            return text.format(*(row[name] for name in names))
+    return ""
+
+
+def _facts(
+    plan: Plan, stores: Mapping[Any, ImageStore], graph: Graph, missing: list[Work], seconds: float
+) -> dict[str, str]:
+    roles = dict(zip(("train", "validation", "test"), stores.items(), strict=False))
+    facts = {f"data, {role}": f"{len(store)} images, fingerprint {store.fingerprint[:16]}, {len(store.skipped)} files skipped"
+             for role, (_, store) in roles.items()}  # fmt: skip
+    packages = ("torch", "ray", "mlflow", "numpy", "scikit-image")
+    return {
+        "git commit": commit(),
+        **facts,
+        "device": "GPU" if plan.gpus else f"CPU, {machine.processor() or machine.machine()}",
+        "workers × cores per training": f"{plan.workers} × {plan.cpus}",
+        "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages),
+        "stages": f"{len(missing)} carried out now, {len(graph.works) - len(missing)} reused",
+        "time": f"{seconds:.0f} s for this run",
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,90 @@
+"""The two things that are trained, IN and DN, behind one small interface for the trainer."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from deepblur.nets import Deblurrer, Identifier
+from deepblur.platform.degrade import Batch, mean_psf
+from deepblur.platform.losses import LOSSES
+from deepblur.platform.metrics import psf_snr_db
+from deepblur.platform.stages import Deblur, Identify
+
+
+class Task(Protocol):
+    """What the trainer needs to know of a network: how to build it, its loss and how to measure it."""
+
+    def network(self) -> nn.Module: ...
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor: ...
+
+    def measure(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Names → (B,) values on a batch of the fixed validation draws; a baseline stands beside every metric."""
+        ...
+
+
+class IdentifyTask:
+    """IN: y → γ̂."""
+
+    def __init__(self, stage: Identify) -> None:
+        self.stage = stage
+        self.operator = stage.degradation.operator
+        self.eta_waves = stage.degradation.eta_waves
+        self._loss = LOSSES[stage.loss]
+
+    def network(self) -> nn.Module:
+        return build_identifier(self.stage)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self._loss(network(batch.blurry).float(), batch, self.operator, self.eta_waves)
+
+    def measure(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        baseline = mean_psf(self.operator, self.eta_waves).to(batch.psf)
+        return {
+            "val_psf_snr_db": psf_snr_db(self.operator.psf(network(batch.blurry).float()), batch.psf),
+            "val_mean_psf_snr_db": psf_snr_db(baseline.expand_as(batch.psf), batch.psf),
+        }
+
+
+class DeblurTask:
+    """DN: (y, γ) → x̂, with γ the truth or IN's estimate."""
+
+    def __init__(self, stage: Deblur, identifier: nn.Module | None) -> None:
+        self.stage = stage
+        self.operator = stage.degradation.operator
+        self.identifier = None if identifier is None else identifier.eval().requires_grad_(False)
+
+    def network(self) -> nn.Module:
+        return build_deblurrer(self.stage)
+
+    def _gamma(self, batch: Batch) -> Tensor:
+        if self.identifier is None:
+            return batch.gamma
+        with torch.no_grad():
+            return self.identifier(batch.blurry).float()
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        restored = network(batch.blurry, self._gamma(batch), self.operator)
+        return mse_loss(restored.float(), batch.sharp)
+
+    def measure(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        restored = network(batch.blurry, self._gamma(batch), self.operator).float()
+        return {
+            "val_psnr_db": _psnr_db(restored, batch.sharp),
+            "val_blurry_psnr_db": _psnr_db(batch.blurry, batch.sharp),
+        }
+
+
+def build_identifier(stage: Identify) -> nn.Module:
+    return Identifier(stage.degradation.operator.num_parameters, **stage.network)
+
+
+def build_deblurrer(stage: Deblur) -> nn.Module:
+    return Deblurrer(**stage.network)
+
+
+def _psnr_db(estimate: Tensor, truth: Tensor) -> Tensor:
+    """(B,) on the device: the curve's cheap signal; evaluation measures with scikit-image and a cut border."""
+    return -10 * (estimate - truth).square().mean((1, 2, 3)).log10()
