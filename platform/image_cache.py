@@ -25,7 +25,7 @@ from deepblur.platform.image_file import UnreadableImageError
 from deepblur.platform.sources import Entry, Source
 
 _FORMAT = 1  # raise it whenever the same files would decode to other bytes
-_ABANDONED_S = 3600  # a build that has written nothing for so long was killed
+_ABANDONED_S = 600  # a build that has written nothing for so long was killed
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _build(source: Source, folder: Path, *, progress: bool, max_skipped: float) 
     entries = source.entries()
     if not entries:
         raise ValueError(f"{source} selects no image; relax the selection or add images")
-    _remove_abandoned(folder)
+    _remove_abandoned(folder.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         index = _decode_all(source, entries, temporary, progress=progress, max_skipped=max_skipped)
@@ -160,8 +160,8 @@ def _check_skipped(source: Source, skipped: list[tuple[str, str]], total: int, m
     """One bad file is never too many: in a small folder it would exceed any sensible fraction."""
     if len(skipped) > max(1, max_skipped * total):
         raise ValueError(
-            f"{len(skipped)} of the {total} images of {source} cannot be used, more than the {max_skipped:.0%} that "
-            f"may be skipped; the first: {skipped[0][1]}; repair the data or raise max_skipped"
+            f"at least {len(skipped)} of the {total} images of {source} cannot be used, more than the {max_skipped:.0%} "
+            f"that may be skipped; the first: {skipped[0][1]}; repair the data or raise max_skipped"
         )
 
 
@@ -174,11 +174,11 @@ def _check_disk(folder: Path, needed: float, source: Source) -> None:
         )
 
 
-def _remove_abandoned(folder: Path) -> None:
-    for old in folder.parent.glob(f".{folder.name}.*"):
-        pixels = old / "pixels.u8"
-        if pixels.is_file() and time.time() - pixels.stat().st_mtime > _ABANDONED_S:
-            shutil.rmtree(old, ignore_errors=True)
+def _remove_abandoned(cache_dir: Path) -> None:
+    for pixels in cache_dir.glob(".*/pixels.u8"):
+        with suppress(FileNotFoundError):  # its builder, alive after all, has just finished
+            if time.time() - pixels.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(pixels.parent, ignore_errors=True)
 
 
 @contextmanager
