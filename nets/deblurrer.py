@@ -34,7 +34,8 @@ class Deblurrer(nn.Module):
         unroll: T, the number of iterations.
         widths, blocks, residual: of each PN_t, see `DRUNet`.
         shared: one PN for all iterations instead of T distinct ones.
-        lam: λ > 0, the weight of the proximity to u in R, in squared intensity per squared intensity.
+        lam: λ > 0, the weight of the proximity to u in R; dimensionless beside PSFs of sum 1. As a Tikhonov weight 0.05
+            suits noise of a few per cent; the best is 1e-4 without noise and 0.1 at a noise of 0.15.
         learn_lam: trains log λ; otherwise λ is a buffer.
         data_step: "closed_form" extends y smoothly by half a PSF and inverts on the torus, one product per Fourier
             coefficient; "cg" inverts the operator as it is, by conjugate gradient. With a "valid" operator the image
