@@ -160,8 +160,8 @@ def _check_skipped(source: Source, skipped: list[tuple[str, str]], total: int, m
     """One bad file is never too many: in a small folder it would exceed any sensible fraction."""
     if len(skipped) > max(1, max_skipped * total):
         raise ValueError(
-            f"at least {len(skipped)} of the {total} images of {source} cannot be used, more than the {max_skipped:.0%} "
-            f"that may be skipped; the first: {skipped[0][1]}; repair the data or raise max_skipped"
+            f"at least {len(skipped)} of the {total} images of {source} cannot be used, but only {max_skipped:.0%} "
+            f"may be skipped; the first: {skipped[0][1]}; repair the data or raise max_skipped"
         )
 
 

@@ -227,8 +227,8 @@ def _require_folder(path: Path, meaning: str) -> None:
         raise FileNotFoundError(f"{path} should be {meaning}, but there is no such folder; correct the path")
 
 
-def _file_state(path: Path, name: str) -> FileState:
-    status = path.stat()
+def _file_state(path: str | Path, name: str) -> FileState:
+    status = os.stat(path)
     return FileState(name, status.st_size, status.st_mtime_ns)
 
 
@@ -237,10 +237,11 @@ def _scan(root: Path) -> list[FileState]:
     found = []
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = [s for s in subfolders if not s.startswith(".")]
+        above = "" if Path(folder) == root else Path(folder).relative_to(root).as_posix() + "/"
         for file in files:
-            path = Path(folder, file)
-            if not file.startswith(".") and path.is_file():
-                found.append(_file_state(path, path.relative_to(root).as_posix()))
+            if not file.startswith("."):
+                with contextlib.suppress(FileNotFoundError):  # a dangling link
+                    found.append(_file_state(os.path.join(folder, file), above + file))
     return sorted(found)
 
 

@@ -194,7 +194,8 @@ def test_too_many_unusable_files_are_an_error_and_leave_nothing(folder, tmp_path
     for k in range(3):
         (Path(folder.root) / f"broken{k}.png").write_text("no image")
     with pytest.raises(
-        ValueError, match=r"at least 2 of the 8 images of Folder.* more than the 5% .*broken0.png: .* max_skipped"
+        ValueError,
+        match=r"at least 2 of the 8 images of Folder.* only 5% may be skipped; .*broken0.png: .* max_skipped",
     ):
         open_store((folder,), tmp_path / "cache")
     assert caches(tmp_path / "cache") == []
