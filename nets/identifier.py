@@ -1,6 +1,6 @@
 """IN, the identification network: one blurry image → the parameters γ of the operator that blurred it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -12,6 +12,8 @@ import deepblur.nets.torchvision_ops  # noqa: F401  (must precede torchvision)
 from torchvision.models import resnet18  # isort: skip
 
 Arch = Literal["resnet18", "compact"]
+Norm = Literal["batch", "group"]
+NormLayer = Callable[[int], nn.Module]
 
 
 class Identifier(nn.Module):
@@ -21,8 +23,10 @@ class Identifier(nn.Module):
 
     Args:
         num_parameters: K, the outputs.
-        arch: "resnet18", or "compact": strided 3×3 convolutions with batch norm, for small crops and few cores.
+        arch: "resnet18", or "compact": stages of two convolutions, for small crops and few cores.
         widths: channels per stage of "compact"; each stage halves the side. ResNet-18 has its own widths.
+        norm: "batch", or "group" (16 channels a group), which does not depend on the other images of a batch and so
+            trains alike on any number of workers; default: batch for "resnet18", group for "compact".
         log_spectrum: adds the log power spectrum of the image (`log_power_spectrum`) as a second input channel.
         normalize: feeds (y − mean)/std of each image instead of y; default: only for "compact".
         output_scale: multiplies the outputs, in the unit of γ (waves for Zernike modes): set it near the spread of γ,
@@ -35,6 +39,7 @@ class Identifier(nn.Module):
         *,
         arch: Arch = "resnet18",
         widths: Sequence[int] = (32, 64, 128, 256),
+        norm: Norm | None = None,
         log_spectrum: bool = False,
         normalize: bool | None = None,
         output_scale: float = 1.0,
@@ -43,11 +48,12 @@ class Identifier(nn.Module):
         if num_parameters < 1:
             raise ValueError(f"num_parameters must be at least 1; got {num_parameters}")
         channels = 2 if log_spectrum else 1
+        norm_layer = _norm_layer(norm or ("group" if arch == "compact" else "batch"))
         if arch == "resnet18":
-            self.net: nn.Module = _resnet18(channels, num_parameters)
+            self.net: nn.Module = _resnet18(channels, num_parameters, norm_layer)
             self.min_size = 32
         elif arch == "compact":
-            self.net = _compact(channels, widths, num_parameters)
+            self.net = _compact(channels, widths, num_parameters, norm_layer)
             self.min_size = 2 ** len(widths)
         else:
             raise ValueError(f'arch must be "resnet18" or "compact"; got {arch!r}')
@@ -103,20 +109,36 @@ def log_power_spectrum(y: Tensor) -> Tensor:
     return standardize(torch.fft.fftshift(torch.log(power + floor), dim=(-2, -1)))
 
 
-def _resnet18(channels: int, outputs: int) -> nn.Module:
-    net = resnet18(weights=None, num_classes=outputs)
+def _norm_layer(norm: str) -> NormLayer:
+    if norm == "batch":
+        return nn.BatchNorm2d
+    if norm == "group":
+        return lambda channels: nn.GroupNorm(_groups(channels), channels)
+    raise ValueError(f'norm must be "batch" or "group"; got {norm!r}')
+
+
+def _groups(channels: int) -> int:
+    """The largest number of equal groups of at least 16 channels."""
+    return next(n for n in range(max(1, channels // 16), 0, -1) if channels % n == 0)
+
+
+def _resnet18(channels: int, outputs: int, norm_layer: NormLayer) -> nn.Module:
+    net = resnet18(weights=None, num_classes=outputs, norm_layer=norm_layer)
     net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision starts the others
     return net
 
 
-def _compact(channels: int, widths: Sequence[int], outputs: int) -> nn.Module:
+def _compact(channels: int, widths: Sequence[int], outputs: int, norm_layer: NormLayer) -> nn.Module:
     if not widths or min(widths) < 1:
         raise ValueError(f"widths needs at least one positive channel count; got {tuple(widths)}")
+
+    def convolution(narrow: int, wide: int, side: int, stride: int) -> list[nn.Module]:
+        layer = nn.Conv2d(narrow, wide, side, stride=stride, padding=side // 2, bias=False)
+        return [layer, norm_layer(wide), nn.ReLU(inplace=True)]
+
     stages = [
-        nn.Sequential(
-            nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)
-        )
-        for narrow, wide in pairwise((channels, *widths))
+        nn.Sequential(*convolution(narrow, wide, 5 if first else 3, 2), *convolution(wide, wide, 3, 1))
+        for first, (narrow, wide) in zip((True, *[False] * len(widths)), pairwise((channels, *widths)), strict=False)
     ]
     return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], outputs))
