@@ -76,7 +76,7 @@ def _throw(n: int, size: tuple[int, int], low: float, high: float, rng: torch.Ge
     mean_area = 2 * math.pi * math.log(high / low) / (low**-2 - high**-2)  # π E[r²] under the density r⁻³
     per_frame = math.ceil(_LAYERS * (H + 2 * high) * (W + 2 * high) / mean_area)
     u, v, s = torch.rand(3, n, per_frame, generator=rng, device=rng.device)
-    radius = torch.lerp(torch.full_like(u, low**-2), torch.full_like(u, high**-2), u).rsqrt()  # inverse of the CDF
+    radius = (low**-2 + u * (high**-2 - low**-2)).rsqrt()  # inverse of the cumulative distribution
     row, col = v * (H + 2 * high) - high, s * (W + 2 * high) - high
     meets = (row + radius > 0) & (row - radius < H) & (col + radius > 0) & (col - radius < W)
     frame, rank = meets.nonzero(as_tuple=True)

@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ import numpy as np
 from deepblur.platform.image_file import UnreadableImageError
 from deepblur.platform.sources import Entry, Source
 
-_FORMAT = 1  # raise it whenever the same files would decode to other bytes
+_FORMAT = 1  # raise it whenever the same files, or the same seed, would give other bytes
 _ABANDONED_S = 600  # a build that has written nothing for so long was killed
 
 
@@ -69,11 +69,11 @@ def _load(folder: Path) -> CachedSource | None:
         index = json.loads((folder / "index.json").read_text())
         if (folder / "pixels.u8").stat().st_size != index.pop("bytes"):
             return None
-    except (OSError, ValueError, KeyError):
+        index["skipped"] = [(name, reason) for name, reason in index["skipped"]]
+        # asarray: slicing a plain view is several times faster than slicing a np.memmap, and keeps the map alive
+        return CachedSource(pixels=np.asarray(np.memmap(folder / "pixels.u8", np.uint8, "r")), **index)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, cut off, or not our index
         return None
-    index["skipped"] = [(name, reason) for name, reason in index["skipped"]]
-    # asarray: slicing a plain view is several times faster than slicing a np.memmap, and keeps the map alive
-    return CachedSource(pixels=np.asarray(np.memmap(folder / "pixels.u8", np.uint8, "r")), **index)
 
 
 def _build(source: Source, folder: Path, *, progress: bool, max_skipped: float) -> None:
@@ -81,7 +81,8 @@ def _build(source: Source, folder: Path, *, progress: bool, max_skipped: float) 
     if not entries:
         raise ValueError(f"{source} selects no image; relax the selection or add images")
     _remove_abandoned(folder.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    temporary.mkdir()  # not tempfile: that would hide the cache from other users of a shared disk
     try:
         index = _decode_all(source, entries, temporary, progress=progress, max_skipped=max_skipped)
         (temporary / "index.json").write_text(json.dumps(index))

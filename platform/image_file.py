@@ -66,6 +66,7 @@ def _stored_values(path: Path) -> tuple[np.ndarray, int]:
             return deep
     with Image.open(path) as image:
         _check_pixels(image.height, image.width)
+        image.info.pop("transparency", None)  # ignored like any alpha; Pillow would warn
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             return np.asarray(image), orientation

@@ -64,7 +64,10 @@ class _Windows(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ImageStore:
-    """Grey images of any sizes. Image i is the bytes offsets[i] … + heights[i]·widths[i] of `pixels`, row by row."""
+    """Grey images of any sizes. Image i is the bytes offsets[i] … + heights[i]·widths[i] of `pixels`, row by row.
+
+    Each process opens its own, which takes milliseconds: pickled, a store would carry all pixels along.
+    """
 
     maps: tuple[np.ndarray, ...]
     """The mapped pixel files, one per source; together they are `pixels`."""

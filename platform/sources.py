@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ import torch
 from deepblur.platform.dead_leaves import dead_leaves
 from deepblur.platform.image_file import SUFFIXES, read_grey
 
-Part = Literal["all", "fit", "held"]
+CocoPart = Literal["all", "fit", "held"]
+FolderPart = Literal["all", "train", "validation", "test"]
 Split = Literal["train", "validation", "test"]
 
 PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
@@ -71,8 +72,11 @@ class Coco:
     """Keep the images that show an object of at least one of these categories; () keeps all."""
     min_side_px: int = 0
     """Keep the images whose sides, as the annotation file states them, are at least this."""
-    part: Part = "all"
+    part: CocoPart = "all"
     """Divides by a hash of the file name: "held" is a tenth, "fit" the rest."""
+
+    def __post_init__(self) -> None:
+        _require_one_of("part", self.part, get_args(CocoPart))
 
     @property
     def annotation_file(self) -> Path:
@@ -119,7 +123,10 @@ class Folder:
     """
 
     root: str
-    part: Literal["all", "train", "validation", "test"] = "all"
+    part: FolderPart = "all"
+
+    def __post_init__(self) -> None:
+        _require_one_of("part", self.part, get_args(FolderPart))
 
     def state(self) -> list[FileState]:
         _require_folder(Path(self.root), "a folder of images")
@@ -142,6 +149,9 @@ class Photos:
     """Photographs that lie inside scikit-image's wheel (no download), each a group of its own."""
 
     split: Split
+
+    def __post_init__(self) -> None:
+        _require_one_of("split", self.split, get_args(Split))
 
     def state(self) -> list[FileState]:
         return [_file_state(path, path.name) for path in self._paths()]
@@ -220,6 +230,11 @@ def parse_data(text: str) -> Data:
 def _bucket(name: str) -> int:
     """0 … 9, evenly, the same on every machine."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 10
+
+
+def _require_one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{field} is one of {', '.join(allowed)}; got {value!r}")
 
 
 def _require_folder(path: Path, meaning: str) -> None:

@@ -44,7 +44,7 @@ def test_an_alpha_channel_is_ignored(tmp_path):
 
 def test_a_palette_is_looked_up(tmp_path):
     paletted = Image.fromarray(COLOUR).quantize(64)
-    paletted.save(tmp_path / "a.png")
+    paletted.save(tmp_path / "a.png", transparency=bytes(range(64)))
     paletted.convert("RGB").save(tmp_path / "b.png")
     assert_array_equal(read_grey(tmp_path / "a.png"), read_grey(tmp_path / "b.png"))
 

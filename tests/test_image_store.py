@@ -91,7 +91,9 @@ def test_a_mixture_shares_the_caches_of_its_sources(folder, store, tmp_path):
     assert bytes(mixed.pixels[start : start + 10]) == bytes(store.pixels[store.offsets[1] : store.offsets[1] + 10])
 
 
-@pytest.mark.parametrize("damage", ["truncate pixels", "no index", "cut index", "no pixels", "empty index"])
+@pytest.mark.parametrize(
+    "damage", ["truncate pixels", "no index", "cut index", "no pixels", "empty index", "list as index"]
+)
 def test_a_damaged_cache_is_rebuilt(store, folder, tmp_path, damage):
     (cache,) = (tmp_path / "cache").glob("folder-*")
     pixels, index = cache / "pixels.u8", cache / "index.json"
@@ -106,6 +108,8 @@ def test_a_damaged_cache_is_rebuilt(store, folder, tmp_path, damage):
             pixels.unlink()
         case "empty index":
             index.write_text("{}")
+        case "list as index":
+            index.write_text("[]")
     again = open_store((folder,), tmp_path / "cache")
     assert again.fingerprint == store.fingerprint
     assert_close(again.image(4)[0].numpy(), folder.entries()[4].load(), rtol=0, atol=0)

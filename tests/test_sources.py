@@ -140,6 +140,12 @@ def test_parse_data_keeps_the_parts_apart():
     assert parse_data("folder:x").test == (Folder(os.path.abspath("x"), "test"),)
 
 
+@pytest.mark.parametrize(("source", "field"), [(Coco, "part"), (Folder, "part"), (Photos, "split")])
+def test_a_misspelt_part_is_refused(source, field):
+    with pytest.raises(ValueError, match=f"{field} is one of .*; got 'hold'"):
+        source(**{field: "hold"} | ({} if source is Photos else {"root": "r"}))
+
+
 @pytest.mark.parametrize("text", ["", "coco", "coco:", "folder:", "photo", "photos:", "s3://bucket"])
 def test_any_other_text_is_refused_with_the_accepted_forms(text):
     with pytest.raises(ValueError, match="one of photos, dead-leaves, coco:ROOT, folder:ROOT; got"):
