@@ -98,54 +98,45 @@ class Tracker(NoTracker):
         Raises:
             ConnectionError: nothing usable answers at the URI, which is named without its password.
         """
-        shown = re.sub(r"//[^/@]*@", "//…@", uri)
-        try:
-            _probe(uri)
-            with _one_process_at_a_time(uri):
-                client = _client(uri)
-                experiment_id = _experiment(client, experiment, _artifact_location(uri, artifacts))
-        except Exception as error:  # MLflow, SQLAlchemy, requests and the system each have their own
-            reason = _reason(error).replace(uri, shown)
-            raise ConnectionError(
-                f"MLflow cannot be used at {shown} ({reason}); start that server, set MLFLOW_TRACKING_URI or "
-                "--tracking-uri to one that answers, or record nothing with --tracking-uri none"
-            ) from None
+        client = connect(uri)
+        with _usable(uri), _one_process_at_a_time(uri):
+            experiment_id = _experiment(client, experiment, _artifact_location(uri, artifacts))
         return cls(client, uri, experiment_id)
 
     def study_run(self, *, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
-        run_id = self._try(
+        run_id = self.attempt(
             f"study {name}", lambda: self._run({KEY_TAG: key}, name, params, tags or {}, reopen=True), ""
         )
-        self._try(f"system metrics of study {name}", lambda: self._watch(run_id), None, needs=run_id)
+        self.attempt(f"system metrics of study {name}", lambda: self._watch(run_id), None, needs=run_id)
         return run_id
 
     def child_run(self, *, parent: str, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
         found_by = {KEY_TAG: key, "mlflow.parentRunId": parent}
-        return self._try(f"run {name}", lambda: self._run(found_by, name, params, tags or {}), "", needs=parent)
+        return self.attempt(f"run {name}", lambda: self._run(found_by, name, params, tags or {}), "", needs=parent)
 
     def log_rows(self, run_id: str, rows: Sequence[Mapping[str, float]], step_key: str = "step") -> None:
-        self._try(f"curves of run {run_id}", lambda: self._log_rows(run_id, rows, step_key), None, needs=run_id)
+        self.attempt(f"curves of run {run_id}", lambda: self._log_rows(run_id, rows, step_key), None, needs=run_id)
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
         def log() -> None:
             recorded = self.client.get_run(run_id).data.metrics
             self._batches(run_id, [(_name(k), float(v), 0) for k, v in metrics.items() if recorded.get(_name(k)) != v])
 
-        self._try(f"results of run {run_id}", log, None, needs=run_id)
+        self.attempt(f"results of run {run_id}", log, None, needs=run_id)
 
     def log_tags(self, run_id: str, tags: Labels) -> None:
-        self._try(f"tags of run {run_id}", lambda: self._describe(run_id, {}, tags), None, needs=run_id)
+        self.attempt(f"tags of run {run_id}", lambda: self._describe(run_id, {}, tags), None, needs=run_id)
 
     def log_text(self, run_id: str, text: str, name: str) -> None:
-        self._try(f"{name} of run {run_id}", lambda: self.client.log_text(run_id, text, name), None, needs=run_id)
+        self.attempt(f"{name} of run {run_id}", lambda: self.client.log_text(run_id, text, name), None, needs=run_id)
 
     def log_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
         log = self.client.log_artifact
-        self._try(f"{file.name} of run {run_id}", lambda: log(run_id, str(file), folder), None, needs=run_id)
+        self.attempt(f"{file.name} of run {run_id}", lambda: log(run_id, str(file), folder), None, needs=run_id)
 
     def log_folder(self, run_id: str, source: Path, folder: str | None = None) -> None:
         log = self.client.log_artifacts
-        self._try(f"{source.name} of run {run_id}", lambda: log(run_id, str(source), folder), None, needs=run_id)
+        self.attempt(f"{source.name} of run {run_id}", lambda: log(run_id, str(source), folder), None, needs=run_id)
 
     def finish(self, run_id: str, ok: bool) -> None:
         def end() -> None:
@@ -155,11 +146,14 @@ class Tracker(NoTracker):
             if not (ok and self.client.get_run(run_id).info.status == "FINISHED"):
                 self.client.set_terminated(run_id, "FINISHED" if ok else "FAILED")
 
-        self._try(f"end of run {run_id}", end, None, needs=run_id)
+        self.attempt(f"end of run {run_id}", end, None, needs=run_id)
 
-    def _try(self, what: str, action: Callable[[], T], otherwise: T, *, needs: str | None = None) -> T:
-        """The action's result, or `otherwise` and an entry in `problems` when MLflow fails."""
-        if needs == "":  # the run itself could not be recorded, which was said
+    def attempt(self, what: str, action: Callable[[], T], otherwise: T, *, needs: str | None = None) -> T:
+        """The action's result, or `otherwise` and an entry in `problems` when it fails.
+
+        `needs` is the run that it writes to: "", a run that could not be recorded, ends it at once.
+        """
+        if needs == "":
             return otherwise
         start = time.monotonic()
         if start < self._paused_until:
@@ -238,8 +232,12 @@ class Tracker(NoTracker):
             self._monitors[run_id] = monitor
 
 
-def _client(uri: str) -> "MlflowClient":
-    """A client that neither chats nor phones home, and gives up within seconds; the user's own settings come first."""
+def connect(uri: str) -> "MlflowClient":
+    """A client that neither chats nor phones home, and gives up within seconds; the user's own settings come first.
+
+    Raises:
+        ConnectionError: see Tracker.open.
+    """
     for name, value in {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -253,7 +251,24 @@ def _client(uri: str) -> "MlflowClient":
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
-    return MlflowClient(uri, registry_uri=uri)
+    with _usable(uri):
+        _probe(uri)
+        with _one_process_at_a_time(uri):
+            client = MlflowClient(uri, registry_uri=uri)
+            client.search_experiments(max_results=1)  # creates the tables of a fresh database
+    return client
+
+
+@contextmanager
+def _usable(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # MLflow, SQLAlchemy, requests and the system each have their own
+        shown = re.sub(r"//[^/@]*@", "//…@", uri)
+        raise ConnectionError(
+            f"MLflow cannot be used at {shown} ({_reason(error).replace(uri, shown)}); start that server, set "
+            "MLFLOW_TRACKING_URI or --tracking-uri to one that answers, or record nothing with --tracking-uri none"
+        ) from None
 
 
 def _probe(uri: str) -> None:
@@ -268,7 +283,7 @@ def _probe(uri: str) -> None:
 @contextmanager
 def _one_process_at_a_time(uri: str) -> Iterator[None]:
     """Processes that create the tables of a fresh database file together break it."""
-    if (database := _database(uri)) is None:
+    if (database := database_file(uri)) is None:
         yield
         return
     database.parent.mkdir(parents=True, exist_ok=True)
@@ -277,12 +292,13 @@ def _one_process_at_a_time(uri: str) -> Iterator[None]:
         yield
 
 
-def _database(uri: str) -> Path | None:
+def database_file(uri: str) -> Path | None:
+    """The file that a sqlite URI names, None for any other URI."""
     return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
 def _artifact_location(uri: str, artifacts: Path | None) -> str | None:
-    if (database := _database(uri)) is None:
+    if (database := database_file(uri)) is None:
         return None  # a server's own choice
     return (artifacts or database.parent / "mlartifacts").resolve().as_uri()
 

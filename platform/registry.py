@@ -1,0 +1,165 @@
+"""Trained models in MLflow's registry, each with the code that runs it.
+
+A version holds the model folder and a copy of the package, so that `mlflow.pyfunc.load_model` and `mlflow models serve`
+work where deepblur is not installed; `load_registered` gives the model itself, without running any code of the version.
+"""
+
+import hashlib
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow.entities import LoggedModelOutput
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+import deepblur
+import deepblur.nets
+import deepblur.operators
+from deepblur.platform import model
+from deepblur.platform.tracking import NoTracker, Tracker, connect, database_file, default_uri
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow warns of its own type hints when this part of it is imported
+    import mlflow.pyfunc
+
+NAME = "deepblur"
+CONTENT_TAG = "deepblur.content"
+REQUIREMENTS = ("mlflow", "numpy", "safetensors", "scipy", "torch", "torchvision")
+
+
+def log_and_register(
+    tracker: NoTracker,
+    run_id: str,
+    model_folder: Path,
+    *,
+    name: str = NAME,
+    tags: Mapping[str, str] | None = None,
+    example: np.ndarray,
+) -> str:
+    """Logs a saved model to the run and registers it as a new version, once for each content.
+
+    Args:
+        tracker: a NoTracker registers nothing.
+        run_id: the run that made the model.
+        model_folder: what `save_model` wrote.
+        name: of the registered model, created where it is missing.
+        tags: of the version.
+        example: (B, 1, H, W) float32 in [0, 1], a small blurry image that shows how to call the model.
+    Returns:
+        The version, the earlier one if this name holds the same content already; "" if MLflow failed, as
+        `tracker.problems` then says.
+    """
+    if not isinstance(tracker, Tracker):
+        return ""
+
+    def register() -> str:
+        digest = _digest(model_folder)
+        query = f"name = '{name}' and tags.`{CONTENT_TAG}` = '{digest}'"
+        for known in tracker.client.search_model_versions(query):
+            return str(known.version)
+        _create_name(tracker.client, name)
+        logged = tracker.client.create_logged_model(tracker.experiment_id, name, run_id, {CONTENT_TAG: digest})
+        with tempfile.TemporaryDirectory(prefix="deepblur-") as scratch:
+            description = Model(run_id=run_id, model_id=logged.model_id, artifact_path=logged.artifact_location)
+            _save_pyfunc(Path(scratch), model_folder, example, description)
+            tracker.client.log_model_artifacts(logged.model_id, f"{scratch}/pyfunc")
+        tracker.client.finalize_logged_model(logged.model_id, "READY")
+        tracker.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        labels = {**(tags or {}), CONTENT_TAG: digest}
+        location = logged.artifact_location
+        created = tracker.client.create_model_version(name, location, run_id, labels, model_id=logged.model_id)
+        return str(created.version)
+
+    return tracker.attempt(f"registration of {model_folder.name} as {name}", register, "", needs=run_id)
+
+
+def load_registered(uri: str, *, tracking_uri: str | None = None, device: str = "cpu") -> model.BlindModel:
+    """The model behind "models:/NAME/VERSION" or "models:/NAME@ALIAS".
+
+    Args:
+        uri: of the version.
+        tracking_uri: default: MLFLOW_TRACKING_URI, else the database file in ./runs.
+        device: where the networks go.
+    Raises:
+        ValueError: the URI has another form, or names no version.
+        ConnectionError: no registry answers.
+    """
+    form = re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([\w-]+))", uri)
+    if form is None:
+        raise ValueError(f"a registered model is named models:/NAME/VERSION or models:/NAME@ALIAS; got {uri}")
+    where = tracking_uri or default_uri(Path("runs"))
+    if (database := database_file(where)) is not None and not database.is_file():
+        raise ConnectionError(
+            f"there is no registry at {where}; set MLFLOW_TRACKING_URI to where the model was registered"
+        )
+    client = connect(where)
+    name, number, alias = form.groups()
+    try:
+        found = client.get_model_version(name, number) if number else client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        raise ValueError(f"{uri} is not registered at {where} ({str(error).splitlines()[0]})") from None
+    source = client.get_model_version_download_uri(name, found.version)
+    with tempfile.TemporaryDirectory(prefix="deepblur-") as scratch:
+        folder = mlflow.artifacts.download_artifacts(f"{source}/artifacts", dst_path=scratch, tracking_uri=where)
+        return model.load_model(Path(folder) / "model", device=device)
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _create_name(client: mlflow.MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _save_pyfunc(scratch: Path, model_folder: Path, example: np.ndarray, description: Model) -> None:
+    """Writes the MLflow model to scratch/pyfunc."""
+    trained = model.load_model(model_folder)
+    h, w = trained.operator.psf_shape
+    shutil.copytree(model_folder, scratch / "model")
+    _stage_package(scratch / "deepblur")
+    mlflow.pyfunc.save_model(
+        scratch / "pyfunc",
+        mlflow_model=description,
+        python_model=Path(model.__file__).with_name("mlflow_model.py"),
+        artifacts={"model": str(scratch / "model")},
+        code_paths=[str(scratch / "deepblur")],
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, -1, -1))]),
+            outputs=Schema(
+                [
+                    TensorSpec(np.dtype("float32"), (-1, 1, -1, -1), "image"),
+                    TensorSpec(np.dtype("float32"), (-1, trained.operator.num_parameters), "gamma"),
+                    TensorSpec(np.dtype("float32"), (-1, 1, h, w), "psf"),
+                ]
+            ),
+        ),
+        input_example=example,
+        # a "+cpu" build is the same release, and no index offers it under that name
+        pip_requirements=[f"{package}=={installed_version(package).partition('+')[0]}" for package in REQUIREMENTS],
+    )
+
+
+def _stage_package(package: Path) -> None:
+    """Copies what the model imports, in the layout of a wheel."""
+    (package / "platform").mkdir(parents=True)
+    shutil.copy(deepblur.__file__, package)
+    shutil.copy(model.__file__, package / "platform")
+    for room in (deepblur.operators, deepblur.nets):
+        folder = Path(room.__file__).parent
+        shutil.copytree(folder, package / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
