@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from deepblur.operators.convolution import Boundary, Window, data_size, full_precision, transfer_function
+from deepblur.operators.convolution import Boundary, Window, data_size, full_precision, image_size, transfer_function
 from deepblur.operators.solver import conjugate_gradient
 
 
@@ -91,13 +91,6 @@ class Blur(ABC):
                 f"{type(self).__name__} takes gamma of shape (batch, {self.num_parameters}); got {tuple(gamma.shape)}"
             )
         return full_precision(gamma)
-
-
-def image_size(boundary: Boundary, output_size: tuple[int, int], psf_shape: tuple[int, int]) -> tuple[int, int]:
-    """Inverse of data_size."""
-    if boundary != "valid":
-        return output_size
-    return output_size[0] + psf_shape[0] - 1, output_size[1] + psf_shape[1] - 1
 
 
 class BoundBlur(ABC):

@@ -119,6 +119,13 @@ def data_size(boundary: Boundary, image_size: tuple[int, int], psf_shape: tuple[
     return (H - h + 1, W - w + 1) if boundary == "valid" else (H, W)
 
 
+def image_size(boundary: Boundary, output_size: tuple[int, int], psf_shape: tuple[int, int]) -> tuple[int, int]:
+    """Inverse of data_size."""
+    if boundary != "valid":
+        return output_size
+    return output_size[0] + psf_shape[0] - 1, output_size[1] + psf_shape[1] - 1
+
+
 def _fold(x: Tensor, margin: int) -> Tensor:
     """Transpose of replicating the last axis' end pixels `margin` times."""
     if margin == 0:

@@ -22,7 +22,7 @@ def conjugate_gradient(
     Args:
         apply: M, a linear map that keeps the shape and does not mix samples.
         b: (B, ...), the right side.
-        x0: (B, ...), a start; zero when absent.
+        x0: (B or 1, ...), a start; zero when absent.
     Returns:
         (B, ...)
     Source: Hestenes & Stiefel, J. Res. NBS 49(6), 1952.
@@ -58,7 +58,8 @@ def _iterate(apply: LinearMap, b: Tensor, x0: Tensor | None, iterations: int, to
     if x0 is None:
         x, r = torch.zeros_like(b), b.clone()
     else:
-        x, r = x0.to(b.dtype, copy=True), b - apply(x0)
+        x = x0.to(b.dtype).expand_as(b).clone(memory_format=torch.contiguous_format)  # ours to change in place
+        r = b - apply(x)
     p, rr = r.clone(), dot(r, r)
     enough = tolerance**2 * dot(b, b)
     for _ in range(iterations):

@@ -98,6 +98,15 @@ def test_a_batch_is_its_samples(operator, draw):
         assert_close(operator.regularized_inverse(y[one], u[one], gamma[one], 0.4), back[one], rtol=1e-4, atol=1e-5)
 
 
+def test_batches_of_one_broadcast(operator, draw):
+    gamma, x = draw(3, operator.num_parameters), draw(1, 1, *SIZE)
+    y = operator.forward(x, gamma)
+    assert_close(y, operator.forward(x.expand(3, 1, *SIZE), gamma))
+    back = operator.regularized_inverse(y[:1], x, gamma, 0.3)
+    assert_close(back, operator.regularized_inverse(y[:1].expand_as(y), x.expand(3, 1, *SIZE), gamma, 0.3))
+    assert operator.forward(draw(3, 1, *SIZE), gamma[:1]).shape[0] == 3
+
+
 @pytest.mark.parametrize(
     ("given", "computed"), [("float64", "float64"), ("float32", "float32"), ("bfloat16", "float32")]
 )

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,8 +38,25 @@ def test_a_perfect_lens_gives_the_airy_pattern(cutoff, size, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_default_pupil_agrees_with_one_of_four_times_its_nodes(dtype):
     gamma = gammas(32)
-    fine = ZernikeBlur(pupil_size=4 * ZernikeBlur().pupil_size).psf(gamma)
+    fine = ZernikeBlur(pupil_size=4 * ZernikeBlur().nodes).psf(gamma)
     assert snr_db(ZernikeBlur().psf(gamma.to(dtype)).double(), fine) > 120
+
+
+@pytest.mark.parametrize("operator", [
+    ZernikeBlur(psf_size=91), ZernikeBlur(cutoff=0.05), ZernikeBlur(z_px=20.0, wavenumber=0.3),
+    ZernikeBlur(z_px=-40.0, wavenumber=0.5, psf_size=61),
+])  # fmt: skip
+def test_the_number_of_nodes_follows_the_size_and_the_defocus(operator):
+    fine = replace(operator, pupil_size=3 * operator.nodes)
+    assert snr_db(operator.psf(gammas(8)), fine.psf(gammas(8))) > 90
+
+
+def test_constants_first_used_for_inference_serve_training_later():
+    operator, gamma = ZernikeBlur(cutoff=0.1234), gammas(1)
+    with torch.inference_mode():
+        operator.psf(gammas(1))
+    operator.psf(gamma.requires_grad_())[..., 15, 15].sum().backward()
+    assert gamma.grad is not None
 
 
 def test_the_quadrature_agrees_with_a_pixel_grid_of_the_pupil():
@@ -140,6 +158,8 @@ def test_impossible_optics_are_refused():
         ZernikeBlur(psf_size=30)
     with pytest.raises(ValueError, match=r"distinct Noll indices from 4 on .* got \(3, 4\)"):
         ZernikeBlur(noll=(3, 4))
+    with pytest.raises(ValueError, match=r"nodes across the pupil, at least 1; got 0"):
+        ZernikeBlur(pupil_size=0)
     with pytest.raises(ValueError, match=r"defocus z_px = 1\.0 needs a wavenumber .* got None"):
         ZernikeBlur(z_px=1.0)
 
