@@ -78,7 +78,7 @@ def log_and_register(
         created = tracker.client.create_model_version(name, location, run_id, labels, model_id=logged.model_id)
         return str(created.version)
 
-    return tracker.attempt(f"registration of {model_folder.name} as {name}", register, "", needs=run_id)
+    return tracker.attempt(f"registration as {name}", register, "", run=run_id)
 
 
 def load_registered(uri: str, *, tracking_uri: str | None = None, device: str = "cpu") -> model.BlindModel:

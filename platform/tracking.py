@@ -84,6 +84,7 @@ class Tracker(NoTracker):
         self.uri = uri
         self.experiment_id = experiment_id
         self._seen: dict[tuple[str, str], set[int]] = {}  # (run, metric) → steps recorded
+        self._names: dict[str, str] = {}
         self._monitors: dict[str, Any] = {}
         self._paused_until = 0.0
 
@@ -104,57 +105,59 @@ class Tracker(NoTracker):
         return cls(client, uri, experiment_id)
 
     def study_run(self, *, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
-        run_id = self.attempt(
-            f"study {name}", lambda: self._run({KEY_TAG: key}, name, params, tags or {}, reopen=True), ""
-        )
-        self.attempt(f"system metrics of study {name}", lambda: self._watch(run_id), None, needs=run_id)
+        def find() -> str:
+            return self._run({KEY_TAG: key}, name, params, tags or {}, reopen=True)
+
+        run_id = self.attempt(f"study {name}", find, "")
+        self.attempt("system metrics", lambda: self._watch(run_id), None, run=run_id)
         return run_id
 
     def child_run(self, *, parent: str, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
         found_by = {KEY_TAG: key, "mlflow.parentRunId": parent}
-        return self.attempt(f"run {name}", lambda: self._run(found_by, name, params, tags or {}), "", needs=parent)
+        return self.attempt(f"run {name}", lambda: self._run(found_by, name, params, tags or {}), "", run=parent)
 
     def log_rows(self, run_id: str, rows: Sequence[Mapping[str, float]], step_key: str = "step") -> None:
-        self.attempt(f"curves of run {run_id}", lambda: self._log_rows(run_id, rows, step_key), None, needs=run_id)
+        self.attempt("curves", lambda: self._log_rows(run_id, rows, step_key), None, run=run_id)
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
         def log() -> None:
             recorded = self.client.get_run(run_id).data.metrics
-            self._batches(run_id, [(_name(k), float(v), 0) for k, v in metrics.items() if recorded.get(_name(k)) != v])
+            changed = [(_name(k), float(v), 0) for k, v in metrics.items() if recorded.get(_name(k)) != v]
+            self._log_points(run_id, changed)
 
-        self.attempt(f"results of run {run_id}", log, None, needs=run_id)
+        self.attempt("results", log, None, run=run_id)
 
     def log_tags(self, run_id: str, tags: Labels) -> None:
-        self.attempt(f"tags of run {run_id}", lambda: self._describe(run_id, {}, tags), None, needs=run_id)
+        self.attempt("tags", lambda: self._describe(run_id, {}, tags), None, run=run_id)
 
     def log_text(self, run_id: str, text: str, name: str) -> None:
-        self.attempt(f"{name} of run {run_id}", lambda: self.client.log_text(run_id, text, name), None, needs=run_id)
+        self.attempt(name, lambda: self.client.log_text(run_id, text, name), None, run=run_id)
 
     def log_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
-        log = self.client.log_artifact
-        self.attempt(f"{file.name} of run {run_id}", lambda: log(run_id, str(file), folder), None, needs=run_id)
+        self.attempt(file.name, lambda: self.client.log_artifact(run_id, str(file), folder), None, run=run_id)
 
     def log_folder(self, run_id: str, source: Path, folder: str | None = None) -> None:
-        log = self.client.log_artifacts
-        self.attempt(f"{source.name} of run {run_id}", lambda: log(run_id, str(source), folder), None, needs=run_id)
+        self.attempt(source.name, lambda: self.client.log_artifacts(run_id, str(source), folder), None, run=run_id)
 
     def finish(self, run_id: str, ok: bool) -> None:
         def end() -> None:
-            if monitor := self._monitors.pop(run_id, None):
-                monitor.finish()
             # ending a run twice would stretch its duration over the time between
             if not (ok and self.client.get_run(run_id).info.status == "FINISHED"):
                 self.client.set_terminated(run_id, "FINISHED" if ok else "FAILED")
 
-        self.attempt(f"end of run {run_id}", end, None, needs=run_id)
+        if monitor := self._monitors.pop(run_id, None):
+            monitor.finish()  # keeps its errors to itself
+        self.attempt("end", end, None, run=run_id)
 
-    def attempt(self, what: str, action: Callable[[], T], otherwise: T, *, needs: str | None = None) -> T:
+    def attempt(self, what: str, action: Callable[[], T], otherwise: T, *, run: str | None = None) -> T:
         """The action's result, or `otherwise` and an entry in `problems` when it fails.
 
-        `needs` is the run that it writes to: "", a run that could not be recorded, ends it at once.
+        `run` is the run that it writes to; there is nothing to do for "", a run that could not be recorded.
         """
-        if needs == "":
+        if run == "":
             return otherwise
+        if run is not None:
+            what = f"{what} of {self._names.get(run, run)}"
         start = time.monotonic()
         if start < self._paused_until:
             self._note(f"{what}: not tried, MLflow was failing")
@@ -173,14 +176,7 @@ class Tracker(NoTracker):
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def _run(
-        self,
-        found_by: dict[str, str],
-        name: str,
-        params: Labels,
-        tags: Labels,
-        reopen: bool = False,
-    ) -> str:
+    def _run(self, found_by: dict[str, str], name: str, params: Labels, tags: Labels, *, reopen: bool = False) -> str:
         from mlflow.tracking.context.registry import resolve_tags
 
         query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in found_by.items())
@@ -191,8 +187,10 @@ class Tracker(NoTracker):
                 self.client.update_run(run.info.run_id, status="RUNNING", name=name)
         else:  # user, source file and git commit are tags that the UI shows
             run = self.client.create_run(self.experiment_id, run_name=name, tags={**resolve_tags(), **found_by})
-        self._describe(run.info.run_id, {k: v for k, v in params.items() if _name(k) not in run.data.params}, tags)
-        return run.info.run_id
+        run_id = run.info.run_id
+        self._names[run_id] = name
+        self._describe(run_id, {k: v for k, v in params.items() if _name(k) not in run.data.params}, tags)
+        return run_id
 
     def _describe(self, run_id: str, params: Labels, tags: Labels) -> None:
         from mlflow.entities import Param, RunTag
@@ -205,21 +203,21 @@ class Tracker(NoTracker):
     def _log_rows(self, run_id: str, rows: Sequence[Mapping[str, float]], step_key: str) -> None:
         points = [(_name(key), float(row[key]), int(row[step_key])) for row in rows for key in row.keys() - {step_key}]
         new = [point for point in points if point[2] not in self._steps(run_id, point[0])]
-        self._batches(run_id, new)
-        for key, _, step in new:
-            self._seen[run_id, key].add(step)
+        for some in _chunks(new, 1000):
+            self._log_points(run_id, some)
+            for key, _, step in some:
+                self._seen[run_id, key].add(step)
 
     def _steps(self, run_id: str, key: str) -> set[int]:
         if (run_id, key) not in self._seen:
             self._seen[run_id, key] = {point.step for point in self.client.get_metric_history(run_id, key)}
         return self._seen[run_id, key]
 
-    def _batches(self, run_id: str, points: list[tuple[str, float, int]]) -> None:
+    def _log_points(self, run_id: str, points: list[tuple[str, float, int]]) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        for some in _chunks([Metric(key, value, now, step) for key, value, step in points], 1000):
-            self.client.log_batch(run_id, metrics=some)
+        self.client.log_batch(run_id, metrics=[Metric(key, value, now, step) for key, value, step in points])
 
     def _watch(self, run_id: str) -> None:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -249,8 +247,8 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient  # reads some of these when it is imported
 
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        logging.getLogger("alembic").setLevel(logging.ERROR)
+        for chatty in ("mlflow", "alembic", "urllib3.connectionpool"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
     with _usable(uri):
         _probe(uri)
         with _one_process_at_a_time(uri):

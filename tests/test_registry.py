@@ -127,4 +127,4 @@ def test_a_registry_that_fails_does_not_stop_a_study(tracker, run_id, tmp_path, 
     assert log_and_register(NoTracker(), "", folder, example=EXAMPLE) == ""
     failing = Tracker(tracker.client, tracker.uri, tracker.experiment_id)
     assert log_and_register(failing, run_id, tmp_path / "absent", example=EXAMPLE) == ""
-    assert failing.problems[0].startswith("registration of absent as deepblur: FileNotFoundError")
+    assert failing.problems[0].startswith(f"registration as deepblur of {run_id}: FileNotFoundError")

@@ -111,7 +111,8 @@ def test_a_failure_in_the_middle_is_noted_and_filled_in_later(open_tracker, monk
     assert [record.getMessage() for record in caplog.records] == [
         "MLflow failed and the study goes on without part of its record: OSError: no"
     ]
-    assert [problem.split(" of run")[0] for problem in tracker.problems] == ["curves", "results", "nowhere.png"]
+    assert tracker.problems[:2] == ["curves of outage: OSError: no", "results of outage: OSError: no"]
+    assert tracker.problems[2].startswith("nowhere.png of outage: ")
     again = open_tracker()
     assert again.study_run(key="e1", name="outage", params={}) == run
     again.log_rows(run, curve(1, 4))
