@@ -11,33 +11,33 @@ CSS = """
 @media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e4e4e2; --soft: #a3a5a8; --rule: #3b3e43 } }
 @media print { :root { color-scheme: light; --paper: #fff; --ink: #000; --soft: #444; --rule: #bbb } }
 * { box-sizing: border-box }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 66rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 76rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: break-word }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .3rem; max-width: 44rem }
 h2 { font-size: 1.15rem; margin: 2.8rem 0 .6rem; padding-top: .5rem; border-top: 1px solid var(--rule) }
 h3 { font-size: 1rem; margin: 1.6rem 0 .4rem }
-p, ul, dl { max-width: 48rem } ul { padding-left: 1.2rem } li { margin: .25rem 0 }
-.soft, figcaption, caption { color: var(--soft) } figcaption, caption { font-size: .875rem; line-height: 1.45 }
+p, ul, dl, figcaption { max-width: 48rem } ul { padding-left: 1.2rem } li { margin: .25rem 0 }
+.soft, figcaption { color: var(--soft) } figcaption { font-size: .875rem; line-height: 1.45 }
 code { font-size: .875em; font-family: ui-monospace, monospace; overflow-wrap: anywhere }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.25rem; margin: 1rem 0 }
 dt { color: var(--soft) } dd { margin: 0; min-width: 0 }
-.wide { overflow-x: auto; margin: 1rem 0 }
+.wide { overflow-x: auto; margin: .4rem 0 }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; line-height: 1.35;
   border-top: 1.5px solid var(--ink); border-bottom: 1.5px solid var(--ink) }
-caption { text-align: left; padding-bottom: .5rem; max-width: 48rem }
 th { font-weight: 600; text-align: left; vertical-align: bottom } thead th { border-bottom: 1px solid var(--ink) }
-th, td { padding: .22rem .9rem .22rem 0; white-space: nowrap } td.words { white-space: normal }
+th, td { padding: .22rem .8rem .22rem 0; white-space: nowrap }
+th.n { white-space: normal; min-width: 3.5rem } td.words { white-space: normal }
 .n { text-align: right } td.n + td.i { padding-left: 0 } td.n:has(+ td.i) { padding-right: .4rem }
-.i { color: var(--soft) } tr.first > * { border-top: 1px solid var(--rule) } tr.lead td { font-weight: 600 }
-figure { margin: 1rem 0 } .plot { overflow-x: auto } .plot svg { width: 100%; min-width: 34rem; height: auto }
+.i { color: var(--soft) } tr.first > * { border-top: 1px solid var(--rule) } tr.lead td:not(.i) { font-weight: 600 }
+figure { margin: 1rem 0 } .plot { overflow-x: auto } .plot svg { min-width: 34rem; max-width: 100%; height: auto }
 .strip { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); gap: .6rem; margin: .3rem 0 1.4rem }
 .strip figure { margin: 0 } .strip img { width: 100%; display: block } .strip figcaption { margin-top: .2rem }
 details { margin: 1rem 0 } summary { cursor: pointer }
 @media (max-width: 44rem) { .strip { grid-template-columns: repeat(2, minmax(0, 1fr)) }
   dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .5rem } }
-@media print { body { max-width: none; padding: 0; font-size: 10pt } figure, .strip, tr { break-inside: avoid }
+@media print { body { max-width: none; padding: 0; font-size: 10pt } figure:has(svg), .strip, tr { break-inside: avoid }
   h2, h3 { break-after: avoid } .wide, .plot { overflow: visible } .plot svg { min-width: 0 }
-  table { font-size: 7.5pt } }
+  table { font-size: 6.5pt } }
 """
 
 
@@ -80,18 +80,23 @@ def strip(title: str, pictures: Sequence[tuple[str, bytes, str]]) -> str:
     """Pictures side by side under a heading: label, PNG, short caption."""
     html = f'<h3>{escape(title)}</h3>\n<div class="strip" style="--n: {len(pictures)}">\n'
     for label, png, note in pictures:
-        text = escape(" ".join(part for part in (label, note) if part))
+        text = escape(", ".join(part for part in (label, note) if part))
         source = f"data:image/png;base64,{b64encode(png).decode()}"
         html += f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>\n'
     return html + "</div>\n"
 
 
-def table(head: Sequence[tuple[str, int]], body: Iterable[tuple[str, str]], caption: str) -> str:
-    """Head: label and columns spanned. Body: the cells of a row as HTML, and its class."""
-    heads = "".join(f'<th colspan="{span}">{escape(label)}</th>' for label, span in head)
+def table(head: str, body: Iterable[tuple[str, str]], caption: str) -> str:
+    """Head: its cells as HTML. Body: the cells of a row as HTML, and its class."""
     rows = "".join(f'<tr class="{kind}">{cells}</tr>\n' for cells, kind in body)
-    title = f"<caption>{escape(caption)}</caption>\n" if caption else ""
-    return f'<div class="wide"><table>{title}<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
+    title = f"<figcaption>{escape(caption)}</figcaption>\n" if caption else ""  # outside of what scrolls sideways
+    inner = f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table>"
+    return f'<figure>{title}<div class="wide">{inner}</div></figure>\n'
+
+
+def headings(*labels: str, numeric: bool = True, span: int = 1) -> str:
+    """Cells of a table's head above columns of numbers or of words; an estimate spans two columns."""
+    return "".join(f'<th colspan="{span}"{" class=n" if numeric else ""}>{escape(label)}</th>' for label in labels)
 
 
 def words(text: str, *, wrap: bool = False) -> str:

@@ -7,6 +7,7 @@ stays text. Nothing depends on pyplot or leaves a setting behind, and equal inpu
 import io
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -15,12 +16,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
-ARM_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's palette: distinct for colour-blind readers, and on both papers."""
+ARM_COLOURS = ("#1b83c4", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe and Ito's palette, distinct for colour-blind readers; its blue is made lighter for dark paper."""
 INK, FAINT = "#010203", "#040506"  # stand-ins, replaced by the page's own colours in `svg`
-STYLE: dict[str, Any] = {
+PX_PER_IN = 126  # all figures on one scale, so that their letters have one size
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "deepblur",
     "text.parse_math": False,  # an arm may be called "$x$"
@@ -45,6 +48,15 @@ STYLE: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Line:
+    """What one line of a figure shows, and how."""
+
+    data: pd.DataFrame
+    colour: str = INK
+    dash: str = "-"
+
+
 def svg(name: str, size_in: tuple[float, float], draw: Callable[[Figure], None]) -> str:
     """One figure as an <svg> element; `name` keeps its ids apart from those of other figures on the page."""
     with mpl.rc_context(STYLE), io.StringIO() as file:
@@ -53,6 +65,7 @@ def svg(name: str, size_in: tuple[float, float], draw: Callable[[Figure], None])
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
         text = file.getvalue()
     text = text[text.index("<svg") :]
+    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'width="{size_in[0] * PX_PER_IN:.0f}"', text, count=1)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", text)
@@ -65,58 +78,59 @@ def colour_of(names: Iterable[str]) -> dict[str, str]:
     return {name: ARM_COLOURS[i % len(ARM_COLOURS)] for i, name in enumerate(names)}
 
 
-def psf_snr_distribution(items: pd.DataFrame, arms: list[str], noises: list[str]) -> str:
-    """Share of draws whose PSF SNR stays below a value, a panel per noise level, beside the mean PSF's own."""
+def psf_snr_distribution(lines: dict[str, Line], noises: list[str]) -> str:
+    """Share of draws whose PSF SNR stays below a value, a panel per noise level.
+
+    Args:
+        lines: legend label → line; each line's data has the columns noise and value.
+    """
 
     def draw(figure: Figure) -> None:
         panels = _panels(figure, 1, len(noises))[0]
         for axes, noise in zip(panels, noises, strict=True):
-            here = items[items["noise"] == noise]
-            baseline = here[here["arm"] == here["arm"].iloc[0]]["mean_psf_snr_db"]
-            axes.ecdf(baseline, color=INK, linestyle="--", linewidth=1, label="mean PSF")
-            for arm, colour in colour_of(arms).items():
-                values = here.loc[here["arm"] == arm, "psf_snr_db"]
+            for label, line in lines.items():
+                values = line.data.loc[line.data["noise"] == noise, "value"]
                 if len(values):
-                    axes.ecdf(values, color=colour, label=arm)
-            axes.set(title=f"noise {noise}", xlabel="PSF SNR (dB)")
+                    axes.ecdf(values, color=line.colour, linestyle=line.dash, label=label)
+            axes.set(title=f"noise {noise}", xlabel="PSF SNR (dB)", ylim=(0, 1.02))
         panels[0].set_ylabel("share of draws")
         _legend(figure, panels)
 
     return svg("ecdf", (9, 2.9), draw)
 
 
-def cells(curves: dict[str, dict[str, pd.DataFrame]], noises: list[str], name: str) -> str:
+def cells(rows: dict[str, dict[str, Line]], noises: list[str]) -> str:
     """Means with intervals over η: a row per measure, a column per noise level.
 
     Args:
-        curves: axis label → line label → table with columns noise, eta_waves, mean, low, high. A line whose label
-            is not an arm's is a baseline: its table has the column `baseline` set and is drawn dashed without bars.
+        rows: axis label → legend label → line, whose data has the columns noise, eta_waves, mean, low and high;
+            solid lines show their intervals.
     """
 
     def draw(figure: Figure) -> None:
-        grid = _panels(figure, len(curves), len(noises), sharey="row")
-        for row, (label, lines) in zip(grid, curves.items(), strict=True):
-            row[0].set_ylabel(label)
-            arms = [line for line, table in lines.items() if "baseline" not in table]
-            colours = colour_of(arms)
-            for axes, noise in zip(row, noises, strict=True):
-                for i, (line, table) in enumerate(lines.items()):
-                    here = table[table["noise"] == noise].sort_values("eta_waves")
-                    if line not in colours:
-                        axes.plot(here["eta_waves"], here["mean"], "--", color=INK, linewidth=1, label=line)
-                        continue
-                    spacing = np.diff(np.sort(table["eta_waves"].unique())).min(initial=0.05)
-                    x = here["eta_waves"] + 0.05 * spacing * (i - (len(lines) - 1) / 2)  # bars must not hide each other
-                    bars = (here["mean"] - here["low"], here["high"] - here["mean"])
-                    axes.errorbar(x, here["mean"], bars, color=colours[line], marker="o", markersize=3, label=line)
-                axes.set_xticks(sorted(table["eta_waves"].unique()))
+        grid = _panels(figure, len(rows), len(noises), sharey="row")
+        for panels, (label, lines) in zip(grid, rows.items(), strict=True):
+            panels[0].set_ylabel(label)
+            for axes, noise in zip(panels, noises, strict=True):
+                solid = [name for name, line in lines.items() if line.dash == "-"]
+                for name, line in lines.items():
+                    here = line.data[line.data["noise"] == noise].sort_values("eta_waves")
+                    x = here["eta_waves"]
+                    if line.dash == "-":
+                        step = np.diff(np.sort(x)).min(initial=0.05)
+                        x = x + 0.06 * step * (solid.index(name) - (len(solid) - 1) / 2)  # bars must not hide bars
+                        bars = (here["mean"] - here["low"], here["high"] - here["mean"])
+                        axes.errorbar(x, here["mean"], bars, fmt="none", color=line.colour)
+                    mark = "o" if line.dash == "-" else "none"
+                    axes.plot(x, here["mean"], line.dash, color=line.colour, marker=mark, markersize=3, label=name)
+                axes.set_xticks(sorted(next(iter(lines.values())).data["eta_waves"].unique()))
         for axes, noise in zip(grid[0], noises, strict=True):
             axes.set_title(f"noise {noise}")
         for axes in grid[-1]:
             axes.set_xlabel("η (waves)")
         _legend(figure, grid.ravel())
 
-    return svg(name, (9, 0.7 + 2.1 * len(curves)), draw)
+    return svg("cells", (9, 0.7 + 2.1 * len(rows)), draw)
 
 
 def forest(rows: pd.DataFrame, label: str) -> str:
@@ -151,8 +165,12 @@ def learning_curves(curves: dict[str, pd.DataFrame], measure: str, baseline: str
         if baseline is not None:
             known = next(iter(curves.values()))[["step", baseline]].dropna()
             axes.plot(known["step"], known[baseline], "--", color=INK, linewidth=1, label="baseline")
-        if all((table["loss"].dropna() > 0).all() for table in curves.values()):
+        known = pd.concat([table["loss"].dropna() for table in curves.values()])
+        if 0 < 5 * known.min() <= known.max():
             losses.set_yscale("log")
+            losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            losses.yaxis.set_major_formatter("{x:g}")  # powers of ten would need the mathematics that STYLE turns off
+            losses.yaxis.set_minor_formatter(NullFormatter())
         losses.set(xlabel="step", ylabel="training loss")
         values.set(xlabel="step", ylabel=label)
         _legend(figure, (losses, values))
@@ -178,9 +196,9 @@ def _panels(figure: Figure, rows: int, columns: int, sharey: bool | str = True) 
 
 def _legend(figure: Figure, panels: Iterable[Axes]) -> None:
     """One legend above all panels, each label once."""
-    found = {}
+    found: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    columns = max(1, min(len(found), 120 // (6 + max(map(len, found)))))
-    figure.legend(list(found.values()), list(found), loc="outside upper left", ncols=columns)
+    columns = max(1, min(len(found), 150 // (6 + max(map(len, found)))))
+    figure.legend(handles=list(found.values()), labels=list(found), loc="outside upper left", ncols=columns)

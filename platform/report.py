@@ -4,6 +4,7 @@
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def write_report(result: StudyResult, folder: Path) -> Path:
     summary, paired = summary_table(result), paired_table(result)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in {"summary": summary, "paired": paired, "items": result.items}.items():
-        _write(folder / f"{name}.csv", table.to_csv(index=False) if len(table.columns) else "")
+        _write(folder / f"{name}.csv", table.to_csv(index=False))
     return _write(folder / "report.html", page(result, summary, paired))
 
 
@@ -77,9 +78,10 @@ def page(result: StudyResult, summary: pd.DataFrame, paired: pd.DataFrame) -> st
 def _verdict(result: StudyResult, paired: pd.DataFrame) -> str:
     sentences = [*contrast_sentences(result, paired), *baseline_sentences(result), *caveats(result)]
     return markup.listed(sentences) + markup.paragraph(
-        "PSNR of the restored image is the primary measure; the others are secondary and their p values are not "
-        "corrected for looking at several measures. Intervals are 95 %, from a bootstrap that redraws whole test "
-        "images and training seeds; p is that of a sign-flip test over images, given the trained networks."
+        "A draw is one photograph, operator and noise, counted once per training seed. PSNR of the restored image is "
+        "the primary measure; the others are secondary and their p values are not corrected for looking at several "
+        "measures. Intervals are 95 %, from a bootstrap that redraws whole test images and training seeds; p is that "
+        "of a sign-flip test over images, given the trained networks."
     )
 
 
@@ -95,18 +97,20 @@ def _contrast(result: StudyResult, paired: pd.DataFrame) -> str:
             plot = plots.forest(rows, f"{name}, {first} − {second}{unit}")
             html += markup.figure(
                 plot,
-                f"Difference in PSNR between the arms on the same {rows.iloc[0]['draws']} draws, mean and "
-                "95 % interval, not corrected for the number of cells. Right of zero, the first arm is better.",
+                f"Difference in PSNR between the arms on the same {rows.iloc[0]['draws']:,} draws, mean and "
+                "95 % interval, not corrected for the number of cells. "
+                f"Right of zero, the arm {first} is better.",
             )
         body = []
         for i, row in enumerate(rows.to_dict("records")):
-            cells = markup.words(row["where"]) + markup.numbers(f"{row['draws']}", f"{row['images']}")
+            cells = markup.words(row["where"]) + markup.numbers(f"{row['draws']:,}", f"{row['images']}")
             cells += markup.numbers(f"{row['first']:.{decimals}f}", f"{row['second']:.{decimals}f}")
             cells += markup.estimate(row["difference"], row["low"], row["high"], decimals, True)
             body.append((cells + markup.numbers(p_text(row["p"]), p_text(row["p_holm"])), "lead" if i == 0 else ""))
-        head = [("cell", 1), ("draws", 1), ("images", 1), (first, 1), (second, 1), ("difference", 2), ("p", 1)]
+        head = markup.headings("cell", numeric=False) + markup.headings("draws", "images", first, second)
+        head += markup.headings("difference", span=2) + markup.headings("p", "p, Holm")
         caption = f"{name}{unit}: mean of both arms and paired difference {first} − {second} with its 95 % interval."
-        html += markup.table([*head, ("p, Holm", 1)], body, caption)
+        html += markup.table(head, body, caption)
     return html
 
 
@@ -115,13 +119,13 @@ def _summary(summary: pd.DataFrame) -> str:
     for arm, rows in summary.groupby("arm", sort=False):
         for i, row in enumerate(rows.to_dict("records")):
             cells = markup.words(str(arm) if i == 0 else "") + markup.words(row["level"])
-            cells += markup.numbers(f"{row['draws']}", f"{row['images']}")
+            cells += markup.numbers(f"{row['draws']:,}")
             for name, (_, decimals, sign) in SUMMARY.items():
                 cells += markup.estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], decimals, sign)
             body.append((cells, ("first " if row["group"] != rows.iloc[i - 1]["group"] else "") + ("lead" * (i == 0))))
-    head = [("arm", 1), ("draws of", 1), ("draws", 1), ("images", 1), *((name, 2) for name, *_ in SUMMARY.values())]
+    head = markup.headings("arm", "subset", numeric=False) + markup.headings("draws")
     return markup.table(
-        head,
+        head + markup.headings(*(name for name, *_ in SUMMARY.values()), span=2),
         body,
         "Means with 95 % intervals. PSF SNR is that of IN's estimate, beside what it gains over the mean PSF of the "
         "family, which needs no image. PSNR and SSIM gains of DN are over the blurry input; the last column is what "
@@ -129,41 +133,50 @@ def _summary(summary: pd.DataFrame) -> str:
     )
 
 
+def _lines(result: StudyResult, measure: str, baseline: str | None = None) -> dict[str, plots.Line]:
+    """A line per arm for a measure of every draw (column value); one black line where the arms share their PSFs."""
+    items = result.items.assign(value=result.items[measure] - (0 if baseline is None else result.items[baseline]))
+    if measure == "psf_snr_db" and result.one_psf:
+        return {"IN": plots.Line(items[items["arm"] == result.arms[0]])}
+    colours = plots.colour_of(result.arms)
+    return {arm: plots.Line(items[items["arm"] == arm], colours[arm]) for arm in result.arms}
+
+
 def _distribution(result: StudyResult) -> str:
-    arms = result.arms[:1] if result.one_psf else result.arms
-    counts = result.items[result.items["arm"] == arms[0]].groupby("noise").size()
-    who = (
-        "The arms share one IN, so one line stands for all of them. " if result.one_psf and len(result.arms) > 1 else ""
-    )
+    first = result.items[result.items["arm"] == result.arms[0]]
+    mean_psf = plots.Line(first.assign(value=first["mean_psf_snr_db"]), dash="--")
+    who = "The arms share one IN, so one line stands for all. " if result.one_psf and len(result.arms) > 1 else ""
     return markup.figure(
-        plots.psf_snr_distribution(result.items, arms, result.noises),
-        f"Share of draws whose PSF SNR stays below the value on the axis; {_range(counts)} draws a line. {who}Dashed: "
-        "the mean PSF of the family. A curve further right is better.",
+        plots.psf_snr_distribution(_lines(result, "psf_snr_db") | {"mean PSF": mean_psf}, result.noises),
+        f"Share of draws whose PSF SNR stays below the value on the axis, {_range(first.groupby('noise').size())} "
+        f"draws a line. {who}Dashed: the mean PSF of the family. A curve further right is better.",
     )
 
 
 def _cells(result: StudyResult) -> str:
-    measures = {"PSF SNR (dB)": ("psf_snr_db", None), "PSNR gain (dB)": ("psnr_db", "blurry_psnr_db")}
-    references = {"PSF SNR (dB)": ("mean PSF", "mean_psf_snr_db", None)}
-    references["PSNR gain (dB)"] = ("true γ (mean of arms)", "oracle_psnr_db", "blurry_psnr_db")
-    curves: dict[str, dict[str, pd.DataFrame]] = {}
-    for label, (measure, baseline) in measures.items():
-        arms = result.arms[:1] if result.one_psf and measure == "psf_snr_db" else result.arms
-        curves[label] = {arm: _by_cell(result.items[result.items["arm"] == arm], measure, baseline) for arm in arms}
-        name, column, subtracted = references[label]
-        curves[label][name] = _by_cell(result.items, column, subtracted).assign(baseline=True)
-    counts = result.items[result.items["arm"] == result.arms[0]].groupby(["noise", "eta_waves"]).size()
+    first = result.items[result.items["arm"] == result.arms[0]]
+    psf = _lines(result, "psf_snr_db")
+    psf["trivial baseline"] = plots.Line(first.assign(value=first["mean_psf_snr_db"]), dash="--")
+    gain = _lines(result, "psnr_db", "blurry_psnr_db")
+    gain["trivial baseline"] = plots.Line(first.assign(value=0.0), dash="--")
+    for arm, line in _lines(result, "oracle_psnr_db", "blurry_psnr_db").items():
+        gain[f"{arm}, true γ"] = replace(line, dash=":")
+    rows = {
+        label: {name: replace(line, data=_by_cell(line.data)) for name, line in lines.items()}
+        for label, lines in {"PSF SNR (dB)": psf, "PSNR gain (dB)": gain}.items()
+    }
     return markup.figure(
-        plots.cells(curves, result.noises, "cells"),
-        f"Mean and 95 % interval per cell, {_range(counts)} draws each. Top: PSF SNR of IN; dashed, the mean PSF. "
-        "Bottom: PSNR gain over the blurry input; dashed, the same networks given the true γ.",
+        plots.cells(rows, result.noises),
+        f"Mean and 95 % interval per cell, {_range(first.groupby(['noise', 'eta_waves']).size())} draws each. Top: PSF "
+        "SNR of IN; dashed, the mean PSF. Bottom: PSNR gain over the blurry input (dashed, at zero); dotted, the same "
+        "networks given the true γ. Points are set apart sideways only to be seen.",
     )
 
 
-def _by_cell(items: pd.DataFrame, measure: str, baseline: str | None) -> pd.DataFrame:
+def _by_cell(items: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (noise, eta), cell in items.groupby(["noise", "eta_waves"], sort=False):
-        mean, low, high = interval(cell, measure, baseline)
+        mean, low, high = interval(cell, "value", None)
         rows.append({"noise": noise, "eta_waves": eta, "mean": mean, "low": low, "high": high})
     return pd.DataFrame(rows)
 
@@ -177,13 +190,16 @@ def _pictures(result: StudyResult) -> str:
         "those of this one draw."
     )
     for picture in result.pictures:
-        shown = [("blurry", picture.blurry, picture.captions.get("blurry"))]
-        shown += [(arm, image, picture.captions.get(arm)) for arm, image in picture.restored.items()]
-        shown += [("sharp", picture.sharp, None)]
+        notes = {"sharp": "", **picture.captions}
+        images = {"blurry": picture.blurry, **picture.restored, "sharp": picture.sharp}
+        shown = [(label, plots.png(image), notes.get(label, "")) for label, image in images.items()]
         top = max(picture.psf_true.max(), picture.psf_estimated.max(), np.finfo(np.float32).tiny)
-        psfs = [("PSF, true", picture.psf_true, None), ("PSF, IN", picture.psf_estimated, picture.captions.get("psf"))]
-        shown += [(label, np.clip(psf / top, 0, 1) ** PSF_DISPLAY_GAMMA, note) for label, psf, note in psfs]
-        html += markup.strip(picture.title, [(label, plots.png(image), note or "") for label, image, note in shown])
+        for label, psf, note in (
+            ("PSF, true", picture.psf_true, ""),
+            ("PSF, IN", picture.psf_estimated, notes.get("psf")),
+        ):
+            shown.append((label, plots.png(np.clip(psf / top, 0, 1) ** PSF_DISPLAY_GAMMA), note or ""))
+        html += markup.strip(picture.title, shown)
     return html
 
 
@@ -208,8 +224,9 @@ def _curves(curves: dict[str, pd.DataFrame]) -> str:
             body.append(
                 (cells + markup.numbers(f"{rate:,.0f}" if np.isfinite(rate) else ""), "first" * (stage in stages))
             )
-    head = ["stage", "steps", "last loss", "last validation (dB)", "trivial baseline (dB)", "images / s"]
-    return html + markup.table([(name, 1) for name in head], body, "Where each training run ended.") if curves else ""
+    head = markup.headings("stage", numeric=False) + markup.headings("steps", "last loss", "last validation (dB)")
+    head += markup.headings("trivial baseline (dB)", "images / s")
+    return html + markup.table(head, body, "Where each training run ended.") if curves else ""
 
 
 def _seeds(result: StudyResult) -> str:
@@ -224,7 +241,8 @@ def _seeds(result: StudyResult) -> str:
         cells += markup.numbers(*(f"{value:.{decimals + 1}f}" if np.isfinite(value) else "n/a" for value in known))
         body.append((cells, "first" if row["arm"] == result.arms[0] else ""))
     caption = "Mean over all draws, one column per training seed, and the standard deviation over seeds."
-    return markup.table([(name, 1) for name in ("measure", "arm", *seeds, "std. dev.")], body, caption)
+    head = markup.headings("measure", "arm", numeric=False) + markup.headings(*seeds, "std. dev.")
+    return markup.table(head, body, caption)
 
 
 def _parameters(parameters: dict[str, dict[str, str]]) -> str:
@@ -235,7 +253,7 @@ def _parameters(parameters: dict[str, dict[str, str]]) -> str:
     def table(chosen: list[str], caption: str) -> str:
         rows = [[name, *(values.get(name, "—") for values in parameters.values())] for name in chosen]
         body = [("".join(markup.words(text, wrap=True) for text in row), "") for row in rows]
-        return markup.table([(head, 1) for head in ("parameter", *parameters)], body, caption)
+        return markup.table(markup.headings("parameter", *parameters, numeric=False), body, caption)
 
     if not names:
         return ""
@@ -245,8 +263,8 @@ def _parameters(parameters: dict[str, dict[str, str]]) -> str:
 
 def _last(table: pd.DataFrame, column: str, form: str = ".2f") -> str:
     """The last known value of a column, or nothing."""
-    known = table[column].dropna() if column in table else []
-    return format(float(known.iloc[-1]), form) if len(known) else ""
+    known = table[column].dropna().tolist() if column in table else []
+    return format(float(known[-1]), form) if known else ""
 
 
 def _range(counts: pd.Series) -> str:

@@ -165,8 +165,10 @@ def paired_table(result: StudyResult) -> pd.DataFrame:
         of the arms), difference, low, high, p, p_holm (over the cells of one metric; NaN overall), seed_std.
         PSF SNR is left out when the arms share their estimates, for there is nothing to compare.
     """
+    lead = ["metric", "where", *CELL, "draws", "images", "seeds", "first", "second"]
+    columns = [*lead, "difference", "low", "high", "p", "p_holm", "seed_std"]
     if not result.contrasted:
-        return pd.DataFrame()
+        return pd.DataFrame(columns=columns)
     rows = []
     for metric in CONTRASTED:
         if metric == "psf_snr_db" and result.one_psf:
@@ -185,9 +187,7 @@ def paired_table(result: StudyResult) -> pd.DataFrame:
         cells = sorted(found.cells.to_dict("records"), key=lambda cell: (order[cell["noise"]], cell["eta_waves"]))
         rows += [{"metric": metric, "where": f"noise {c['noise']} · η {c['eta_waves']:g}", **c} for c in cells]
     names = {"n_values": "draws", "n_clusters": "images", "n_seeds": "seeds", "mean": "difference"}
-    table = pd.DataFrame(rows).rename(columns=names | {"mean_a": "first", "mean_b": "second"})
-    lead = ["metric", "where", *CELL, "draws", "images", "seeds", "first", "second"]
-    return table[[*lead, "difference", "low", "high", "p", "p_holm", "seed_std"]]
+    return pd.DataFrame(rows).rename(columns=names | {"mean_a": "first", "mean_b": "second"})[columns]
 
 
 def seed_table(result: StudyResult) -> pd.DataFrame:

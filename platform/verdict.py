@@ -98,7 +98,17 @@ def caveats(result: StudyResult) -> list[str]:
 
 def text_summary(result: StudyResult) -> str:
     """The summary and the verdict as aligned plain text, at most 110 columns wide."""
-    table = summary_table(result)
+    table = _text_table(result, decimals_less=0)
+    if max(map(len, table)) > WIDTH:  # unusually large figures: one decimal less says as much
+        table = _text_table(result, decimals_less=1)
+    words = [*baseline_sentences(result), *contrast_sentences(result, paired_table(result)), *caveats(result)]
+    lines = (line for sentence in words for line in textwrap.wrap(sentence, WIDTH, subsequent_indent="  "))
+    title = f"{_cut(result.title, 60)} (preset {_cut(result.preset, 12)}); means [95 % interval]"
+    return "\n".join([title, "", *table, "", *lines])
+
+
+def _text_table(result: StudyResult, decimals_less: int) -> list[str]:
+    """Lines of the summary: under each arm one for all draws, each noise level and each η."""
     columns = {
         "PSF SNR (dB)": ("psf_snr_db", 1, False),
         "over mean PSF (dB)": ("psf_gain_db", 1, True),
@@ -106,25 +116,18 @@ def text_summary(result: StudyResult) -> str:
         "SSIM gain": ("ssim_gain", 3, True),
     }
     lines = [["", "draws", *columns]]
-    for arm, rows in table.groupby("arm", sort=False):
+    for arm, rows in summary_table(result).groupby("arm", sort=False):
         lines.append([_cut(str(arm), 40)])
         for row in rows.to_dict("records"):
-            lines.append(["  " + _cut(row["level"], 14), str(row["draws"])])
+            lines.append(["  " + _cut(row["level"], 12), str(row["draws"])])
             for name, decimals, sign in columns.values():
+                decimals -= decimals_less
                 mean = signed(row[name], decimals) if sign else f"{row[name]:.{decimals}f}"
                 lines[-1].append(f"{mean} {bracketed(row[f'{name}_low'], row[f'{name}_high'], decimals, sign)}")
     full = [line for line in lines if len(line) > 1]
     widths = [max(len(line[i]) for line in full) for i in range(len(full[0]))]
-    text = [f"{_cut(result.title, 60)} (preset {result.preset}); means [95 % interval]", ""]
-    for line in lines:
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=False)),
-        ]
-        text.append("  ".join(cells).rstrip() if len(line) > 1 else line[0])
-    words = [*baseline_sentences(result), *contrast_sentences(result, paired_table(result)), *caveats(result)]
-    text += ["", *(part for sentence in words for part in textwrap.wrap(sentence, WIDTH, subsequent_indent="  "))]
-    return "\n".join(text)
+    rest = ("  ".join(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=False)) for line in lines)
+    return [f"{line[0]:{widths[0]}}  {cells}".rstrip() for line, cells in zip(lines, rest, strict=True)]
 
 
 def _finding(contrast: tuple[str, str], row: pd.Series) -> str:
@@ -138,8 +141,8 @@ def _finding(contrast: tuple[str, str], row: pd.Series) -> str:
         return "no difference shown at this size"
     higher = contrast[0] if low > 0 else contrast[1]
     if p >= SIGNIFICANT:
-        return f"the interval favours {higher}, the test does not confirm it: not settled"
-    return f"{higher} is higher"
+        return f"the interval favours the arm {higher}, the test does not confirm it: not settled"
+    return f"higher for the arm {higher}"
 
 
 def _against(who: str, baseline: str, gain: tuple[float, float, float], decimals: int, unit: str, basis: str) -> str:

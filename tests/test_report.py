@@ -1,5 +1,6 @@
 """The report says what the items say, stays one readable file, and claims nothing that the intervals do not."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -7,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepblur.platform.report import Picture, StudyResult, write_report
+from deepblur.platform.report import Picture, StudyResult, summary_table, text_summary, write_report
+from deepblur.platform.results import paired_table
+from deepblur.platform.verdict import WIDTH, baseline_sentences, contrast_sentences
 
 VOID = {"meta", "img", "br"}
 
@@ -118,8 +121,8 @@ CASES = {
     "one draw": {"images": 1, "seeds": (0,), "draws": 1, "noises": ("low",), "etas": (0.1,)},
     "one arm": {"arms": ("true",)},
     "a third arm": {"arms": ("estimated", "true", "other"), "one_psf": False},
-    "seven arms": {"arms": ("estimated", "true", *"cdefg"), "images": 2, "draws": 1},
-    "no picture": {"pictures": 0},
+    "seven arms": {"arms": ("estimated", "true", *"cdefg"), "images": 2, "draws": 1, "etas": (0.1,)},
+    "no picture": {"pictures": 0, "images": 2, "noises": ("low",)},
 }
 
 
@@ -136,3 +139,154 @@ def test_the_report_is_one_well_formed_file_without_links_scripts_or_nan(case, t
     ids = re.findall(r'\sid="([^"]*)"', html)
     assert len(ids) == len(set(ids))
     assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(ids)
+
+
+@pytest.mark.parametrize("case", ["usual", "one draw", "a third arm"])
+def test_the_text_stays_within_the_width_of_a_job_log(case):
+    text = text_summary(study(**CASES[case], in_gain_db=180.0, dn_gain_db=-14.0))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert not re.search(r"\b(nan|None|inf)\b", text)
+
+
+def test_every_number_of_the_text_table_follows_from_the_items():
+    result = study()
+    text = text_summary(result)
+    for arm in result.arms:
+        block = text.split(f"\n{arm}\n")[1]
+        items = result.items[result.items["arm"] == arm]
+        subsets = {
+            "all draws": items,
+            "noise low": items[items["noise"] == "low"],
+            "η 0.05": items[items["eta_waves"] == 0.05],
+        }
+        for label, rows in subsets.items():
+            line = next(line for line in block.splitlines() if line.strip().startswith(label))
+            means = [re.sub("−", "-", part) for part in re.findall(r"(\S+) \[", line)]
+            assert f" {len(rows)} " in line
+            assert means == [
+                f"{rows['psf_snr_db'].mean():.1f}",
+                f"{(rows['psf_snr_db'] - rows['mean_psf_snr_db']).mean():+.1f}",
+                f"{(rows['psnr_db'] - rows['blurry_psnr_db']).mean():+.2f}",
+                f"{(rows['ssim'] - rows['blurry_ssim']).mean():+.3f}",
+            ]
+
+
+def test_the_summary_brackets_each_mean_and_counts_each_draw():
+    result = study(arms=("estimated", "true", "other"))
+    table = summary_table(result)
+    assert list(table["arm"].unique()) == result.arms
+    for name in ("psf_snr_db", "psf_gain_db", "psnr_gain_db", "ssim_gain", "oracle_psnr_gain_db"):
+        assert ((table[f"{name}_low"] < table[name]) & (table[name] < table[f"{name}_high"])).all()
+    draws = table.groupby("group")["draws"].sum()
+    assert draws.to_dict() == dict.fromkeys(("all", "noise", "eta_waves"), len(result.items))
+
+
+def test_the_contrast_is_the_first_arm_minus_the_second():
+    result = study(lead_db=0.5)
+    table = paired_table(result)
+    overall = table[(table["metric"] == "psnr_db") & (table["noise"] == "all")].iloc[0]
+    means = result.items.groupby("arm")["psnr_db"].mean()
+    assert overall["difference"] == pytest.approx(means["estimated"] - means["true"], rel=1e-9)
+    assert overall["first"] == pytest.approx(means["estimated"])
+    assert len(table[table["metric"] == "psnr_db"]) == 1 + 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("lead_db", "words"),
+    [
+        (0.5, "higher for the arm estimated"),
+        (-0.5, "higher for the arm true"),
+        (0.0, "no difference shown at this size"),
+    ],
+)
+def test_the_verdict_claims_a_difference_only_where_the_interval_shows_one(lead_db, words):
+    result = study(lead_db=lead_db, images=12)
+    assert words in contrast_sentences(result, paired_table(result))[0]
+
+
+def test_identical_arms_are_called_identical():
+    result = study()
+    same = result.items[result.items["arm"] == "true"]
+    result = dataclasses.replace(result, items=pd.concat([same.assign(arm="estimated"), same], ignore_index=True))
+    assert "no difference at all" in contrast_sentences(result, paired_table(result))[0]
+
+
+def test_one_image_settles_nothing():
+    result = study(images=1, seeds=(0,), lead_db=3.0)
+    text = " ".join(text_summary(result).split())
+    assert "one image, so nothing can be concluded" in text
+    assert "Not shown that IN beats the mean PSF" in text
+    assert "One training seed" in text
+
+
+@pytest.mark.parametrize(
+    ("gain_db", "psf", "image"),
+    [
+        (2.0, "IN beats the mean PSF", "DN (true) beats the blurry input"),
+        (-2.0, "IN is worse than the mean PSF", "DN (true) is worse than the blurry input"),
+        (0.0, "Not shown that IN beats the mean PSF", "Not shown that DN (true) beats the blurry input"),
+    ],
+)
+def test_the_baselines_are_beaten_only_where_the_interval_says_so(gain_db, psf, image):
+    sentences = baseline_sentences(study(in_gain_db=gain_db, dn_gain_db=gain_db))
+    assert any(sentence.startswith(psf) for sentence in sentences)
+    assert any(sentence.startswith(image) for sentence in sentences)
+
+
+def test_psf_snr_is_compared_only_where_the_arms_have_their_own_estimates():
+    assert "psf_snr_db" not in set(paired_table(study())["metric"])
+    assert "psf_snr_db" in set(paired_table(study(one_psf=False))["metric"])
+
+
+def test_a_contrast_without_its_partner_says_so():
+    result = study(arms=("true",))
+    assert contrast_sentences(result, paired_table(result)) == [
+        "The contrast estimated − true was not compared: estimated not evaluated."
+    ]
+
+
+def test_names_are_shown_as_written_and_never_as_markup(tmp_path):
+    nasty = '<b>"&$x_1$'
+    result = study(arms=(nasty, "true"), noises=("<low> & $",))
+    result = dataclasses.replace(result, contrast=(nasty, "true"), title=nasty, facts={nasty: nasty}, command=nasty)
+    html = write_report(result, tmp_path).read_text(encoding="utf-8")
+    page = parse(html)
+    assert "b" not in page.tags
+    assert "low" not in page.tags
+    assert sum(nasty in text for text in page.text) >= 8
+    assert any("noise <low> & $" in text for text in page.text)
+
+
+def test_a_second_report_replaces_the_first_and_equals_it(tmp_path):
+    result = study(images=2)
+    first = write_report(result, tmp_path).read_bytes()
+    assert write_report(result, tmp_path).read_bytes() == first
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "summary.csv", "paired.csv", "items.csv"}
+    assert len(pd.read_csv(tmp_path / "items.csv")) == len(result.items)
+    assert list(pd.read_csv(tmp_path / "paired.csv").columns) == list(paired_table(result).columns)
+
+
+def test_a_measure_that_is_not_finite_is_refused():
+    items = study().items.copy()
+    items.loc[3, "ssim"] = np.nan
+    with pytest.raises(ValueError, match=r"ssim is not in 1 rows, first .*'arm': 'estimated'"):
+        dataclasses.replace(study(), items=items)
+
+
+def test_a_missing_column_a_repeated_draw_and_no_draw_are_refused():
+    result = study()
+    with pytest.raises(ValueError, match="oracle_ssim missing"):
+        dataclasses.replace(result, items=result.items.drop(columns="oracle_ssim"))
+    with pytest.raises(ValueError, match="once per arm and seed"):
+        dataclasses.replace(result, items=pd.concat([result.items, result.items.iloc[:1]]))
+    with pytest.raises(ValueError, match="no evaluated draw"):
+        dataclasses.replace(result, items=result.items.iloc[:0])
+
+
+def test_curves_with_unknown_measures_or_none_are_still_drawn(tmp_path):
+    curve = pd.DataFrame({"step": [0, 10], "loss": [1.0, -0.5]})
+    result = dataclasses.replace(study(images=2), curves={"a": curve, "b": curve.assign(val_other=[np.nan, 2.0])})
+    page = parse(write_report(result, tmp_path).read_text(encoding="utf-8"))
+    assert {"a", "b", "val_other"} <= {text.strip() for text in page.text}
+    none = dataclasses.replace(result, curves={}, parameters={}, facts={})
+    assert "Learning curves" not in write_report(none, tmp_path).read_text(encoding="utf-8")
