@@ -1,4 +1,4 @@
-"""From sharp crops to observations: the one place that draws γ, blurs and adds noise, for training and evaluation alike.
+"""From sharp crops to observations: the one place that draws γ, blurs and adds noise, in training and evaluation.
 
 Draws come in blocks of `BLOCK` images, each block from its own stream (seed, purpose, step, block). A step's images are
 therefore the same whatever the number of workers, as long as every worker gets whole blocks.
@@ -21,7 +21,7 @@ BLOCK = 8
 
 @dataclass(frozen=True)
 class Batch:
-    """Observations with their truth: blurry y and sharp x on y's window (B, 1, H, W), gamma (B, K), psf (B, 1, h, w)."""
+    """Observations y with their truth: blurry and sharp (B, 1, H, W) on y's window, gamma (B, K), psf (B, 1, h, w)."""
 
     blurry: Tensor
     sharp: Tensor

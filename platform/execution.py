@@ -1,7 +1,7 @@
 """How one stage is carried out: training with Ray Train or in this process, evaluation, and their artifacts.
 
-A finished stage is a folder: `weights.safetensors` and `curve.jsonl` of a training, `items.csv` and `pictures.npz` of an
-evaluation. It is written under a temporary name and renamed when complete. Ray is imported in `scheduling` only.
+A finished stage is a folder: `weights.safetensors` and `curve.jsonl` of a training, `items.csv` and `pictures.npz` of
+an evaluation. It is written under a temporary name and renamed when complete. Ray is imported in `scheduling` only.
 """
 
 import json
@@ -25,7 +25,7 @@ from deepblur.platform.image_store import open_store
 from deepblur.platform.ledger import complete
 from deepblur.platform.stages import Deblur, Evaluate, Identify, Stage, code_version
 from deepblur.platform.tasks import build_deblurrer, build_identifier
-from deepblur.platform.training import State, result_of, train
+from deepblur.platform.training import State, train
 
 PICTURES = 3
 """Images of the grid whose first draw is kept as a picture, at every noise level of the largest η seen in training."""

@@ -44,6 +44,7 @@ def open_store(
         offsets=(heights * widths).cumsum(0) - heights * widths,
         heights=heights,
         widths=widths,
+        sources=torch.cat([torch.full((len(part.names),), i) for i, part in enumerate(parts)]),
         names=tuple(name for part in parts for name in part.names),
         groups=tuple(group for part in parts for group in part.groups),
         skipped=tuple(pair for part in parts for pair in part.skipped),
@@ -74,6 +75,8 @@ class ImageStore:
     offsets: Tensor
     heights: Tensor
     widths: Tensor
+    sources: Tensor
+    """Position of each image's source in the mixture."""
     names: tuple[str, ...]
     groups: tuple[str, ...]
     """What an image shows, for stratified evaluation: COCO supercategory, subfolder, photograph, "dead-leaves"."""
@@ -116,11 +119,11 @@ class ImageStore:
             for chunk in (m[a : a + _COPY_BYTES] for m in self.maps for a in range(0, m.size, _COPY_BYTES)):
                 buffer[start : start + chunk.size] = torch.from_numpy(np.array(chunk))
                 start += chunk.size
-        sizes = {name: getattr(self, name).to(device) for name in ("offsets", "heights", "widths")}
+        sizes = {name: getattr(self, name).to(device) for name in ("offsets", "heights", "widths", "sources")}
         return replace(self, buffer=buffer, **sizes)
 
     def crops(self, n: int, size: tuple[int, int], rng: torch.Generator, augment: bool = True) -> Tensor:
-        """n random crops, from images picked uniformly among those that are large enough.
+        """n random crops: each source of a mixture is as likely, and in it each image that is large enough.
 
         Args:
             n: number of crops.
@@ -162,7 +165,9 @@ class ImageStore:
                 "ask for smaller crops or add larger images"
             )
         u = torch.rand(4, n, generator=rng, device=rng.device, dtype=torch.float64).to(self.device)
-        image = eligible[(u[0] * len(eligible)).long()]
+        share = 1.0 / torch.bincount(self.sources[eligible])[self.sources[eligible]].double()  # sources weigh alike
+        ladder = share.cumsum(0)
+        image = eligible[torch.searchsorted(ladder, u[0] * ladder[-1], right=True).clamp_max(len(eligible) - 1)]
         H, W = self.heights[image], self.widths[image]
         code = (u[3] * 8).long() * augment
         turned_fits = (self.heights >= w) & (self.widths >= h)

@@ -57,7 +57,8 @@ class Ledger:
         row = self._db.execute("select attempt from stage where key = ?", (key,)).fetchone()
         attempt = row[0] + 1 if row else 1
         self._db.execute(
-            "insert or replace into stage (key, kind, label, state, attempt, started) values (?, ?, ?, 'running', ?, ?)",
+            "insert or replace into stage (key, kind, label, state, attempt, started) "
+            "values (?, ?, ?, 'running', ?, ?)",
             (key, kind, label, attempt, time.time()),
         )
         return attempt
@@ -96,7 +97,8 @@ def _acquire(path: Path) -> TextIO:
         owner = handle.read().strip() or "unknown"
         handle.close()
         raise RuntimeError(
-            f"another study (process {owner}) is writing to {path.parent}; wait until it ends or choose another --runs folder"
+            f"another study (process {owner}) is writing to {path.parent}; wait until it ends or choose another folder "
+            "with --runs"
         ) from None
     handle.truncate(0)
     handle.write(str(os.getpid()))

@@ -51,7 +51,7 @@ class Record:
                 self.stage_done(graph.works[key])
 
     def _children(self) -> dict[str, list[str]]:
-        """Key of a stage → the runs that show it: an IN has its own, a DN and its evaluation are one arm at one seed."""
+        """Key of a stage → the runs that show it: an IN has its own, a DN and its evaluation share their arm's."""
         children: dict[str, list[str]] = {}
         for (arm, seed), evaluation in self.graph.evaluations.items():
             inputs, stages = self.graph.inputs(arm, seed), self.graph.arms[arm, seed]

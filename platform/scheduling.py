@@ -1,5 +1,6 @@
 """The stage graph on Ray: trainings through Ray Train, evaluations as tasks, as many at once as the cluster holds."""
 
+import logging
 import os
 import tempfile
 import time
@@ -51,7 +52,8 @@ class Resources:
         if short:
             wanted = ", ".join(f"{need[n]:g} {n}s (the cluster has {have[n]:g})" for n in short)
             raise ValueError(
-                f"one training with {self.workers} workers needs {wanted}; lower --workers, --cpus or --gpus, or add nodes"
+                f"one training with {self.workers} workers needs {wanted}; lower --workers, --cpus or --gpus, "
+                "or add nodes"
             )
         return int(min(have[name] // need[name] for name in need if need[name]))
 
@@ -101,7 +103,7 @@ def train_on_ray(work: Work, resources: Resources) -> dict[str, Any]:
         run_config=RunConfig(
             name=work.key,
             storage_path=str(work.scratch.parent),
-            failure_config=FailureConfig(max_failures=3, controller_failure_limit=3),
+            failure_config=FailureConfig(max_failures=3, controller_failure_limit=3),  # type: ignore[call-arg]
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
@@ -123,7 +125,9 @@ def connect() -> None:
     """Join the cluster of this job or machine, or start a local one that ends with this process."""
     os.environ.setdefault("RAY_DISABLE_USAGE_STATS", "1")
     variables = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
-    ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": variables}, ignore_reinit_error=True)
+    ray.init(
+        log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": variables}, ignore_reinit_error=True
+    )
 
 
 def run_on_ray(
@@ -142,7 +146,7 @@ def run_on_ray(
         on_done: told after a stage's folder is complete.
         on_wait: told about once a second which stages are under way.
     Raises:
-        StageFailed: a stage failed; the others under way are cancelled.
+        StageError: a stage failed; the others under way are cancelled.
     """
     waiting = {work.key: work for work in works}
     slots = resources.slots(ray.cluster_resources())
@@ -166,7 +170,7 @@ def run_on_ray(
                 try:
                     result = ray.get(reference)
                 except Exception as error:
-                    raise StageFailed(work, describe_error(error)) from error
+                    raise StageError(work, describe_error(error)) from error
                 on_done(work, result)
     finally:
         for reference in running:
@@ -178,7 +182,7 @@ def _submit(work: Work, resources: Resources) -> Any:
     return ray.remote(_carry_out).options(num_cpus=cores, max_retries=2, name=work.label).remote(work, resources)
 
 
-class StageFailed(RuntimeError):
+class StageError(RuntimeError):
     """A stage ended with an error of its own."""
 
     def __init__(self, work: Work, reason: str) -> None:

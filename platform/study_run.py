@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from deepblur.platform.execution import Work, evaluate_here, note, read_rows, train_here
+from deepblur.platform.execution import Work, evaluate_here, note, read_rows, train_here, training_stage
 from deepblur.platform.image_store import ImageStore, open_store
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.record import Record, commit
@@ -46,8 +46,8 @@ def run(plan: Plan) -> None:
         stores = _open_stores(plan)
         graph = build_graph(plan, arms, {sources: store.fingerprint for sources, store in stores.items()})
         missing = [work for work in graph.works.values() if ledger.done(work.key) is None]
-        note(f"{plan.study.name}, preset {plan.preset}: {len(graph.works)} stages, {len(graph.works) - len(missing)} of "
-             f"them done before; results in {plan.runs}")  # fmt: skip
+        done = len(graph.works) - len(missing)
+        note(f"{plan.study.name}, preset {plan.preset}: {len(graph.works)} stages, {done} done before; {plan.runs}")
         record = Record(plan, graph, ledger)
         try:
             if missing:
@@ -121,7 +121,7 @@ class _Progress:
         scheduling.connect()
         try:
             scheduling.run_on_ray(missing, resources, on_start=self.start, on_done=self.done, on_wait=self.wait)
-        except scheduling.StageFailed as failure:
+        except scheduling.StageError as failure:
             self.ledger.fail(failure.work.key, failure.reason)
             raise
 
@@ -148,7 +148,7 @@ class _Progress:
 
 
 def _steps(work: Work) -> int:
-    return work.stage.optimization.steps  # type: ignore[attr-defined]
+    return training_stage(work).optimization.steps
 
 
 def _headline(row: Mapping[str, Any]) -> str:
@@ -167,8 +167,10 @@ def _facts(
     plan: Plan, stores: Mapping[Any, ImageStore], graph: Graph, missing: list[Work], seconds: float
 ) -> dict[str, str]:
     roles = dict(zip(("train", "validation", "test"), stores.items(), strict=False))
-    facts = {f"data, {role}": f"{len(store)} images, fingerprint {store.fingerprint[:16]}, {len(store.skipped)} files skipped"
-             for role, (_, store) in roles.items()}  # fmt: skip
+    facts = {
+        f"data, {role}": f"{len(store)} images, {len(store.skipped)} files skipped, fingerprint {store.fingerprint}"
+        for role, (_, store) in roles.items()
+    }
     packages = ("torch", "ray", "mlflow", "numpy", "scikit-image")
     return {
         "git commit": commit(),

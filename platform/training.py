@@ -182,8 +182,8 @@ def _scheduler(optimizer: torch.optim.Optimizer, settings: Optimization) -> torc
 def _blocks(batch: int, run: Run) -> range:
     if batch % (BLOCK * run.world_size):
         raise ValueError(
-            f"batch must be a multiple of {BLOCK} x {run.world_size} workers, so that draws do not depend on the number "
-            f"of workers; got {batch}"
+            f"batch must be a multiple of {BLOCK} x {run.world_size} workers, so that draws do not depend on the "
+            f"number of workers; got {batch}"
         )
     each = batch // BLOCK // run.world_size
     return range(run.rank * each, (run.rank + 1) * each)

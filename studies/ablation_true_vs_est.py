@@ -54,8 +54,15 @@ def arm(
     )
 
     def optimization(steps: int, batch: int, lr: float) -> Optimization:
-        return Optimization(steps=steps, batch=batch, lr=lr, schedule=schedule, clip_norm=clip_norm, precision=precision,
-                            validations=validations)  # fmt: skip
+        return Optimization(
+            steps=steps,
+            batch=batch,
+            lr=lr,
+            schedule=schedule,
+            clip_norm=clip_norm,
+            precision=precision,
+            validations=validations,
+        )
 
     identify = Identify(
         train=data.train,

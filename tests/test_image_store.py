@@ -290,6 +290,14 @@ def test_every_place_image_and_orientation_occurs_equally(tmp_path, rng):
     assert (plain.diff(dim=-1) == 1).all()
 
 
+def test_the_sources_of_a_mixture_weigh_alike(tmp_path, rng):
+    many, few = DeadLeaves(12, 32, seed=0), Photos("validation")
+    store = open_store((many, few), tmp_path, progress=False)
+    images = store._draw_windows(4000, (16, 16), rng, augment=True).image
+    assert abs((images >= 12).double().mean() - 0.5) < 0.03
+    assert_close(torch.bincount(images[images < 12]) / 4000, torch.full((12,), 0.5 / 12), atol=0.015, rtol=0)
+
+
 def test_images_smaller_than_the_crop_are_never_picked(store, rng):
     # heights 20 … 32, widths 50 … 34: only the last image holds 32 rows
     crops = store.crops(50, (32, 30), rng, augment=False)

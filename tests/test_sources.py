@@ -117,9 +117,16 @@ def test_folder_parts_divide_the_images_and_keep_them(tmp_path):
 def test_photographs_are_present_disjoint_and_no_network_is_asked():
     assert sum(map(len, PHOTOGRAPHS.values())) == len(set().union(*PHOTOGRAPHS.values()))
     for split in PHOTOGRAPHS:
-        entries = Photos(split).entries()
+        entries = Photos(split, reduce=1).entries()
         assert len(Photos(split).state()) == len(entries) == len(PHOTOGRAPHS[split])
         assert min(min(e.load().shape) for e in entries) >= 300
+
+
+def test_photographs_are_reduced_by_averaging():
+    for whole, half in zip(Photos("validation", reduce=1).entries(), Photos("validation").entries(), strict=True):
+        image = whole.load()
+        expected = (image[0:-1:2, 0:-1:2] + image[1::2, 0:-1:2] + image[0:-1:2, 1::2] + image[1::2, 1::2]) / 4
+        assert np.allclose(half.load(), expected[: half.load().shape[0], : half.load().shape[1]], atol=1e-6)
 
 
 def test_dead_leaves_are_a_function_of_seed_and_index():
