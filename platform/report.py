@@ -98,8 +98,7 @@ def _contrast(result: StudyResult, paired: pd.DataFrame) -> str:
             html += markup.figure(
                 plot,
                 f"Difference in PSNR between the arms on the same {rows.iloc[0]['draws']:,} draws, mean and "
-                "95 % interval, not corrected for the number of cells. "
-                f"Right of zero, the arm {first} is better.",
+                f"95 % interval, not corrected for the number of cells. Right of zero, the arm {first} is better.",
             )
         body = []
         for i, row in enumerate(rows.to_dict("records")):
@@ -190,15 +189,13 @@ def _pictures(result: StudyResult) -> str:
         "those of this one draw."
     )
     for picture in result.pictures:
-        notes = {"sharp": "", **picture.captions}
+        notes = picture.captions
         images = {"blurry": picture.blurry, **picture.restored, "sharp": picture.sharp}
         shown = [(label, plots.png(image), notes.get(label, "")) for label, image in images.items()]
         top = max(picture.psf_true.max(), picture.psf_estimated.max(), np.finfo(np.float32).tiny)
-        for label, psf, note in (
-            ("PSF, true", picture.psf_true, ""),
-            ("PSF, IN", picture.psf_estimated, notes.get("psf")),
-        ):
-            shown.append((label, plots.png(np.clip(psf / top, 0, 1) ** PSF_DISPLAY_GAMMA), note or ""))
+        psfs = {"PSF, true": (picture.psf_true, ""), "PSF, IN": (picture.psf_estimated, notes.get("psf", ""))}
+        for label, (psf, note) in psfs.items():
+            shown.append((label, plots.png(np.clip(psf / top, 0, 1) ** PSF_DISPLAY_GAMMA), note))
         html += markup.strip(picture.title, shown)
     return html
 
@@ -221,9 +218,8 @@ def _curves(curves: dict[str, pd.DataFrame]) -> str:
             cells = markup.words(stage) + markup.numbers(f"{table['step'].max():,.0f}", _last(table, "loss", ".3g"))
             cells += markup.numbers(_last(table, measure), _last(table, baseline or ""))
             rate = table["images_per_s"].median() if "images_per_s" in table else np.nan
-            body.append(
-                (cells + markup.numbers(f"{rate:,.0f}" if np.isfinite(rate) else ""), "first" * (stage in stages))
-            )
+            cells += markup.numbers(f"{rate:,.0f}" if np.isfinite(rate) else "")
+            body.append((cells, "first" if stage == next(iter(stages)) else ""))
     head = markup.headings("stage", numeric=False) + markup.headings("steps", "last loss", "last validation (dB)")
     head += markup.headings("trivial baseline (dB)", "images / s")
     return html + markup.table(head, body, "Where each training run ended.") if curves else ""
