@@ -110,14 +110,15 @@ class Record:
 
         seed = max(self.plan.seeds, key=lambda seed: self._validated(arm, seed))
         stages = self.graph.arms[arm, seed]
+        operator = stages.identify.degradation.operator
         items = result.items[(result.items.arm == arm) & (result.items.seed == seed)]
         measures = ("psf_snr_db", "mean_psf_snr_db", "psnr_db", "blurry_psnr_db", "ssim", "blurry_ssim")
         provenance = {"study": self.plan.study.name, "preset": self.plan.preset, "arm": arm, "seed": str(seed)}
         folder = self.folder / "models" / arm
         save_model(
             folder,
-            operator=stages.identify.degradation.operator,
-            identifier_config=stages.identify.network,
+            operator=operator,
+            identifier_config={"num_parameters": operator.num_parameters, **stages.identify.network},
             identifier=load_network(self.plan.runs, self.graph.inputs(arm, seed)["identify"], stages.identify),
             deblurrer_config=stages.deblur.network,
             deblurrer=load_network(self.plan.runs, self.graph.inputs(arm, seed)["deblur"], stages.deblur),

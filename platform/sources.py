@@ -1,4 +1,4 @@
-"""Where images come from: MS COCO, a folder, the photographs inside scikit-image, dead leaves.
+"""Where images come from: MS COCO, a folder, photographs inside installed packages, dead leaves.
 
 A source is a frozen dataclass of plain values, so that it can stand in a hashed specification. It answers two
 questions: `state`, cheap, "has anything changed?", and `entries`, "which images, and how is each one read?".
@@ -28,19 +28,28 @@ Split = Literal["train", "validation", "test"]
 
 PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
     # The textures train: as test images they would weigh one kind of content too much.
-    "train": ("brick.png", "grass.png", "gravel.png", "retina.jpg"),
-    "validation": ("cell.png", "hubble_deep_field.jpg", "moon.png"),
+    "train": (
+        "skimage/data/brick.png",
+        "skimage/data/grass.png",
+        "skimage/data/gravel.png",
+        "skimage/data/hubble_deep_field.jpg",
+        "skimage/data/retina.jpg",
+        "sklearn/datasets/images/china.jpg",
+        "sklearn/datasets/images/flower.jpg",
+        "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
+    ),
+    "validation": ("skimage/data/moon.png", "skimage/data/motorcycle_left.png", "skimage/data/rocket.jpg"),
     "test": (
-        "astronaut.png",
-        "camera.png",
-        "chelsea.png",
-        "coffee.png",
-        "coins.png",
-        "ihc.png",
-        "motorcycle_left.png",
-        "rocket.jpg",
+        "skimage/data/astronaut.png",
+        "skimage/data/camera.png",
+        "skimage/data/cell.png",
+        "skimage/data/chelsea.png",
+        "skimage/data/coffee.png",
+        "skimage/data/coins.png",
+        "skimage/data/ihc.png",
     ),
 }
+"""Photographs that lie inside the wheels of scikit-image, scikit-learn and Matplotlib."""
 
 
 class FileState(NamedTuple):
@@ -146,7 +155,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Photos:
-    """Photographs that lie inside scikit-image's wheel (no download), each a group of its own.
+    """Photographs that lie inside installed packages (no download), each a group of its own.
 
     They are reduced by averaging squares of pixels: most are soft at their own scale, and an image that is soft itself
     cannot serve as the sharp truth of a deblurring.
@@ -171,13 +180,14 @@ class Photos:
         return image[: height * k, : width * k].reshape(height, k, width, k).mean((1, 3))
 
     def _paths(self) -> list[Path]:
-        spec = importlib.util.find_spec("skimage")  # found, not imported: the import takes a second
-        if spec is None or spec.origin is None:
-            raise FileNotFoundError("the embedded photographs come with scikit-image, which is missing; install it")
-        paths = [Path(spec.origin).parent / "data" / name for name in PHOTOGRAPHS[self.split]]
-        for path in paths:
+        paths = []
+        for name in PHOTOGRAPHS[self.split]:
+            package, _, file = name.partition("/")
+            spec = importlib.util.find_spec(package)  # found, not imported: the import takes a second
+            path = Path(spec.origin).parent / file if spec and spec.origin else Path(name)
             if not path.is_file():  # never fewer in silence: results on other photographs do not compare
-                raise FileNotFoundError(f"scikit-image should ship {path}, which is missing; reinstall scikit-image")
+                raise FileNotFoundError(f"the package {package} should ship {path}, which is missing; reinstall it")
+            paths.append(path)
         return paths
 
 
@@ -216,7 +226,7 @@ class Data:
 def parse_data(text: str) -> Data:
     """The data that a command line names: photos, dead-leaves, coco:ROOT or folder:ROOT.
 
-    - photos: trains on 48 dead-leaves pictures and the photographs of scikit-image's train split; no download.
+    - photos: trains on 48 dead-leaves pictures and the photographs of the train split; no download.
     - dead-leaves: trains on 192 dead-leaves pictures alone. Both validate and test on photographs.
     - coco:ROOT: train2017 is divided into training and a tenth for validation; val2017 tests.
     - folder:ROOT: divided 80 / 10 / 10 by file name.

@@ -1,0 +1,33 @@
+# Everything from a bare machine with Python 3.11 and make: `make demo` runs the main job, `make test` the tests.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export RAY_DISABLE_USAGE_STATS := 1
+
+.PHONY: demo test check wheel clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# The stamp is newer than pyproject.toml when the environment holds what the project asks for.
+$(VENV)/installed: pyproject.toml deepblur/__init__.py
+	@command -v $(PYTHON) >/dev/null || { echo "deepblur needs Python 3.11 or newer; say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed  ## the first study as a Ray job on this machine: table, report, MLflow record (about 10 minutes)
+	$(BIN)/python -m deepblur.platform.demo
+
+test: $(VENV)/installed  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy deepblur operators nets platform studies
+
+wheel: $(VENV)/installed  ## build the wheel, install it in an empty environment, import every public name
+	$(BIN)/python tests/wheel_check.py

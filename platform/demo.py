@@ -1,0 +1,82 @@
+"""The main job on this machine: a local Ray cluster if none runs, the first study as a Ray job, its result.
+
+Leaves no process behind that was not there before. The results lie in `runs/` of the source tree; the same command
+again reuses what is done.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from deepblur.platform.record import commit
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDY = "studies/ablation_true_vs_est.py"
+START_S = 90
+_PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+
+
+def main() -> int:
+    """The exit code of the study."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    os.environ.setdefault("RAY_DISABLE_USAGE_STATS", "1")
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    cluster = None
+    try:
+        if not _cluster_answers():
+            print("starting a local Ray cluster", flush=True)
+            cluster = _start_cluster()
+        return _submit()
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+    finally:
+        if cluster is not None:
+            _end(cluster)
+
+
+def _cluster_answers() -> bool:
+    return subprocess.run(["ray", "status"], capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def _start_cluster() -> subprocess.Popen[bytes]:
+    """A head on the loopback interface only. No token: whoever reaches it is on this machine."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    log = ROOT / "runs" / "ray.log"
+    log.parent.mkdir(exist_ok=True)
+    command = ["ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
+    with log.open("wb") as stream:
+        cluster = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+    deadline = time.monotonic() + START_S
+    while not _cluster_answers():
+        if cluster.poll() is not None or time.monotonic() > deadline:
+            _end(cluster)
+            raise SystemExit(f"error: the local Ray cluster did not start within {START_S} s; its log is {log}")
+        time.sleep(1)
+    return cluster
+
+
+def _end(cluster: subprocess.Popen[bytes]) -> None:
+    """Ray's own processes end with their head; whatever ignores that is killed with the head's session."""
+    cluster.terminate()
+    try:
+        cluster.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(cluster.pid, signal.SIGKILL)
+
+
+def _submit() -> int:
+    variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    variables["DEEPBLUR_COMMIT"] = commit()
+    command = ["ray", "job", "submit", "--working-dir", str(ROOT), "--runtime-env-json"]
+    command += [json.dumps({"env_vars": variables, "excludes": [".git", ".venv", "runs", "tests", "benchmarks"]})]
+    command += ["--", sys.executable, STUDY, "--preset", "quick", "--runs", str(ROOT / "runs")]
+    return subprocess.run(command, check=False, cwd=ROOT).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
