@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="deepblur",
         description="Blind identification and deblurring of optical images, and the studies that compare methods.",
-        epilog="A study as a job on a Ray cluster: ray job submit --working-dir . -- python studies/NAME.py --preset quick",
+        epilog="On a Ray cluster: ray job submit --working-dir . -- python studies/NAME.py --preset quick",
     )
     result.add_argument("--version", action="version", version=f"deepblur {deepblur.__version__}")
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")

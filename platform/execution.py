@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch import nn
 from deepblur.platform.evaluation import cells, measure, picture_arrays
 from deepblur.platform.image_store import open_store
 from deepblur.platform.ledger import complete
+from deepblur.platform.sources import Source
 from deepblur.platform.stages import Deblur, Evaluate, Identify, Stage, code_version
 from deepblur.platform.tasks import build_deblurrer, build_identifier
 from deepblur.platform.training import State, train
@@ -45,6 +46,8 @@ class Work:
     """Key of each stage that this one needs, by its kind."""
     code: str
     """The driver's code version, which a worker must share."""
+    pixels: Mapping[tuple[Source, ...], str]
+    """The fingerprints that the driver saw of the sources that this stage reads."""
     threads: int
 
     @property
@@ -72,13 +75,18 @@ class Work:
         """Set this process up for the stage.
 
         Raises:
-            RuntimeError: this process runs other code than the driver.
+            RuntimeError: this process runs other code than the driver, or sees other images.
         """
         if code_version(self.stage.code) != self.code:
             raise RuntimeError(
                 f"worker process {os.getpid()} imports another version of deepblur than the study's driver; submit the "
                 "job with --working-dir . or install the same version on every node"
             )
+        for sources, fingerprint in self.pixels.items():
+            if open_store(sources, self.cache, progress=False).fingerprint != fingerprint:
+                raise RuntimeError(
+                    f"the images of {' + '.join(map(str, sources))} changed after the study began; run the command again"
+                )
         torch.set_num_threads(self.threads)
 
 
@@ -87,11 +95,10 @@ class LocalRun:
 
     rank, world_size = 0, 1
 
-    def __init__(self, work: Work, on_row: Callable[[list[dict[str, float]]], None] | None = None) -> None:
+    def __init__(self, work: Work) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._work = work
         self._checkpoint = work.scratch / "state.pt"
-        self._on_row = on_row
 
     def resume(self) -> State | None:
         return load_state(self._checkpoint) if self._checkpoint.is_file() else None
@@ -123,6 +130,7 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 
 def train_here(work: Work) -> dict[str, Any]:
     """Carry out a training stage in this process."""
+    work.prepare()
     started = time.time()
     result = train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=LocalRun(work))
     return finish_training(work, result, time.time() - started)

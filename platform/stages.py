@@ -71,6 +71,10 @@ class Stage:
     def needs(self) -> tuple["Stage", ...]:
         return ()
 
+    def reads(self) -> tuple[tuple[Source, ...], ...]:
+        """The mixtures of sources whose pixels this stage looks at."""
+        return ()
+
     def key(self, fingerprints: Mapping[tuple[Source, ...], str]) -> str:
         """32 hexadecimal digits; fingerprints: pixels' fingerprint of every tuple of sources that the stage names."""
         spec = {"kind": self.kind, "spec": canonical(self, fingerprints), "code": code_version(self.code)}
@@ -97,6 +101,9 @@ class Identify(Stage):
     loss: IdentificationLoss
     seed: int
 
+    def reads(self) -> tuple[tuple[Source, ...], ...]:
+        return (self.train, self.validation)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Deblur(Stage):
@@ -117,6 +124,9 @@ class Deblur(Stage):
 
     def needs(self) -> tuple[Stage, ...]:
         return () if self.identify is None else (self.identify,)
+
+    def reads(self) -> tuple[tuple[Source, ...], ...]:
+        return (self.train, self.validation)
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,9 @@ class Evaluate(Stage):
 
     def needs(self) -> tuple[Stage, ...]:
         return (self.arm.identify, self.arm.deblur)
+
+    def reads(self) -> tuple[tuple[Source, ...], ...]:
+        return (self.test,)
 
 
 def canonical(value: Any, fingerprints: Mapping[tuple[Source, ...], str]) -> Any:

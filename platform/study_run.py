@@ -95,6 +95,7 @@ def _work(plan: Plan, stage: Stage, key: str, fingerprints: Mapping[Any, str]) -
         runs=plan.runs,
         inputs={need.kind: need.key(fingerprints) for need in stage.needs()},
         code=code_version(stage.code),
+        pixels={sources: fingerprints[sources] for sources in stage.reads()},
         threads=plan.cpus,
     )
 

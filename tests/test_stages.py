@@ -9,7 +9,7 @@ from deepblur.platform import stages
 from deepblur.platform.sources import DeadLeaves, parse_data
 from deepblur.platform.stages import Evaluate, canonical, code_version, flatten
 
-DATA = parse_data("photos")
+DATA = parse_data("dead-leaves")
 PRINTS = {DATA.train: "a", DATA.validation: "b", DATA.test: "c"}
 
 

@@ -1,0 +1,134 @@
+"""The study through Ray: the same bits as without it, whoever is killed; and data-parallel training.
+
+Each test starts a cluster of its own that ends with its driver.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+pytestmark = pytest.mark.ray
+STUDY = Path(__file__).with_name("micro_study.py")
+SLOW = ("--set", "in_steps=150", "--set", "dn_steps=150")  # long enough to be shot at
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    temporary = f"/tmp/dbr{os.getpid()}"  # Ray's socket paths must stay short
+    return {**os.environ, "RAY_TMPDIR": temporary, "RAY_AUTH_MODE": "disabled", "RAY_DISABLE_USAGE_STATS": "1",
+            "RAY_ADDRESS": "local"}  # fmt: skip
+
+
+def command(runs, *options):
+    base = [sys.executable, str(STUDY), "--data", "dead-leaves", "--tracking-uri", "none", "--runs", str(runs)]
+    return [*base, *options]
+
+
+def start(runs, environment, *options):
+    log = (runs.parent / f"{runs.name}.log").open("ab")
+    return subprocess.Popen(command(runs, *options), env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
+def finish(process, runs, timeout=240):
+    code = process.wait(timeout=timeout)
+    log = (runs.parent / f"{runs.name}.log").read_text()
+    assert code == 0, log
+    return log
+
+
+def items(runs):
+    (file,) = runs.glob("studies/*/items.csv")
+    return pd.read_csv(file)
+
+
+def curves(runs):
+    files = sorted(runs.glob("stages/*/curve.jsonl"))
+    return {f.parent.name: [json.loads(line) for line in f.read_text().splitlines()] for f in files}
+
+
+def wait_for_a_checkpoint(process, runs, seconds=120):
+    """Until some training has shown its first validation."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if any(file.stat().st_size for file in runs.glob("live/*.jsonl")):
+            return
+        assert process.poll() is None, "the study ended before it could be disturbed"
+        time.sleep(0.05)
+    raise TimeoutError("no training showed a validation")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The same study in one process without Ray: the truth that every other way must reproduce."""
+    runs = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run(command(runs, "--local", *SLOW), check=True, stdout=subprocess.DEVNULL)
+    return runs
+
+
+def test_a_killed_worker_and_a_killed_driver_change_nothing(undisturbed, environment, tmp_path):
+    runs = tmp_path / "runs"
+    process = start(runs, environment, *SLOW)
+    wait_for_a_checkpoint(process, runs)
+    workers = [
+        p for p in psutil.Process(process.pid).children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())
+    ]
+    assert workers, "no training worker was found"
+    workers[0].send_signal(signal.SIGKILL)
+    while not list(runs.glob("stages/[!.]*/weights.safetensors")):  # it recovered and finished a stage
+        assert process.poll() is None, (tmp_path / "runs.log").read_text()
+        time.sleep(0.1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    psutil.wait_procs(children, timeout=60)
+
+    log = finish(start(runs, environment, *SLOW), runs)
+    assert "5 stages, 0 done before" in log
+    assert "5 stages, 5 done before" not in log
+    pd.testing.assert_frame_equal(items(runs), items(undisturbed))
+    truth = curves(undisturbed)
+    for key, rows in curves(runs).items():
+        for row, expected in zip(rows, truth[key], strict=True):
+            assert {**row, "images_per_s": 0} == {**expected, "images_per_s": 0}
+
+
+def test_two_workers_learn_what_one_learns(environment, tmp_path):
+    """Group norm and block-wise draws make the global batch the same; only the order of sums differs."""
+    found = {}
+    for workers in (1, 2):
+        runs = tmp_path / f"w{workers}"
+        finish(start(runs, environment, "--arms", "true", "--workers", str(workers)), runs)
+        found[workers] = curves(runs)
+    assert found[1].keys() == found[2].keys()
+    for key, rows in found[1].items():
+        for one, two in zip(rows, found[2][key], strict=True):
+            assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
+            assert one["step"] == two["step"]
+
+
+def test_a_stage_that_fails_on_a_worker_ends_in_its_own_error(environment, tmp_path):
+    process = subprocess.run(
+        command(tmp_path / "runs", "--set", "lr=1e30"), env=environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 1
+    assert "Traceback" in process.stderr
+    last = process.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: stage ")
+    assert "FloatingPointError: the loss is" in last
+    assert "lower lr (now 1e+30)" in last
+
+
+def test_a_training_that_the_cluster_cannot_hold_is_refused_at_once(environment, tmp_path):
+    process = subprocess.run(
+        command(tmp_path / "runs", "--workers", "512"), env=environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 1
+    assert "one training with 512 workers needs 512 CPUs (the cluster has" in process.stderr.splitlines()[-1]
