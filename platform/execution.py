@@ -85,7 +85,7 @@ class Work:
         for sources, fingerprint in self.pixels.items():
             if open_store(sources, self.cache, progress=False).fingerprint != fingerprint:
                 raise RuntimeError(
-                    f"the images of {' + '.join(map(str, sources))} changed after the study began; run the command again"
+                    f"the images of {' + '.join(map(str, sources))} changed after the study began; run it again"
                 )
         torch.set_num_threads(self.threads)
 
