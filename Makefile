@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-export RAY_DISABLE_USAGE_STATS := 1
+export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: demo test check wheel clean
 .DEFAULT_GOAL := help

@@ -23,11 +23,11 @@ _PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKIN
 def main() -> int:
     """The exit code of the study."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    os.environ.setdefault("RAY_DISABLE_USAGE_STATS", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     cluster = None
     try:
-        if not _cluster_answers():
+        if not _answers("status"):
             print("starting a local Ray cluster", flush=True)
             cluster = _start_cluster()
         return _submit()
@@ -39,8 +39,8 @@ def main() -> int:
             _end(cluster)
 
 
-def _cluster_answers() -> bool:
-    return subprocess.run(["ray", "status"], capture_output=True, timeout=60, check=False).returncode == 0
+def _answers(*command: str) -> bool:
+    return subprocess.run(["ray", *command], capture_output=True, timeout=60, check=False).returncode == 0
 
 
 def _start_cluster() -> subprocess.Popen[bytes]:
@@ -48,11 +48,12 @@ def _start_cluster() -> subprocess.Popen[bytes]:
     os.environ["RAY_AUTH_MODE"] = "disabled"
     log = ROOT / "runs" / "ray.log"
     log.parent.mkdir(exist_ok=True)
-    command = ["ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
+    command = ["ray", "start", "--head", "--block", "--disable-usage-stats"]
+    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
     with log.open("wb") as stream:
         cluster = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
     deadline = time.monotonic() + START_S
-    while not _cluster_answers():
+    while not _answers("job", "list"):  # the job server comes up after the cluster
         if cluster.poll() is not None or time.monotonic() > deadline:
             _end(cluster)
             raise SystemExit(f"error: the local Ray cluster did not start within {START_S} s; its log is {log}")

@@ -123,7 +123,7 @@ def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
 
 def connect() -> None:
     """Join the cluster of this job or machine, or start a local one that ends with this process."""
-    os.environ.setdefault("RAY_DISABLE_USAGE_STATS", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     variables = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
     ray.init(
         log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": variables}, ignore_reinit_error=True
