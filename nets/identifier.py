@@ -1,5 +1,6 @@
 """IN, the identification network: one blurry image → the parameters γ of the operator that blurred it."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
@@ -14,6 +15,7 @@ from torchvision.models import resnet18  # isort: skip
 Arch = Literal["resnet18", "compact"]
 Norm = Literal["batch", "group"]
 NormLayer = Callable[[int], nn.Module]
+_WINDOWS_AT_ONCE = 256  # bounds the memory of a large image
 
 
 class Identifier(nn.Module):
@@ -28,6 +30,9 @@ class Identifier(nn.Module):
         norm: "batch", or "group" (16 channels a group), which does not depend on the other images of a batch and so
             trains alike on any number of workers; default: batch for "resnet18", group for "compact".
         log_spectrum: adds the log power spectrum of the image (`log_power_spectrum`) as a second input channel.
+        window_px: side of the windows that a larger image is read in, half overlapping, the mean of their features
+            deciding: the side of the training crops, because a log spectrum looks different at every size. Default:
+            the image is read whole.
         normalize: feeds (y − mean)/std of each image instead of y; default: only for "compact".
         output_scale: multiplies the outputs, in the unit of γ (waves for Zernike modes): set it near the spread of γ,
             so that the network's own outputs are of order one.
@@ -41,6 +46,7 @@ class Identifier(nn.Module):
         widths: Sequence[int] = (32, 64, 128, 256),
         norm: Norm | None = None,
         log_spectrum: bool = False,
+        window_px: int | None = None,
         normalize: bool | None = None,
         output_scale: float = 1.0,
     ):
@@ -57,7 +63,10 @@ class Identifier(nn.Module):
             self.min_size = 2 ** len(widths)
         else:
             raise ValueError(f'arch must be "resnet18" or "compact"; got {arch!r}')
+        if window_px is not None and window_px < self.min_size:
+            raise ValueError(f"window_px must be at least {self.min_size} for this network; got {window_px}")
         self.num_parameters = num_parameters
+        self.window_px = window_px
         self.log_spectrum = log_spectrum
         self.normalize = arch == "compact" if normalize is None else normalize
         self.output_scale = output_scale
@@ -75,10 +84,27 @@ class Identifier(nn.Module):
                 f"this identifier needs images of at least {self.min_size}x{self.min_size} pixels; "
                 f"got {y.shape[-2]}x{y.shape[-1]}; use a larger crop or fewer stages"
             )
+        size = self.window_px
+        if size is None or max(y.shape[-2:]) <= size:
+            return self._read(y)
+        windows = half_overlapping_windows(y, size)
+        outputs = [self._read(part.flatten(0, 1)) for part in windows.split(max(1, _WINDOWS_AT_ONCE // len(y)))]
+        return torch.cat(outputs).unflatten(0, (-1, len(y))).mean(0)
+
+    def _read(self, y: Tensor) -> Tensor:
         channels = [standardize(y) if self.normalize else y]
         if self.log_spectrum:
             channels.append(log_power_spectrum(y).to(y.dtype))
         return self.net(torch.cat(channels, dim=1)) * self.output_scale
+
+
+def half_overlapping_windows(y: Tensor, size: int) -> Tensor:
+    """(B, C, H, W) → (N, B, C, h, w), h = min(H, size), w = min(W, size): windows that cover the image evenly."""
+    starts = []
+    for side in y.shape[-2:]:
+        count = math.ceil(max(0, side - size) / (size / 2)) + 1
+        starts.append([round(i * max(0, side - size) / max(1, count - 1)) for i in range(count)])
+    return torch.stack([y[..., r : r + size, c : c + size] for r in starts[0] for c in starts[1]])
 
 
 def standardize(y: Tensor) -> Tensor:

@@ -73,10 +73,15 @@ def _end(cluster: subprocess.Popen[bytes]) -> None:
 def _submit() -> int:
     variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     variables["DEEPBLUR_COMMIT"] = commit()
-    command = ["ray", "job", "submit", "--working-dir", str(ROOT), "--runtime-env-json"]
+    job = f"deepblur-demo-{os.getpid()}-{int(time.time())}"
+    command = ["ray", "job", "submit", "--submission-id", job, "--working-dir", str(ROOT), "--runtime-env-json"]
     command += [json.dumps({"env_vars": variables, "excludes": [".git", ".venv", "runs", "tests", "benchmarks"]})]
     command += ["--", sys.executable, STUDY, "--preset", "quick", "--runs", str(ROOT / "runs")]
-    return subprocess.run(command, check=False, cwd=ROOT).returncode
+    try:
+        return subprocess.run(command, check=False, cwd=ROOT).returncode
+    except BaseException:  # a cluster that was there before must not go on with a job that nobody waits for
+        _answers("job", "stop", job)
+        raise
 
 
 if __name__ == "__main__":

@@ -137,6 +137,10 @@ class NoiseLevel:
     gain: float
     read_std: float
 
+    def __post_init__(self) -> None:
+        if not self.name or min(self.gain, self.read_std) < 0:
+            raise ValueError(f"a noise level has a name, and gain and read noise of at least 0; got {self}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
@@ -150,6 +154,12 @@ class Grid:
     """Crops per image; each comes with its own γ and noise, the same in every noise × η cell up to scale."""
     crop_px: int
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.noise or not self.eta_waves or min(self.eta_waves) <= 0:
+            raise ValueError(
+                f"a grid needs a noise level and PSF complexities η > 0; got {self.noise}, {self.eta_waves}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

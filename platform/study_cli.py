@@ -1,6 +1,7 @@
 """The command line of every study: what it asks for, turned into a plan, and errors turned into one sentence."""
 
 import argparse
+import inspect
 import os
 import shlex
 import signal
@@ -9,11 +10,13 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deepblur.platform.sources import Data, parse_data
-from deepblur.platform.stages import Grid
+from deepblur.platform.stages import Grid, NoiseLevel
 from deepblur.platform.study import Study
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,9 @@ def parser(study: Study) -> argparse.ArgumentParser:
     add("--arms", metavar="A,B", help=f"arms to run, out of {', '.join(study.arms)} (default: all)")
     add("--seeds", metavar="0,1", help="training seeds (default: the preset's)")
     add("--set", metavar="NAME=VALUE", action="append", default=[], help="override a setting; repeat for more")
+    add("--noise", metavar="NAME:GAIN:READ,...", help="noise levels of the evaluation grid, images in [0, 1], such as "
+        "clean:0:0,low:0.005:0.01 (default: the preset's)")  # fmt: skip
+    add("--eta", metavar="0.05,0.10", help="PSF complexities of the grid, in waves (default: the preset's)")
     add("--images", type=int, help="test images of the evaluation grid (default: the preset's)")
     add("--draws", type=int, help="draws per image and cell (default: the preset's)")
     add("--runs", type=Path, help="folder of results, shared by all nodes (default: $DEEPBLUR_RUNS, ~/deepblur-runs)")
@@ -87,6 +93,10 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
             raise ValueError(f"--arms names {name!r}; this study has {', '.join(study.arms)}")
     settings = {**preset.settings, **dict(study.parse_setting(text) for text in arguments.set)}
     grid = preset.grid
+    if arguments.noise:
+        grid = replace(grid, noise=_noise(arguments.noise))
+    if arguments.eta:
+        grid = replace(grid, eta_waves=_numbers(arguments.eta, "--eta", float))
     for name in ("images", "draws"):
         value = getattr(arguments, name)
         if value is not None:
@@ -104,7 +114,7 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         study=study,
         preset=arguments.preset,
         arms=arms,
-        seeds=_seeds(arguments.seeds) if arguments.seeds else preset.seeds,
+        seeds=_numbers(arguments.seeds, "--seeds", int) if arguments.seeds else preset.seeds,
         grid=grid,
         data=parse_data(arguments.data or preset.data),
         settings=settings,
@@ -140,19 +150,30 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def _numbers(text: str, option: str, kind: type[N]) -> tuple[N, ...]:
     try:
-        seeds = tuple(int(part) for part in text.split(","))
+        values = tuple(kind(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"--seeds takes whole numbers with commas between them, such as 0,1,2; got {text!r}") from None
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"--seeds names a seed twice: {text!r}; every seed is one training")
-    return seeds
+        example = "0,1,2" if kind is int else "0.05,0.10"
+        raise ValueError(f"{option} takes numbers with commas between them, such as {example}; got {text!r}") from None
+    if len(set(values)) < len(values):
+        raise ValueError(f"{option} names a number twice: {text!r}")
+    return values
+
+
+def _noise(text: str) -> tuple[NoiseLevel, ...]:
+    levels = []
+    for part in text.split(","):
+        name, *numbers = part.split(":")
+        try:
+            gain, read_std = map(float, numbers)
+        except ValueError:
+            raise ValueError(f"--noise takes NAME:GAIN:READ, such as low:0.005:0.01; got {part!r}") from None
+        levels.append(NoiseLevel(name, gain, read_std))
+    return tuple(levels)
 
 
 def _describe_settings(study: Study) -> list[str]:
-    import inspect
-
     lines = []
     for name, parameter in inspect.signature(study.arm).parameters.items():
         if name in ("data", "seed"):

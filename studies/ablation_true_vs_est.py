@@ -69,7 +69,13 @@ def arm(
         validation=data.validation,
         degradation=degradation,
         optimization=optimization(in_steps, in_batch, in_lr),
-        network={"arch": in_arch, "widths": in_widths, "log_spectrum": in_log_spectrum, "output_scale": eta_waves},
+        network={
+            "arch": in_arch,
+            "widths": in_widths,
+            "log_spectrum": in_log_spectrum,
+            "window_px": crop_px,
+            "output_scale": eta_waves,
+        },
         loss=in_loss,
         seed=seed,
     )
@@ -112,7 +118,7 @@ STUDY = Study(
                 "crop_px": 64,
                 "in_arch": "compact",
                 "in_log_spectrum": True,
-                "in_steps": 600,
+                "in_steps": 800,
                 "in_batch": 64,
                 "in_lr": 2e-3,
                 "dn_unroll": 2,

@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from deepblur.nets import DRUNet, Identifier, log_power_spectrum
+from deepblur.nets.identifier import half_overlapping_windows
 from deepblur.nets.torchvision_ops import declare_missing_operators
 
 
@@ -134,3 +135,28 @@ def test_networks_need_no_scheduler_and_no_tracker():
 def test_bad_input_is_refused_in_one_sentence(act, text):
     with pytest.raises(ValueError, match=text):
         act()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 96), (40, 150)])
+def test_windows_cover_the_image_and_nothing_else(draw, size):
+    y = draw(2, 1, *size)
+    marked = torch.zeros_like(y)
+    index = torch.arange(y.numel(), dtype=torch.float64).reshape(y.shape)
+    windows = half_overlapping_windows(index, 64)
+    assert windows.shape[1:3] == (2, 1)
+    assert windows.shape[3:] == tuple(min(64, side) for side in size)
+    marked.view(-1)[windows.long().flatten()] = 1
+    assert marked.all()
+
+
+def test_an_identifier_reads_a_large_image_as_the_mean_over_its_windows(draw):
+    net = Identifier(3, arch="compact", widths=(8, 16), log_spectrum=True, window_px=32).double().eval()
+    whole = draw(2, 1, 48, 32)
+    expected = (net(whole[:, :, :32]) + net(whole[:, :, 16:])) / 2
+    assert_close(net(whole), expected)
+    small = draw(1, 1, 32, 32)
+    alike = Identifier(3, arch="compact", widths=(8, 16), log_spectrum=True).double().eval()
+    alike.load_state_dict(net.state_dict())
+    assert_close(net(small), alike(small))
+    with pytest.raises(ValueError, match="window_px must be at least 4 for this network; got 2"):
+        Identifier(3, arch="compact", widths=(8, 16), window_px=2)
