@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from deepblur.platform.cluster import running_cluster
 from deepblur.platform.record import commit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +28,7 @@ def main() -> int:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     cluster = None
     try:
-        if not _answers("status"):
+        if running_cluster() is None:
             print("starting a local Ray cluster", flush=True)
             cluster = _start_cluster()
         return _submit()
@@ -68,6 +69,7 @@ def _end(cluster: subprocess.Popen[bytes]) -> None:
         cluster.wait(timeout=30)
     except subprocess.TimeoutExpired:
         os.killpg(cluster.pid, signal.SIGKILL)
+    running_cluster()  # forgets the address of what has ended
 
 
 def _submit() -> int:

@@ -5,6 +5,7 @@ MLflow is never the truth: the ledger is. Rows that MLflow missed are sent again
 
 import hashlib
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy as np
 from deepblur.platform.execution import Work, load_network, note, read_rows
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.model import save_model
+from deepblur.platform.plots import png
 from deepblur.platform.report import write_report
-from deepblur.platform.results import StudyResult, summary_table
-from deepblur.platform.stages import Arm, flatten
+from deepblur.platform.results import GAINS, StudyResult, summary_table
+from deepblur.platform.stages import flatten
 from deepblur.platform.study_cli import Plan
 from deepblur.platform.tracking import NoTracker, Tracker, default_uri
 from deepblur.platform.verdict import text_summary
@@ -39,7 +41,7 @@ class Record:
         self.key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.folder = plan.runs / "studies" / f"{plan.study.name}-{self.key}"
         self.tracker = _open_tracker(plan)
-        tags = {"preset": plan.preset, "git_commit": commit(), "command": plan.command}
+        tags = {"preset": plan.preset, "mlflow.source.git.commit": commit(), "command": plan.command}
         shared = {"preset": plan.preset, "seeds": str(plan.seeds), **flatten(plan.grid, "grid")}
         self.parent = self.tracker.study_run(
             key=self.key, name=f"{plan.study.name} {plan.preset}", params=shared, tags=tags
@@ -61,8 +63,9 @@ class Record:
                     work.key, work.label, flatten(stages.identify), {"stage": "identify", "seed": str(seed)}
                 )
                 children[work.key] = [run]
-            run = self._child(f"{arm}/{seed}", f"{arm}, seed {seed}", _parameters(arm, stages),
-                              {"stage": "deblur", "arm": arm, "seed": str(seed)})  # fmt: skip
+            keywords = {"arm": arm, "seed": str(seed), **self.plan.study.keywords(arm, self.plan.settings)}
+            tags = {"stage": "deblur", "arm": arm, "seed": str(seed)}
+            run = self._child(f"{arm}/{seed}", f"{arm}, seed {seed}", keywords, tags)
             children.setdefault(inputs["deblur"], []).append(run)
             children.setdefault(evaluation, []).append(run)
         return children
@@ -94,8 +97,10 @@ class Record:
     def finish(self, result: StudyResult) -> None:
         """Write the report, log it, register the arms' models, and print the result."""
         report = write_report(result, self.folder)
+        _write_pictures(result, self.folder / "pictures")
         self.tracker.log_folder(self.parent, self.folder)
         self.tracker.log_metrics(self.parent, _overall(result))
+        self.tracker.log_tags(self.parent, {name.replace(", ", "."): value for name, value in result.facts.items()})
         note("\n" + text_summary(result) + "\n")
         for arm in self.plan.arms:
             self._register(arm, result)
@@ -114,7 +119,7 @@ class Record:
         items = result.items[(result.items.arm == arm) & (result.items.seed == seed)]
         measures = ("psf_snr_db", "mean_psf_snr_db", "psnr_db", "blurry_psnr_db", "ssim", "blurry_ssim")
         provenance = {"study": self.plan.study.name, "preset": self.plan.preset, "arm": arm, "seed": str(seed)}
-        folder = self.folder / "models" / arm
+        folder = self.plan.runs / "models" / self.folder.name / arm
         save_model(
             folder,
             operator=operator,
@@ -161,17 +166,24 @@ def commit() -> str:
         return os.environ.get("DEEPBLUR_COMMIT", "unknown")
 
 
-def _parameters(arm: str, stages: Arm) -> dict[str, str]:
-    return {"arm": arm, **flatten(stages)}
+def _write_pictures(result: StudyResult, folder: Path) -> None:
+    """One strip a picture: blurry, restored by each arm, sharp; then the true and the estimated PSF."""
+    folder.mkdir(exist_ok=True)
+    for picture in result.pictures:
+        images = [picture.blurry, *picture.restored.values(), picture.sharp]
+        name = re.sub(r"[^\w.]+", "-", picture.title)
+        (folder / f"{name}.png").write_bytes(png(np.concatenate(images, axis=1), side_px=1200))
+        psfs = np.concatenate([picture.psf_true, picture.psf_estimated], axis=1)
+        (folder / f"{name}-psf.png").write_bytes(png((psfs / psfs.max()).clip(0) ** 0.5))
 
 
 def _overall(result: StudyResult) -> dict[str, float]:
     """The summary's overall means and intervals, by arm."""
     table = summary_table(result)
-    rows = table[table.level == "overall"].set_index("arm")
+    rows = table[table["group"] == "all"].set_index("arm")
     return {
         f"{arm}/{name}": float(value)
         for arm, row in rows.iterrows()
         for name, value in row.items()
-        if isinstance(value, float)
+        if name.removesuffix("_low").removesuffix("_high") in GAINS
     }

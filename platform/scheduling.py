@@ -15,6 +15,7 @@ import torch
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from deepblur.platform.cluster import running_cluster
 from deepblur.platform.execution import (
     Work,
     describe_error,
@@ -126,7 +127,11 @@ def connect() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     variables = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
     ray.init(
-        log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": variables}, ignore_reinit_error=True
+        running_cluster() or "local",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": variables},
+        ignore_reinit_error=True,
     )
 
 

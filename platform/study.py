@@ -75,6 +75,12 @@ class Study:
         """The stages of one arm at one seed. What makes the arm what it is wins over the settings."""
         return self.arm(**{**settings, **self.arms[arm]}, data=data, seed=seed)
 
+    def keywords(self, arm: str, settings: Mapping[str, Any]) -> dict[str, str]:
+        """The hyperparameters of an arm as text: every keyword of the arm function with the value that it takes."""
+        given = {**settings, **self.arms[arm]}
+        parameters = inspect.signature(self.arm).parameters
+        return {name: str(given.get(name, p.default)) for name, p in parameters.items() if name not in _GIVEN}
+
     def parse_setting(self, text: str) -> tuple[str, Any]:
         """'eta_waves=0.12' → ('eta_waves', 0.12), of the kind that the keyword's default has.
 

@@ -9,7 +9,6 @@ import pandas as pd
 from deepblur.platform.execution import read_rows
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.results import KEYS, Picture, StudyResult
-from deepblur.platform.stages import flatten
 from deepblur.platform.study_cli import Plan
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def collect(plan: Plan, graph: "Graph", ledger: Ledger, facts: Mapping[str, str]
         },
         pictures=tuple(_pictures(graph, ledger)),
         facts=dict(facts),
-        parameters={arm: flatten(graph.arms[arm, plan.seeds[0]]) for arm in plan.arms},
+        parameters={arm: study.keywords(arm, plan.settings) for arm in plan.arms},
     )
 
 

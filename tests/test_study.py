@@ -32,8 +32,9 @@ def test_a_study_runs_reports_and_reuses(runs, capsys):
     report = Path(re.search(r"report  (\S+)", first)[1])
     assert "<html" in report.read_text()
     items = pd.read_csv(report.parent / "items.csv")
+    assert len(list((report.parent / "pictures").glob("*.png"))) == 2 * 2
     assert len(items) == 2 * 1 * 2 * 2 * 2  # arms, noise, eta, images, draws
-    model = load_model(report.parent / "models" / "estimated")
+    model = load_model(runs / "models" / report.parent.name / "estimated")
     assert model.card["arm"] == "estimated"
 
     again = run(runs, capsys).out
