@@ -41,6 +41,8 @@ class Study:
     """
 
     name: str
+    about: str
+    """The study file's docstring: its first line is the question, its fields are the abstract."""
     arm: Callable[..., Arm]
     """Keywords → the stages of one arm; `data` and `seed` are given to it."""
     arms: Mapping[str, Mapping[str, Any]]
@@ -109,13 +111,10 @@ class Study:
     @property
     def title(self) -> str:
         """The question: the first line of the study file's docstring."""
-        return self._docstring().strip().splitlines()[0].strip()
+        return self.about.strip().splitlines()[0].strip()
 
     @property
     def abstract(self) -> dict[str, str]:
         """Claim, Measure, Cost, Run and Outcome, as the study file's docstring states them."""
-        parts = re.split(rf"^\s*({'|'.join(_FIELDS)})\s{{2,}}", self._docstring(), flags=re.MULTILINE)
+        parts = re.split(rf"^\s*({'|'.join(_FIELDS)})\s{{2,}}", self.about, flags=re.MULTILINE)
         return {name: " ".join(text.split()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
-
-    def _docstring(self) -> str:
-        return sys.modules[self.arm.__module__].__doc__ or self.name

@@ -95,6 +95,7 @@ CLEAN = NoiseLevel("clean", gain=0.0, read_std=0.0)
 
 STUDY = Study(
     name="ablation_true_vs_est",
+    about=__doc__,
     arm=arm,
     arms={"true": {"operator": "true"}, "estimated": {"operator": "estimated"}},
     contrast=("estimated", "true"),

@@ -59,6 +59,7 @@ def arm(
 
 STUDY = Study(
     name="micro_study",
+    about=__doc__,
     arm=arm,
     arms={"true": {"operator": "true"}, "estimated": {"operator": "estimated"}},
     contrast=("estimated", "true"),

@@ -13,7 +13,7 @@ MAY_IMPORT = {  # one way only
     "operators": {"operators"},
     "nets": {"nets", "operators"},
     "platform": {"platform", "nets", "operators"},
-    "studies": {"platform", "nets", "operators"},
+    "studies": {"studies", "platform", "nets", "operators"},
 }
 RAY = {"platform/scheduling.py"}
 MLFLOW = {"platform/tracking.py", "platform/registry.py", "platform/mlflow_model.py"}
