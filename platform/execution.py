@@ -137,7 +137,7 @@ def train_here(work: Work) -> dict[str, Any]:
 
 
 def training_stage(work: Work) -> Identify | Deblur:
-    assert isinstance(work.stage, (Identify, Deblur))
+    assert isinstance(work.stage, Identify | Deblur)
     return work.stage
 
 

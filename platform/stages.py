@@ -86,10 +86,9 @@ _TRAINING_CODE = ("operators", "nets", "platform/seeds", "platform/image_store",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identify(Stage):
-    """Train the identification network IN: y → γ̂."""
+class Training(Stage):
+    """Train one network on fresh degradations of sharp images."""
 
-    kind: ClassVar[str] = "identify"
     code: ClassVar[tuple[str, ...]] = _TRAINING_CODE
 
     train: tuple[Source, ...]
@@ -97,8 +96,7 @@ class Identify(Stage):
     degradation: Degradation
     optimization: Optimization
     network: dict[str, Any] = field(hash=False)
-    """Keywords of deepblur.nets.Identifier, K excepted."""
-    loss: IdentificationLoss
+    """Keywords of deepblur.nets.Identifier, K excepted, or of deepblur.nets.Deblurrer."""
     seed: int
 
     def reads(self) -> tuple[tuple[Source, ...], ...]:
@@ -106,27 +104,25 @@ class Identify(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deblur(Stage):
+class Identify(Training):
+    """Train the identification network IN: y → γ̂."""
+
+    kind: ClassVar[str] = "identify"
+
+    loss: IdentificationLoss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deblur(Training):
     """Train the deblurring network DN: (y, γ) → x̂, on true operators or on an IN's estimates."""
 
     kind: ClassVar[str] = "deblur"
-    code: ClassVar[tuple[str, ...]] = _TRAINING_CODE
 
-    train: tuple[Source, ...]
-    validation: tuple[Source, ...]
-    degradation: Degradation
-    optimization: Optimization
-    network: dict[str, Any] = field(hash=False)
-    """Keywords of deepblur.nets.Deblurrer."""
     identify: Identify | None
     """None trains on the true γ; otherwise on this IN's estimates γ̂ = IN(y)."""
-    seed: int
 
     def needs(self) -> tuple[Stage, ...]:
         return () if self.identify is None else (self.identify,)
-
-    def reads(self) -> tuple[tuple[Source, ...], ...]:
-        return (self.train, self.validation)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Which loss should IN be trained with?
 
-Claim    In focus, flipping all even orders of gamma leaves the PSF unchanged (the twin), so a squared loss on gamma (the
-         paper) learns to erase defocus and astigmatism; a loss that knows the twin does not.
+Claim    In focus, flipping all even orders of gamma leaves the PSF unchanged (the twin), so a squared loss on gamma, as
+         in the paper, learns to erase defocus and astigmatism; a loss that knows the twin does not.
 Measure  PSF SNR on the fixed grid (noise x eta), paired by image, operator and noise draw, against the mean PSF; the
          restoration by one DN, trained on true operators and shared by all arms, follows from it.
 Cost     quick: about 15 min on 2 cores.
