@@ -36,6 +36,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.gamma)
 
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(*(getattr(self, f.name).to(device) for f in fields(Batch)))
+
     def split(self, size: int) -> list["Batch"]:
         columns = [getattr(self, f.name).split(size) for f in fields(Batch)]
         return [Batch(*column) for column in zip(*columns, strict=True)]

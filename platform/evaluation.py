@@ -76,7 +76,7 @@ def measure(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, degradation
         "psf_snr_registered_db": registered_psf_snr_db(psf, batch.psf),
         "psf_ncc": psf_ncc(psf, batch.psf),
         "mean_psf_snr_db": psf_snr_db(baseline, batch.psf),
-        "gamma_rmse_waves": twin_error(gamma, batch.gamma, operator, 1.0).sqrt(),
+        "gamma_rmse_waves": twin_error(gamma, batch.gamma, operator, 1.0).sqrt().cpu(),
     }
     for name, image in (("", restored), ("blurry_", batch.blurry), ("oracle_", oracle)):
         columns[f"{name}psnr_db"] = psnr_db(image, batch.sharp, border)

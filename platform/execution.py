@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +164,14 @@ def evaluate_here(work: Work) -> dict[str, Any]:
     assert isinstance(stage, Evaluate)
     started = time.time()
     degradation = stage.arm.identify.degradation
-    identifier = load_network(work.runs, work.inputs["identify"], stage.arm.identify)
-    deblurrer = load_network(work.runs, work.inputs["deblur"], stage.arm.deblur)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    identifier = load_network(work.runs, work.inputs["identify"], stage.arm.identify).to(device)
+    deblurrer = load_network(work.runs, work.inputs["deblur"], stage.arm.deblur).to(device)
     store = open_store(stage.test, work.cache, progress=False)
     tables, pictures = [], {}
     shown = {"images": set[str](), "eta": max(e for e in stage.grid.eta_waves if e <= _at_most(stage))}
-    for cell in cells(stage.grid, degradation, store):
+    for drawn in cells(stage.grid, degradation, store):  # on the CPU: the same draws on every machine
+        cell = replace(drawn, batch=drawn.batch.to(device))
         tables.append(measure(cell, identifier, deblurrer, degradation))
         if len(shown["images"] | {cell.image}) <= PICTURES and cell.eta_waves == shown["eta"]:
             shown["images"].add(cell.image)

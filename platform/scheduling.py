@@ -183,8 +183,9 @@ def run_on_ray(
 
 
 def _submit(work: Work, resources: Resources) -> Any:
-    cores = resources.cpus if isinstance(work.stage, Evaluate) else 0  # Ray Train reserves for its own workers
-    return ray.remote(_carry_out).options(num_cpus=cores, max_retries=2, name=work.label).remote(work, resources)
+    here = isinstance(work.stage, Evaluate)  # Ray Train reserves for its own workers
+    options = {"num_cpus": here * resources.cpus, "num_gpus": here * resources.gpus, "max_retries": 2}
+    return ray.remote(_carry_out).options(name=work.label, **options).remote(work, resources)
 
 
 class StageError(RuntimeError):

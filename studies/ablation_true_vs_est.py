@@ -172,6 +172,8 @@ STUDY = Study(
             ),
             settings={
                 "crop_px": 256,
+                "in_batch": 64,
+                "dn_batch": 64,
                 "in_steps": 400_000,
                 "dn_steps": 400_000,
                 "precision": "bfloat16",
