@@ -4,9 +4,11 @@ Claim    Training on estimated operators restores no better than training on the
          "nearly indistinguishable results overall in average").
 Measure  PSNR and SSIM on the fixed grid (noise x eta), blind in both arms: gamma = IN(y) at test time; paired by image,
          operator and noise draw; the same arms given the true operator as oracle.
-Cost     quick: under 10 min on 2 cores; standard: under an hour on one GPU; paper: days on 8 GPUs.
+Cost     quick: 7 min on 2 cores. standard is meant for one GPU, paper for several; neither has been timed yet.
 Run      python studies/ablation_true_vs_est.py --preset quick
-Outcome  not run yet
+Outcome  quick, on 7 photographs, 2 seeds, 2026-11-22: no difference shown, estimated - true = -0.005 dB of PSNR, 95 %
+         interval [-0.091, +0.062]; both beat the blurry input by 2.35 dB. Recorded by `make demo` in the MLflow
+         experiment of this name, run "ablation_true_vs_est quick". standard and paper: not run yet.
 """
 
 from typing import Literal
