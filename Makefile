@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test check wheel clean
+.PHONY: help demo test check wheel
 .DEFAULT_GOAL := help
 
 help:  ## this list

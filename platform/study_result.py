@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 def collect(plan: Plan, graph: "Graph", ledger: Ledger, facts: Mapping[str, str]) -> StudyResult:
     """Everything measured and learned, from the folders of the stages."""
-    study = plan.study
+    study, items = plan.study, _items(graph, ledger)
     return StudyResult(
         name=study.name,
         title=study.title,
         abstract=study.abstract,
         preset=plan.preset,
         command=plan.command,
-        items=_items(graph, ledger),
+        items=items,
         contrast=plan.contrast,
         curves={
             work.label: pd.DataFrame(read_rows(ledger.folder(key) / "curve.jsonl"))
             for key, work in graph.works.items()
             if work.stage.kind != "evaluate"
         },
-        pictures=tuple(_pictures(graph, ledger)),
+        pictures=tuple(_pictures(graph, ledger, items)),
         facts=dict(facts),
         parameters={arm: study.keywords(arm, plan.settings) for arm in plan.arms},
     )
@@ -46,7 +46,7 @@ def _items(graph: "Graph", ledger: Ledger) -> pd.DataFrame:
     return items[[*KEYS, *(column for column in items.columns if column not in KEYS)]]
 
 
-def _pictures(graph: "Graph", ledger: Ledger) -> list[Picture]:
+def _pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> list[Picture]:
     """The pictures of the first seed, all arms side by side."""
     first = min(seed for _, seed in graph.evaluations)
     arms = {
@@ -54,7 +54,6 @@ def _pictures(graph: "Graph", ledger: Ledger) -> list[Picture]:
         for (arm, seed), key in graph.evaluations.items()
         if seed == first
     }
-    items = _items(graph, ledger)
     shared = next(iter(arms.values()))
     pictures = []
     for prefix in dict.fromkeys(name.rpartition("|")[0] for name in shared.files):

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from deepblur.platform.execution import Work, evaluate_here, note, read_rows, train_here, training_stage
 from deepblur.platform.image_store import ImageStore, open_store
 from deepblur.platform.ledger import Ledger
@@ -181,5 +179,4 @@ def _facts(
         "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages),
         "stages": f"{len(missing)} carried out now, {len(graph.works) - len(missing)} reused",
         "time": f"{seconds:.0f} s for this run",
-        "torch": torch.__version__,
     }
