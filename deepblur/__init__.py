@@ -1,7 +1,7 @@
 """deepblur: blind identification and deblurring of optical images, and the platform that proves which method is better.
 
-One import name for the folders of the project: `deepblur.operators`, `deepblur.nets`, `deepblur.platform` and
-`deepblur.studies`. Importing this module costs no torch, Ray or MLflow import.
+One import name for the folders of the project: `deepblur.operators`, `deepblur.nets`, `deepblur.baselines`,
+`deepblur.platform` and `deepblur.studies`. Importing this module costs no torch, Ray or MLflow import.
 """
 
 from pathlib import Path

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("operators", "nets", "platform", "studies")
+ROOMS = ("operators", "nets", "baselines", "platform", "studies")
 MAY_IMPORT = {  # one way only
     "operators": {"operators"},
     "nets": {"nets", "operators"},
-    "platform": {"platform", "nets", "operators"},
-    "studies": {"studies", "platform", "nets", "operators"},
+    "baselines": {"baselines", "nets", "operators"},
+    "platform": {"platform", "baselines", "nets", "operators"},
+    "studies": {"studies", "platform", "baselines", "nets", "operators"},
 }
 RAY = {"platform/scheduling.py"}
 MLFLOW = {"platform/tracking.py", "platform/registry.py", "platform/mlflow_model.py"}

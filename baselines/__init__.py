@@ -1,0 +1,13 @@
+"""The rivals: published and training-free methods of blind deblurring, and non-blind restoration with any PSF.
+
+Every blind method takes one blurry image first, and `psf_size` and `seed` where they matter, and returns an `Estimate`.
+"""
+
+from collections.abc import Callable
+
+from deepblur.baselines.estimate import DivergedError, Estimate, check_image
+
+METHODS: dict[str, Callable[..., Estimate]] = {}
+"""Name → blind method that needs no training: METHODS[name](image, psf_size=31, seed=0) → Estimate."""
+
+__all__ = ["METHODS", "DivergedError", "Estimate", "check_image"]
