@@ -6,8 +6,9 @@ Every blind method takes one blurry image first, and `psf_size` and `seed` where
 from collections.abc import Callable
 
 from deepblur.baselines.estimate import DivergedError, Estimate, check_image
+from deepblur.baselines.goldstein_fattal import goldstein_fattal
 
-METHODS: dict[str, Callable[..., Estimate]] = {}
+METHODS: dict[str, Callable[..., Estimate]] = {"goldstein_fattal": goldstein_fattal}
 """Name → blind method that needs no training: METHODS[name](image, psf_size=31, seed=0) → Estimate."""
 
-__all__ = ["METHODS", "DivergedError", "Estimate", "check_image"]
+__all__ = ["METHODS", "DivergedError", "Estimate", "check_image", "goldstein_fattal"]
