@@ -7,12 +7,14 @@ estimate has a finite score.
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from deepblur.operators.pupil import NYQUIST
+
 CEILING_DB = 200.0
+SSIM_WINDOW_PX = 7
+BLOCK_PX = 2**18  # of the images scored at once: temporaries that leave the cache cost more than a short loop
 
 
 def psf_snr_db(estimate: Tensor, truth: Tensor) -> Tensor:
@@ -64,8 +66,35 @@ def psf_ncc(estimate: Tensor, truth: Tensor) -> Tensor:
     return torch.where(norms > 0, product / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0.0)
 
 
+def otf_error(estimate: Tensor, truth: Tensor, *, cutoff: float) -> Tensor:
+    """Relative error of the transfer function where the microscope transmits, (Σ|Ĥ − H|² / Σ|H|²)^½ over |f| ≤ 2·f_c.
+
+    The transfer functions are those of the PSFs with zeros around them, on a grid of 2h−1 by 2w−1 frequencies: as fine
+    as |H|² needs, for the autocorrelation of a PSF has that many lags. 0 is perfect, 1 is what an estimate of zero has.
+    Over all frequencies it would be `psf_snr_db`, by Parseval; like that, it is not neutral to shifts.
+
+    Args:
+        estimate, truth: (B, 1, h, w) PSFs on the same pixels.
+        cutoff: pupil radius f_c = NA/λ in cycles per pixel; incoherent light passes up to twice that.
+    Returns:
+        (B,) float64.
+    Raises:
+        ValueError: as `psf_snr_db`, and a cutoff outside (0, 0.25].
+    Source: Goodman, Introduction to Fourier Optics, 3rd ed., 2005, section 6.3 (the passband).
+    """
+    estimate, truth = _psfs(estimate, truth)
+    if not 0 < cutoff <= NYQUIST:
+        raise ValueError(f"the cutoff lies in (0, {NYQUIST}] cycles per pixel; got {cutoff:.4g}; give NA/λ·pixel size")
+    F, G = _spectrum(estimate), _spectrum(truth)
+    frequencies = (torch.fft.fftfreq(n, dtype=truth.dtype) for n in F.shape[-2:])
+    passed = torch.hypot(*torch.meshgrid(*frequencies, indexing="ij")) <= 2 * cutoff
+    return (_power(F - G, passed) / _power(G, passed)).sqrt()
+
+
 def psnr_db(estimate: Tensor, truth: Tensor, border_px: int = 0) -> Tensor:
-    """Peak signal-to-noise ratio as scikit-image computes it, data range 1, in dB, at most `CEILING_DB`.
+    """Peak signal-to-noise ratio −10·log10(mean squared error), data range 1, in dB, at most `CEILING_DB`.
+
+    Equal to scikit-image's `peak_signal_noise_ratio` in float64.
 
     Args:
         estimate, truth: (B, C, H, W); values are compared as they are, without clipping.
@@ -76,45 +105,62 @@ def psnr_db(estimate: Tensor, truth: Tensor, border_px: int = 0) -> Tensor:
         ValueError: shapes differ, a value is NaN or infinite, or the border leaves nothing.
     """
 
-    def score(true: np.ndarray, estimated: np.ndarray) -> float:
-        with np.errstate(divide="ignore"):  # a perfect estimate: infinite, cut below
-            return min(float(peak_signal_noise_ratio(true, estimated, data_range=1.0)), CEILING_DB)
+    def score(x: Tensor, y: Tensor) -> Tensor:
+        error = (x - y).square().flatten(1).mean(1)
+        return _decibels(error, torch.ones_like(error))
 
-    return _per_image(score, estimate, truth, border_px, smallest_px=1)
+    return _in_blocks(score, estimate, truth, border_px, smallest_px=1)
 
 
 def ssim(estimate: Tensor, truth: Tensor, border_px: int = 0) -> Tensor:
-    """Structural similarity as scikit-image computes it (7×7 uniform window, data range 1), mean over channels.
+    """Structural similarity, data range 1: the mean over all 7×7 windows that fit into the image, and over channels.
+
+    Equal to scikit-image's `structural_similarity` in float64 (uniform window, unbiased variances, K1 = 0.01 and
+    K2 = 0.03), which leaves out the windows that reach over the edge too.
 
     Args, returns: as `psnr_db`.
     Raises:
         ValueError: as `psnr_db`, and an image smaller than the window after the cut.
+    Source: Wang, Bovik, Sheikh and Simoncelli, IEEE TIP 13(4), 2004, section III.B.
     """
-
-    def score(true: np.ndarray, estimated: np.ndarray) -> float:
-        return float(structural_similarity(true, estimated, data_range=1.0, channel_axis=0))
-
-    return _per_image(score, estimate, truth, border_px, smallest_px=7)
+    return _in_blocks(_similarity, estimate, truth, border_px, smallest_px=SSIM_WINDOW_PX)
 
 
-def _per_image(
-    score: Callable[[np.ndarray, np.ndarray], float], estimate: Tensor, truth: Tensor, border_px: int, smallest_px: int
+def _similarity(x: Tensor, y: Tensor) -> Tensor:
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    product, power = mean_x * mean_y, mean_x.square() + mean_y.square()
+    unbiased = SSIM_WINDOW_PX**2 / (SSIM_WINDOW_PX**2 - 1)
+    covariance = unbiased * (_window_mean(x * y) - product)
+    variances = unbiased * (_window_mean(x.square() + y.square()) - power)
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * product + c1) * (2 * covariance + c2) / ((power + c1) * (variances + c2))
+    return similarity.flatten(1).mean(1)
+
+
+def _window_mean(x: Tensor) -> Tensor:
+    """Means of the 7×7 windows, (..., H, W) → (..., H − 6, W − 6), by sums of 2, 4 and then 7 pixels along an axis."""
+    for axis in (-2, -1):
+        n = x.shape[axis] - SSIM_WINDOW_PX + 1
+        two = x.narrow(axis, 0, n + 4) + x.narrow(axis, 1, n + 4)
+        x = two.narrow(axis, 0, n) + two.narrow(axis, 2, n) + two.narrow(axis, 4, n) + x.narrow(axis, 6, n)
+    return x / SSIM_WINDOW_PX**2
+
+
+def _in_blocks(
+    score: Callable[[Tensor, Tensor], Tensor], estimate: Tensor, truth: Tensor, border_px: int, smallest_px: int
 ) -> Tensor:
-    """score(true, estimated) of each (C, H, W) image in float64, borders cut."""
+    """score(estimate, truth) → (B,) of the images in float64, borders cut, on their device."""
     _require_comparable(estimate, truth)
-    H, W = truth.shape[-2:]
+    C, H, W = truth.shape[1:]
     if border_px < 0 or min(H, W) - 2 * border_px < smallest_px:
         raise ValueError(
             f"the metric needs at least {smallest_px}x{smallest_px} pixels inside the border; got {H}x{W} with "
             f"border_px={border_px}; use a larger image or a smaller border"
         )
     inside = (..., slice(border_px, H - border_px), slice(border_px, W - border_px))
-    pairs = zip(_numpy(truth[inside]), _numpy(estimate[inside]), strict=True)
-    return torch.tensor([score(true, estimated) for true, estimated in pairs], dtype=torch.float64)
-
-
-def _numpy(images: Tensor) -> np.ndarray:
-    return images.detach().to("cpu", torch.float64).numpy()
+    block = max(BLOCK_PX // (C * H * W), 1)
+    pairs = zip(estimate.detach()[inside].split(block), truth.detach()[inside].split(block), strict=True)
+    return torch.cat([score(x.double(), y.double()) for x, y in pairs]).cpu()
 
 
 def _psfs(estimate: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,6 +181,8 @@ def _require_comparable(estimate: Tensor, truth: Tensor) -> None:
             f"{tuple(truth.shape)}; crop or broadcast them first"
         )
     for name, values in (("estimate", estimate), ("truth", truth)):
+        if values.sum(dtype=torch.float64).isfinite():  # a bad value makes the sum bad, and a sum costs a tenth
+            continue
         bad = ~values.isfinite().flatten(1)
         if bad.any():
             raise ValueError(
@@ -146,6 +194,10 @@ def _require_comparable(estimate: Tensor, truth: Tensor) -> None:
 def _decibels(error: Tensor, signal: Tensor) -> Tensor:
     floor = 10 ** (-CEILING_DB / 10)
     return -10 * torch.log10((error / signal).clamp_min(floor))
+
+
+def _power(F: Tensor, passed: Tensor) -> Tensor:
+    return (F.abs().square() * passed).sum((-2, -1))
 
 
 def _spectrum(psf: Tensor) -> Tensor:
