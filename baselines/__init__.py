@@ -8,8 +8,13 @@ from collections.abc import Callable
 from deepblur.baselines.estimate import DivergedError, Estimate, check_image
 from deepblur.baselines.goldstein_fattal import goldstein_fattal
 from deepblur.baselines.l0_gradient import l0_gradient
+from deepblur.baselines.spectral import spectral
 
-METHODS: dict[str, Callable[..., Estimate]] = {"goldstein_fattal": goldstein_fattal, "l0_gradient": l0_gradient}
+METHODS: dict[str, Callable[..., Estimate]] = {
+    "goldstein_fattal": goldstein_fattal,
+    "l0_gradient": l0_gradient,
+    "spectral": spectral,
+}
 """Name → blind method that needs no training: METHODS[name](image, psf_size=31, seed=0) → Estimate."""
 
-__all__ = ["METHODS", "DivergedError", "Estimate", "check_image", "goldstein_fattal", "l0_gradient"]
+__all__ = ["METHODS", "DivergedError", "Estimate", "check_image", "goldstein_fattal", "l0_gradient", "spectral"]
