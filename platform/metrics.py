@@ -66,7 +66,7 @@ def psf_ncc(estimate: Tensor, truth: Tensor) -> Tensor:
     return torch.where(norms > 0, product / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0.0)
 
 
-def otf_error(estimate: Tensor, truth: Tensor, *, cutoff: float) -> Tensor:
+def otf_error(estimate: Tensor, truth: Tensor, cutoff: float) -> Tensor:
     """Relative error of the transfer function where the microscope transmits, (Σ|Ĥ − H|² / Σ|H|²)^½ over |f| ≤ 2·f_c.
 
     The transfer functions are those of the PSFs with zeros around them, on a grid of 2h−1 by 2w−1 frequencies: as fine
