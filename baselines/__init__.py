@@ -8,6 +8,7 @@ from collections.abc import Callable
 from deepblur.baselines.estimate import DivergedError, Estimate, check_image
 from deepblur.baselines.goldstein_fattal import goldstein_fattal
 from deepblur.baselines.l0_gradient import l0_gradient
+from deepblur.baselines.nonblind import RESTORERS, richardson_lucy, tv, wiener
 from deepblur.baselines.spectral import spectral
 
 METHODS: dict[str, Callable[..., Estimate]] = {
@@ -17,4 +18,16 @@ METHODS: dict[str, Callable[..., Estimate]] = {
 }
 """Name → blind method that needs no training: METHODS[name](image, psf_size=31, seed=0) → Estimate."""
 
-__all__ = ["METHODS", "DivergedError", "Estimate", "check_image", "goldstein_fattal", "l0_gradient", "spectral"]
+__all__ = [
+    "METHODS",
+    "RESTORERS",
+    "DivergedError",
+    "Estimate",
+    "check_image",
+    "goldstein_fattal",
+    "l0_gradient",
+    "richardson_lucy",
+    "spectral",
+    "tv",
+    "wiener",
+]
