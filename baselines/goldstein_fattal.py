@@ -46,7 +46,7 @@ def goldstein_fattal(
     """Blind deblurring by the Goldstein–Fattal method. The defaults are the published settings.
 
     Args:
-        image: (H, W) intensity in [0, 1], sides above 2·psf_size + 8 pixels (above 6·psf_size + 8 for the best use).
+        image: (H, W) intensity in [0, 1], sides above 2·psf_size + 8 pixels (better 6·psf_size + 8).
         psf_size: odd side of the PSF's support, in pixels.
         seed: of the scoring window and the random phases.
         seconds: rough time budget; tries that it leaves no time for are left out, which makes the result depend on the
@@ -74,14 +74,12 @@ def goldstein_fattal(
     directions = primitive_directions(largest)
     rows = compensate(autocorrelation(*whitened_projections(y, directions), largest), alpha)
     support = first_support(rows)
-    psf = None
     for k in range(outer):
         modulus = spread(power_spectrum(rows, support, median), directions).sqrt()
         starts = random_starts(modulus, tries, rng)
         until = math.inf if seconds is None else start + seconds * (k + 1) / (outer + 1)
         psf = _best_kernel(modulus, psf_size, starts, inner, patch, tv_weight, until)
         support = support_of(psf, directions)
-    assert psf is not None
     restored = _restore(y[None], psf[None], tv_weight, iterations=20)[0].clamp(0, 1)
     return Estimate(image=restored * scale, psf=psf)
 

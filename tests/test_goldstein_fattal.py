@@ -106,10 +106,17 @@ def test_float64_is_kept_and_arrays_are_taken():
     assert estimate.psf.dtype == torch.float64
 
 
-def test_a_time_budget_leaves_out_tries_but_never_all():
+def test_a_time_budget_leaves_out_tries_but_never_the_first_ten():
     blurry = blurred(photograph(100, 100), streak(11))
-    hurried = goldstein_fattal(blurry, 11, tries=1000, inner=20, seconds=1e-6)
-    assert_close(hurried.psf, goldstein_fattal(blurry, 11, tries=1000, inner=20, seconds=1e-6).psf)
+    hurried = goldstein_fattal(blurry, 11, tries=50, inner=20, outer=1, seconds=1e-6)
+    assert torch.equal(hurried.psf, goldstein_fattal(blurry, 11, tries=10, inner=20, outer=1).psf)
+
+
+@pytest.mark.parametrize("psf_size", [1, 3])
+def test_a_tiny_support_is_no_special_case(psf_size):
+    estimate = goldstein_fattal(photograph(40, 50), psf_size, tries=2, inner=10)
+    assert estimate.psf.shape == (psf_size, psf_size)
+    assert_close(estimate.psf.sum(), torch.tensor(1.0))
 
 
 def test_no_kernel_at_all_is_a_divergence(monkeypatch):
