@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from scipy.fft import next_fast_len, prev_fast_len
+from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
@@ -27,6 +27,7 @@ _BETA_END = 1e5
 _NOISE_FLOOR = 1e-3  # the rounding to 8 bits alone has this standard deviation
 
 
+@torch.no_grad()
 def l0_gradient(
     image: np.ndarray | Tensor,
     psf_size: int = 31,
@@ -176,9 +177,13 @@ def _nearest(data: Tensor, energy: Tensor, edges: Tensor, beta: float, right: Te
 
 def _closed(y: Tensor, psf_size: int) -> Tensor:
     """y cut to sides that the FFT likes and tapered to close on itself."""
-    H, W = (max(prev_fast_len(n, real=True), psf_size) for n in y.shape)
+    H, W = (max(_fast_within(n), psf_size) for n in y.shape)
     flat = y.new_full((psf_size, psf_size), 1 / psf_size**2)
     return edge_taper(y[:H, :W], flat)
+
+
+def _fast_within(n: int) -> int:
+    return next(m for m in range(n, 0, -1) if next_fast_len(m, real=True) == m)
 
 
 def _gaussian(image: Tensor, std_px: float) -> Tensor:

@@ -5,9 +5,12 @@ they differ in what keeps the kernel non-negative and sparse.
 Source: Anger, Delbracio and Facciolo, "Efficient Blind Deblurring under High Noise Levels", ISPA 2019, section III.
 """
 
+import math
+
 import torch
 from scipy.ndimage import label
 from torch import Tensor
+from torch.nn.functional import pad
 
 from deepblur.operators import transfer_function
 
@@ -64,15 +67,16 @@ def centred(kernel: Tensor) -> Tensor:
 
     What the shift carries out of the support is lost.
     """
-    middle = kernel.shape[0] // 2
-    mass = kernel.sum()
-    if not mass > 0:
+    middle, mass = kernel.shape[0] // 2, float(kernel.sum())
+    if mass == 0:
         dirac = torch.zeros_like(kernel)
         dirac[middle, middle] = 1
-        return dirac if mass == 0 else kernel  # a NaN stays one: the caller reports it
+        return dirac
+    if not math.isfinite(mass):
+        return kernel  # the caller reports it
     place = torch.arange(kernel.shape[0], dtype=kernel.dtype, device=kernel.device)
     down, right = (round(middle - float(kernel.sum(axis) @ place / mass)) for axis in (1, 0))
-    wide = torch.nn.functional.pad(kernel, (middle,) * 4).roll((down, right), (0, 1))
+    wide = pad(kernel, (middle,) * 4).roll((down, right), (0, 1))
     kernel = wide[middle : middle + kernel.shape[0], middle : middle + kernel.shape[1]]
     return kernel / kernel.sum()
 
