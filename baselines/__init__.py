@@ -8,7 +8,8 @@ from collections.abc import Callable
 from deepblur.baselines.estimate import DivergedError, Estimate, check_image
 from deepblur.baselines.goldstein_fattal import goldstein_fattal
 from deepblur.baselines.l0_gradient import l0_gradient
-from deepblur.baselines.nonblind import RESTORERS, richardson_lucy, tv, wiener
+from deepblur.baselines.nonblind import RESTORERS, noise_level, richardson_lucy, tv, wiener
+from deepblur.baselines.residual import reblur, whiteness
 from deepblur.baselines.spectral import spectral
 
 METHODS: dict[str, Callable[..., Estimate]] = {
@@ -26,8 +27,11 @@ __all__ = [
     "check_image",
     "goldstein_fattal",
     "l0_gradient",
+    "noise_level",
+    "reblur",
     "richardson_lucy",
     "spectral",
     "tv",
+    "whiteness",
     "wiener",
 ]

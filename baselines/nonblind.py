@@ -41,7 +41,7 @@ def wiener(
         image: (H, W), the data y.
         psf: (h, w), odd sides, its middle pixel the origin.
         balance: strength, above 0; default 3·(σ/contrast)^2.25.
-        noise_std: σ in intensity units; default: estimated, within 10 % from σ = 0.005 on.
+        noise_std: σ in intensity units; default `noise_level(image)`.
     Returns:
         (H, W) on the same pixels, not clipped.
     Raises:
@@ -155,6 +155,17 @@ def maximize_likelihood(
     return x
 
 
+def noise_level(image: np.ndarray | Tensor) -> float:
+    """σ of the noise in one image (H, W), in intensity units: `noise_std_of`, for arrays too.
+
+    Within 10 % on blurred photographs from σ = 0.005 on.
+
+    Raises:
+        ValueError: what `check_image` refuses.
+    """
+    return noise_std_of(check_image(image))
+
+
 class _Observation(NamedTuple):
     data: Tensor  # (H, W)
     psf: Tensor  # (h, w)
@@ -177,7 +188,7 @@ def _observe(image: np.ndarray | Tensor, psf: np.ndarray | Tensor, noise_std: fl
             "pixels; crop the PSF or pad it by one pixel"
         )
     if noise_std is None:
-        noise_std = noise_std_of(data)
+        noise_std = noise_level(data)
     if not noise_std >= 0:
         raise ValueError(f"noise_std is a standard deviation and at least 0; got {noise_std}; None estimates it")
     variance = float(data.var())

@@ -14,36 +14,23 @@ from deepblur.operators.convolution import Window, full_precision
 
 
 def reblur(image: Tensor, psf: Tensor) -> Tensor:
-    """h ⋆ x̂ where x̂ determines it: the valid convolution.
+    """h ⋆ x̂ on the pixels of x̂, whose edges go on forever.
+
+    The scene beyond the edge is unknown, so within half a PSF of the border the result is a guess: cut it off before
+    judging the residual.
 
     Args:
         image: (..., H, W), a restored image.
         psf: (..., h, w), odd sides, its middle pixel the origin; leading axes broadcast with the image's.
     Returns:
-        (..., H − h + 1, W − w + 1): pixel (0, 0) is the image's pixel (h // 2, w // 2).
+        (..., H, W).
     Raises:
-        ValueError: the PSF has an even side or is larger than the image.
+        ValueError: the PSF has an even side.
     """
     image = full_precision(image)
-    window = Window("valid", (image.shape[-2], image.shape[-1]), (psf.shape[-2], psf.shape[-1]))
+    window = Window("replicate", (image.shape[-2], image.shape[-1]), (psf.shape[-2], psf.shape[-1]))
     otf = transfer_function(psf.to(image), window.torus)
-    return window.cut(torch.fft.irfft2(otf * torch.fft.rfft2(image, s=window.torus), s=window.torus))
-
-
-def reblur_residual(data: Tensor, image: Tensor, psf: Tensor) -> Tensor:
-    """y − h ⋆ x̂ on the pixels where x̂ determines it: data and image (..., H, W) → (..., H − h + 1, W − w + 1).
-
-    Raises:
-        ValueError: data and image differ in size, or as `reblur`.
-    """
-    if data.shape[-2:] != image.shape[-2:]:
-        raise ValueError(
-            f"the restored image lies on the pixels of the data; got data {tuple(data.shape[-2:])} and image "
-            f"{tuple(image.shape[-2:])}; cut or pad the image to the data"
-        )
-    blurred = reblur(image, psf)
-    top, left = psf.shape[-2] // 2, psf.shape[-1] // 2
-    return data[..., top : top + blurred.shape[-2], left : left + blurred.shape[-1]] - blurred
+    return window.cut(torch.fft.irfft2(otf * torch.fft.rfft2(window.spread(image), s=window.torus), s=window.torus))
 
 
 def whiteness(residual: Tensor, *, reach_px: int = 5) -> Tensor:
@@ -56,7 +43,7 @@ def whiteness(residual: Tensor, *, reach_px: int = 5) -> Tensor:
     smooth signal adds at most a few 1/n to w.
 
     Args:
-        residual: (B, H, W); see `reblur_residual`.
+        residual: (B, H, W), data less re-blurred image, borders of half a PSF cut.
         reach_px: the largest lag in each direction.
     Returns:
         (B,), at most 1; 0 where the residual is constant, which leaves nothing unexplained but an offset.

@@ -7,8 +7,7 @@ from skimage import restoration as skimage_restoration
 from torch.testing import assert_close
 
 from deepblur.baselines import nonblind
-from deepblur.baselines.l0_denoise import noise_std_of
-from deepblur.baselines.nonblind import RESTORERS, maximize_likelihood, richardson_lucy, tv, wiener
+from deepblur.baselines.nonblind import RESTORERS, maximize_likelihood, noise_level, richardson_lucy, tv, wiener
 from deepblur.operators import ProductConvolutionBlur, ZernikeBlur, transfer_function
 
 LENS = ZernikeBlur()
@@ -62,8 +61,8 @@ def test_tv_with_the_true_psf_reaches_the_published_level(rng):
 def test_the_noise_level_of_a_blurred_photograph(rng, noise_std):
     for scene in (data.camera(), data.coins()[:, :300], data.brick(), data.moon()):
         _, _, y = observe(rng, scene, noise_std)
-        assert noise_std_of(y) == pytest.approx(noise_std, rel=0.1)
-    assert noise_std_of(observe(rng, data.camera(), 0.0)[2]) < 5e-4
+        assert noise_level(y) == pytest.approx(noise_std, rel=0.1)
+    assert noise_level(observe(rng, data.camera(), 0.0)[2]) < 5e-4
 
 
 @pytest.mark.parametrize("name", RESTORERS)
@@ -129,7 +128,7 @@ def test_richardson_lucy_takes_noise_below_zero_for_darkness(rng):
     assert y.min() < 0
     x = richardson_lucy(y, psf)
     assert x.min() >= 0
-    assert_close(x, richardson_lucy(y.clamp(min=0), psf, noise_std=noise_std_of(y)), rtol=0.5, atol=0.05)
+    assert_close(x, richardson_lucy(y.clamp(min=0), psf, noise_std=noise_level(y)), rtol=0.5, atol=0.05)
     assert psnr(x, truth) > psnr(y, truth) + 3
 
 
