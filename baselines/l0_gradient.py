@@ -3,7 +3,7 @@
 The sharp image is piecewise constant: min_{u,k} ‖k ⋆ u − v‖² + λ‖∇u‖₀ + a prior on k, by turns in u and k on a pyramid;
 the final image is a total-variation restoration with the kernel found.
 Sources: Pan, Hu, Su and Yang, CVPR 2014 and PAMI 39(2), 2017; in the efficient form of Anger, Delbracio and Facciolo,
-ISPA 2019 and IPOL 9, 2019.
+ISPA 2019 and IPOL 9, 2019, article 243.
 """
 
 import math
@@ -127,7 +127,7 @@ def l0_image(
         start: (H, W), first u; None starts from the data.
         beta: first β; None takes 2λ.
         growth: factor on β after each turn, until it exceeds 1e5.
-    Source: Xu, Lu, Xu and Jia, SIGGRAPH Asia 2011 (the splitting); Pan et al. 2014, section 3.1.
+    Source: Xu, Lu, Xu and Jia, SIGGRAPH Asia 2011 (the splitting); Pan et al. 2014.
     """
     u = v if start is None else start
     beta = 2 * lam if beta is None else beta

@@ -2,7 +2,8 @@
 
 All work on the torus of the image. Both variants come from the same least squares ‖k ⋆ u − v‖² with a quadratic prior;
 they differ in what keeps the kernel non-negative and sparse.
-Source: Anger, Delbracio and Facciolo, "Efficient Blind Deblurring under High Noise Levels", ISPA 2019, section III.
+Source: Anger, Delbracio and Facciolo, "Efficient Blind Deblurring under High Noise Levels", ISPA 2019; IPOL 9,
+2019, article 243.
 """
 
 import math

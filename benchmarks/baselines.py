@@ -20,9 +20,8 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import skimage.color
-import skimage.data
 import torch
+from skimage import color, data
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
@@ -89,8 +88,8 @@ def motion_psf(rng: torch.Generator, size: int = 15) -> Tensor:
 
 
 def photograph(name: str) -> Tensor:
-    image = getattr(skimage.data, name)() / 255
-    return torch.from_numpy(skimage.color.rgb2gray(image) if image.ndim == 3 else image).float()
+    image = getattr(data, name)() / 255
+    return torch.from_numpy(color.rgb2gray(image) if image.ndim == 3 else image).float()
 
 
 def aberrated_psf(rng: torch.Generator) -> Tensor:
@@ -178,12 +177,12 @@ def main() -> None:
             f"{'':32}{'raw':>7}{'regist.':>8}{'NCC':>5}{'PSNR':>7}{'gain':>7}{'s':>8}   {'by photograph':16}published"
         )
         rows = trivial(psf_of) | {
-            name: lambda draw, method=method: method(draw.blurry, PSF_SIZE, seed=0) for name, method in methods.items()
+            name: lambda draw, method=method: method(draw.blurry, psf_size=PSF_SIZE, seed=0)
+            for name, method in methods.items()
         }
-        with torch.no_grad():
-            for name, method in rows.items():
-                scores = [score(case, method) for case in cases]
-                print(row(name, scores, PUBLISHED[setting].get(name, "")), flush=True)
+        for name, method in rows.items():
+            scores = [score(case, method) for case in cases]
+            print(row(name, scores, PUBLISHED[setting].get(name, "")), flush=True)
         print(f"load {os.getloadavg()[0]:.1f}")
 
 

@@ -94,15 +94,15 @@ def test_image_step_comes_near_the_least_energy_of_all_supports(draw, rows, colu
     assert (found / least).max() < 1.35
 
 
-@pytest.mark.parametrize("size", [(64, 96), (65, 51)])
+@pytest.mark.parametrize("size", [(128, 96), (250, 201)])
 def test_kernel_steps_find_the_kernel_of_an_exact_blur(motion, size):
     u = photograph(*size)
     v = circular(u, motion)
     truth = centred(motion)
     # Gradients do not see the kernel's mean: the basic step loses 1/HW in every pixel before it clips.
-    assert snr_db(basic_kernel(u, v, 15, gamma=1e-10, threshold=0), truth) > 30
+    assert snr_db(basic_kernel(u, v, 15, gamma=1e-10, threshold=0), truth) > 40
     assert snr_db(basic_kernel(u, v, 15, gamma=1e-10, threshold=0.05), truth) > 20
-    assert snr_db(iterative_kernel(u, v, 15, gamma=1e-3), truth) > 20
+    assert snr_db(iterative_kernel(u, v, 15, gamma=1.0), truth) > 17
 
 
 def test_kernel_steps_return_a_distribution_with_its_barycentre_in_the_middle(draw):
