@@ -9,6 +9,7 @@ from deepblur.baselines.estimate import DivergedError, Estimate, check_image
 from deepblur.baselines.goldstein_fattal import goldstein_fattal
 from deepblur.baselines.l0_gradient import l0_gradient
 from deepblur.baselines.nonblind import RESTORERS, noise_level, richardson_lucy, tv, wiener
+from deepblur.baselines.patchwise import patchwise
 from deepblur.baselines.residual import reblur, whiteness
 from deepblur.baselines.spectral import spectral
 
@@ -28,6 +29,7 @@ __all__ = [
     "goldstein_fattal",
     "l0_gradient",
     "noise_level",
+    "patchwise",
     "reblur",
     "richardson_lucy",
     "spectral",

@@ -48,7 +48,7 @@ def wiener(
         ValueError: what `check_image` refuses, a PSF that is none or exceeds the image, a strength or σ out of range.
     Source: Hunt, IEEE Trans. Computers C-22(9), 1973; Orieux et al., JOSA A 27(7), 2010.
     """
-    known = _observe(image, psf, noise_std)
+    known = observe(image, psf, noise_std)
     if balance is None:
         balance = 3 * known.noise**2.25
     _require_positive("balance", balance)
@@ -75,7 +75,7 @@ def tv(
         others, returns, raises: as `wiener`.
     Source: Goldstein and Osher, SIAM J. Imaging Sci. 2(2), 2009.
     """
-    known = _observe(image, psf, noise_std)
+    known = observe(image, psf, noise_std)
     if weight is None:
         weight = 3.6 * known.noise**-1.5 / known.contrast
     _require_positive("weight", weight)
@@ -107,9 +107,9 @@ def richardson_lucy(
     Source: Richardson, JOSA 62(1), 1972; Lucy, Astron. J. 79, 1974; Bertero and Boccacci, Astron. Astrophys. 437, 2005,
         for the border.
     """
-    known = _observe(image, psf, noise_std)
+    known = observe(image, psf, noise_std)
     if iterations is None:
-        iterations = max(1, min(round(1.35 / known.noise), _ITERATIONS_MAX))
+        iterations = known.stop
     (H, W), (h, w) = known.data.shape, known.psf.shape
     window = Window("valid", (H + h - 1, W + w - 1), (h, w))
     otf = transfer_function(known.psf.clamp(min=0), window.torus)
@@ -166,14 +166,22 @@ def noise_level(image: np.ndarray | Tensor) -> float:
     return noise_std_of(check_image(image))
 
 
-class _Observation(NamedTuple):
+class Observation(NamedTuple):
+    """Data and PSF in one dtype, and what the default strengths follow."""
+
     data: Tensor  # (H, W)
     psf: Tensor  # (h, w)
     contrast: float  # standard deviation of the image without its noise
     noise: float  # standard deviation of the noise, in units of the contrast
 
+    @property
+    def stop(self) -> int:
+        """Iteration at which Richardson–Lucy has restored more of the image than of the noise."""
+        return max(1, min(round(1.35 / self.noise), _ITERATIONS_MAX))
 
-def _observe(image: np.ndarray | Tensor, psf: np.ndarray | Tensor, noise_std: float | None) -> _Observation:
+
+def observe(image: np.ndarray | Tensor, psf: np.ndarray | Tensor, noise_std: float | None) -> Observation:
+    """Checks what every restorer takes; arguments and errors as `wiener`."""
     kernel = torch.as_tensor(psf)
     if kernel.ndim != 2 or not kernel.is_floating_point() or not torch.isfinite(kernel).all() or not kernel.sum() > 0:
         raise ValueError(
@@ -193,7 +201,7 @@ def _observe(image: np.ndarray | Tensor, psf: np.ndarray | Tensor, noise_std: fl
         raise ValueError(f"noise_std is a standard deviation and at least 0; got {noise_std}; None estimates it")
     variance = float(data.var())
     contrast = max(variance - noise_std**2, 0.01 * variance) ** 0.5
-    return _Observation(data, kernel.to(data), contrast, max(noise_std / contrast, _LEAST_NOISE))
+    return Observation(data, kernel.to(data), contrast, max(noise_std / contrast, _LEAST_NOISE))
 
 
 def _margins(psf: Tensor) -> tuple[int, int]:
