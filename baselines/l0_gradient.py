@@ -210,7 +210,9 @@ def _check_settings(
 ) -> None:
     for name, value in positive.items():
         if not value > 0:
-            raise ValueError(f"{name} of the ℓ0-gradient method must be positive; got {value}")
+            raise ValueError(
+                f"{name} of the ℓ0-gradient method must be positive; got {value}; leave it out for the published value"
+            )
     if not 0 < decay <= 1:
         raise ValueError(f"decay is the factor on λ after each image step, in (0, 1]; got {decay}")
     if kernel_step not in get_args(KernelStep):

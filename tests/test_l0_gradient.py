@@ -162,6 +162,16 @@ def test_a_compact_motion_blur_is_found(blurry, motion):
     assert snr_db(l0_gradient(blurry, kernel_step="basic", threshold=0.05).psf, truth) > 7
 
 
+def test_the_noise_aware_settings_pay_on_a_noisy_image(motion, draw):
+    scene = photograph()
+    noisy = conv2d(scene[None, None], motion.flip(0, 1)[None, None])[0, 0] + 0.1 * draw(256, 256)
+    plain, aware = (
+        psnr_db(l0_gradient(noisy, noise_aware=aware).image[None, None], scene[None, None, 7:-7, 7:-7], 15).item()
+        for aware in (False, True)
+    )
+    assert aware > plain + 1
+
+
 def test_results_keep_size_dtype_and_bits(blurry):
     image = blurry[:97, :120]
     single, double = l0_gradient(image.float(), 15), l0_gradient(image, 15)
