@@ -1,7 +1,9 @@
 """Paired comparison of arms: mean differences with intervals and tests that respect how the numbers were drawn.
 
 Scores of one image under many noise draws are not independent, nor are scores of one trained network on many images.
-So the unit of every interval and test is the *cluster* (an image), and training seeds are a second, crossed factor.
+So the unit of every interval and test is the *cluster* (an image), and training seeds are a second, crossed factor:
+what holds for these images and these trained networks need not hold for others. Two arms that differ in nothing but
+their seeds differ on every image alike, and a test over images alone would call that a finding most of the time.
 """
 
 from collections.abc import Hashable, Sequence
@@ -11,9 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 EXACT_UP_TO_CLUSTERS = 14  # 2^14 sign patterns are cheaper than the Monte-Carlo test that replaces them
+LEAST_P = 1e-12  # of `crossed_p`, where nothing varies
+DRAW = ("noise", "eta_waves", "image", "draw")
+"""Columns that name one observation in a table of items."""
+FIGURES = ("n_values", "n_clusters", "n_seeds", "mean_a", "mean_b", "mean", "low", "high", "p", "seed_std")
+"""What is said of one comparison."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +65,20 @@ def mean_interval(
 ) -> MeanInterval:
     """Mean of all values with its cluster-bootstrap interval.
 
-    Each resample draws clusters with replacement, n − 1 of n, which makes the bootstrap variance unbiased; with `seeds`
-    it draws seeds too, independently ("pigeonhole": mildly conservative). The quantiles' distances from the mean are
-    widened by Student's over the normal quantile (degrees of freedom after Satterthwaite), for a percentile interval of
-    few clusters is too short. With 2 or 3 seeds the interval is therefore wide where seeds disagree, as it must be;
-    with one seed it speaks of these trained networks only.
+    Each resample draws clusters with replacement, n − 1 of n, which makes the bootstrap variance unbiased. Two or three
+    seeds are too few to resample: with `seeds` each resample gets a normal deviate with the standard error of the means
+    of seeds. The quantiles' distances from the mean are widened from the normal quantile to Student's, averaged over
+    the two factors with the weight of their variances. With few seeds the interval is therefore wide where they
+    disagree, as it must be; with one seed it speaks of these trained networks only.
 
     Args:
-        values, clusters, seeds: (N,), one entry per score; every cluster must occur with every seed.
+        values, clusters, seeds: (N,), one entry per score; a cluster may lack a seed.
         rng: the source of the resamples.
         level: probability that the interval is to cover the mean; resamples: of the bootstrap.
     Raises:
-        ValueError: no values, a value that is NaN or infinite, lengths differ, or a cluster lacks a seed.
-    Source: Owen, Annals of Applied Statistics 1(2), 2007 (crossed bootstrap); Rao and Wu, JASA 83, 1988 (n − 1).
+        ValueError: no values, a value that is NaN or infinite, or lengths differ.
+    Source: Rao and Wu, JASA 83, 1988 (n − 1); Cochran and Cox, Experimental Designs, 2nd ed., 1957, section 4.14 (the
+        averaged quantile, never too short by much: see the tests).
     """
     sums, counts = _sums_by_cluster_and_seed(values, clusters, seeds)
     n_clusters, n_seeds = counts.shape
@@ -78,11 +86,11 @@ def mean_interval(
     if n_clusters == 1:
         low = high = float("nan")
     else:
-        weights = _resampled(n_clusters, resamples, rng).astype(float)
-        seed_weights = _resampled(n_seeds, resamples, rng)
-        totals = ((weights @ sums) * seed_weights).sum(1) / ((weights @ counts) * seed_weights).sum(1)
+        by_cluster, by_seed = _standard_errors(sums, counts)
+        weights = rng.multinomial(n_clusters - 1, np.full(n_clusters, 1 / n_clusters), size=resamples)
+        totals = (weights @ sums.sum(1)) / (weights @ counts.sum(1)) + by_seed * rng.standard_normal(resamples)
         tails = (1 - level) / 2
-        widen = stats.t.isf(tails, _degrees_of_freedom(sums, counts)) / stats.norm.isf(tails)
+        widen = _critical(tails, counts.shape, by_cluster, by_seed) / stats.norm.isf(tails)
         low, high = mean + widen * (np.quantile(totals, [tails, 1 - tails]) - mean)
     return MeanInterval(float(mean), float(low), float(high), int(counts.sum()), n_clusters, n_seeds)
 
@@ -92,7 +100,7 @@ def sign_flip_p(values: ArrayLike, clusters: Sequence[Hashable] | ArrayLike, rng
 
     The statistic is the mean difference itself. Exact over all 2^n patterns up to 14 clusters, else 9,999 random ones.
     It needs no distribution, but few clusters bound it from below: n of them give at best 2^(1 − n), so fewer than 6
-    cannot reach 0.05. It is conditional on the trained networks: seed spread is reported, not tested.
+    cannot reach 0.05. It is conditional on the trained networks: where there are several, take `crossed_p`.
 
     Args:
         values, clusters: (N,) differences and the cluster of each.
@@ -107,6 +115,34 @@ def sign_flip_p(values: ArrayLike, clusters: Sequence[Hashable] | ArrayLike, rng
     blocks = [rng.choice([-1.0, 1.0], size=(909, n)) @ sums for _ in range(11)]  # 9,999 in blocks that fit in memory
     extreme = (np.abs(np.concatenate(blocks)) >= bar).sum()
     return float((extreme + 1) / 10_000)  # the observed pattern counts as one of the draws, or p could be zero
+
+
+def crossed_p(
+    values: ArrayLike, clusters: Sequence[Hashable] | ArrayLike, seeds: Sequence[Hashable] | ArrayLike
+) -> float:
+    """Two-sided p value of "no difference on average over clusters and over seeds", both of them random draws.
+
+    Student's test of the mean, whose variance is that of the clusters' means plus that of the seeds' means (their
+    interaction counts twice, on the safe side), with the quantile of `mean_interval`. Two seeds say little about
+    others, so with two a difference must be large beside their disagreement.
+
+    Args:
+        values, clusters, seeds: (N,) differences, and the cluster and the seed of each.
+    Returns:
+        p, from 1e-12 to 1; 1 where there is a single cluster.
+    Source: Clark, J. Verbal Learning and Verbal Behavior 12, 1973 (two crossed random factors); Cochran and Cox, as in
+        `mean_interval`, for Satterthwaite's degrees of freedom are too many where a factor has two or three levels.
+    """
+    sums, counts = _sums_by_cluster_and_seed(values, clusters, seeds)
+    errors = _standard_errors(sums, counts)
+    distance = abs(sums.sum() / counts.sum())
+    if distance == 0 or len(sums) == 1:
+        return 1.0
+
+    def excess(p: float) -> float:
+        return float(np.hypot(*errors) * _critical(p / 2, counts.shape, *errors) - distance)
+
+    return LEAST_P if excess(LEAST_P) <= 0 else float(optimize.brentq(excess, LEAST_P, 1.0, xtol=LEAST_P))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -149,15 +185,7 @@ def paired_differences(
     joined = _pairs(table, contrast, metric, list(dict.fromkeys([*by, *pair, cluster, *([seed] if seed else [])])), arm)
 
     def figures(rows: pd.DataFrame) -> dict[str, float]:
-        difference = rows["a"] - rows["b"]
-        seeds = rows[seed].to_numpy() if seed else np.zeros(len(rows), dtype=int)
-        interval = mean_interval(difference, rows[cluster], rng, seeds=seeds, level=level)
-        return asdict(interval) | {
-            "mean_a": float(rows["a"].mean()),
-            "mean_b": float(rows["b"].mean()),
-            "p": sign_flip_p(difference, rows[cluster], rng),
-            "seed_std": float(difference.groupby(seeds).mean().std(ddof=1)),
-        }
+        return _figures(rows, rows[cluster], rows[seed] if seed else None, rng, level)
 
     groups = joined.groupby(list(by), dropna=False) if by else ()
     cells = pd.DataFrame([dict(zip(by, cell, strict=True)) | figures(rows) for cell, rows in groups])
@@ -166,20 +194,87 @@ def paired_differences(
     return PairedDifferences(contrast, metric, cells, figures(joined))
 
 
+def compare_to_reference(
+    items: pd.DataFrame,
+    reference: str,
+    metric: str,
+    by: Sequence[str] = (),
+    *,
+    draw: Sequence[str] = DRAW,
+    cluster: str = "image",
+    arm: str = "arm",
+    seed: str = "seed",
+    level: float = 0.95,
+    stream: int = 0,
+) -> pd.DataFrame:
+    """Every other arm minus a reference arm, on the draws where both have a finite score.
+
+    Arms with several seeds are paired seed by seed. An arm with a single seed, such as a method that is not trained, is
+    compared with every seed of the other. A method that fails on the hard draws looks better on the rest: read
+    `n_dropped` beside the difference.
+
+    Args:
+        items: one row per score, with the columns named below; NaN or infinity where a method has none.
+        reference: value of the column `arm` that is subtracted.
+        metric: the column to compare.
+        by: columns that define a cell; none for one comparison over everything.
+        draw: columns that identify, within an arm and a seed, one draw of image, operator and noise.
+        cluster, arm, seed, level: as in `paired_differences`.
+        stream: each row's bootstrap starts afresh from it, so that no row depends on which others are asked for.
+    Returns:
+        One row per arm and cell: the columns `by`, arm, then the figures of `paired_differences` with a = arm and
+        b = reference, n_dropped (pairs where one side is missing or not finite) and p_holm (over the arms of a cell).
+        Without any pair n_values is 0 and the figures are NaN.
+    Raises:
+        ValueError: a column or the reference is missing, or an arm has a draw more than once.
+    """
+    keys = list(dict.fromkeys([*by, *draw, cluster]))
+    _require_columns(items, [arm, metric, seed, *keys])
+    seeds = items.groupby(arm)[seed].nunique(dropna=False)
+    right = _scores(items, reference, metric, [*keys, seed], arm).rename("b").reset_index()
+    found: list[dict[str, Any]] = []
+    for name in items[arm].unique():
+        if name == reference:
+            continue
+        left = _scores(items, name, metric, [*keys, seed], arm).rename("a").reset_index()
+        if seeds[name] == 1:
+            both = left.drop(columns=seed).merge(right, on=keys, how="outer")
+        elif seeds[reference] == 1:
+            both = left.merge(right.drop(columns=seed), on=keys, how="outer")
+        else:
+            both = left.merge(right, on=[*keys, seed], how="outer")
+        for cell, rows in both.groupby(list(by), dropna=False) if by else [((), both)]:
+            pairs = rows[np.isfinite(rows["a"]) & np.isfinite(rows["b"])]
+            figures = _figures(pairs, pairs[cluster], pairs[seed], np.random.default_rng(stream), level)
+            lead = dict(zip(by, cell, strict=True)) | {"arm": name, "n_dropped": len(rows) - len(pairs)}
+            found.append(lead | figures)
+    table = pd.DataFrame(found, columns=[*by, "arm", *FIGURES, "n_dropped"])
+    cells = table.groupby(list(by) if by else np.zeros(len(table)), dropna=False)
+    return table.assign(p_holm=cells["p"].transform(lambda p: pd.Series(holm(p.dropna()), p.dropna().index)))
+
+
+def _figures(
+    pairs: pd.DataFrame, clusters: pd.Series, seeds: pd.Series | None, rng: np.random.Generator, level: float
+) -> dict[str, float]:
+    """FIGURES of one comparison, from the columns a and b."""
+    if pairs.empty:
+        return {name: 0 if name.startswith("n_") else np.nan for name in FIGURES}
+    difference = pairs["a"] - pairs["b"]
+    of_seed = np.zeros(len(pairs), dtype=int) if seeds is None else seeds.to_numpy()
+    interval = mean_interval(difference, clusters, rng, seeds=of_seed, level=level)
+    several = interval.n_seeds > 1
+    return asdict(interval) | {
+        "mean_a": float(pairs["a"].mean()),
+        "mean_b": float(pairs["b"].mean()),
+        "p": crossed_p(difference, clusters, of_seed) if several else sign_flip_p(difference, clusters, rng),
+        "seed_std": float(difference.groupby(of_seed).mean().std(ddof=1)),
+    }
+
+
 def _pairs(table: pd.DataFrame, contrast: tuple[str, str], metric: str, keys: list[str], arm: str) -> pd.DataFrame:
     """One row per draw: its keys and the two scores, a and b."""
-    missing = [column for column in (arm, metric, *keys) if column not in table]
-    if missing:
-        raise ValueError(f"the table lacks the columns {missing}; it has {list(table.columns)}")
-    sides: list[Any] = []
-    for name in contrast:
-        side = table.loc[table[arm] == name].set_index(keys)[metric]
-        if side.empty:
-            raise ValueError(f"the table has no arm {name!r}; it has {sorted(map(str, table[arm].unique()))}")
-        if side.index.has_duplicates:
-            twice = _named(keys, side.index[side.index.duplicated()][0])
-            raise ValueError(f"arm {name!r} has the draw {twice} more than once; add the column that tells them apart")
-        sides.append(side)
+    _require_columns(table, [arm, metric, *keys])
+    sides = [_scores(table, name, metric, keys, arm) for name in contrast]
     for i, j in ((0, 1), (1, 0)):
         alone = sides[i].index.difference(sides[j].index, sort=False)
         if len(alone):
@@ -188,6 +283,23 @@ def _pairs(table: pd.DataFrame, contrast: tuple[str, str], metric: str, keys: li
                 f"{_named(keys, alone[0])}; evaluate both arms on the same draws"
             )
     return pd.DataFrame({"a": sides[0], "b": sides[1]}).reset_index()
+
+
+def _scores(table: pd.DataFrame, name: str, metric: str, keys: list[str], arm: str) -> Any:
+    """The scores of one arm, a series over the keys."""
+    side = table.loc[table[arm] == name].set_index(keys)[metric]
+    if side.empty:
+        raise ValueError(f"the table has no arm {name!r}; it has {sorted(map(str, table[arm].unique()))}")
+    if side.index.has_duplicates:
+        twice = _named(keys, side.index[side.index.duplicated()][0])
+        raise ValueError(f"arm {name!r} has the draw {twice} more than once; add the column that tells them apart")
+    return side
+
+
+def _require_columns(table: pd.DataFrame, columns: list[str]) -> None:
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(f"the table lacks the columns {missing}; it has {list(table.columns)}")
 
 
 def _named(keys: list[str], index: Any) -> str:
@@ -205,33 +317,36 @@ def _sums_by_cluster_and_seed(
     if not np.isfinite(numbers).all():
         bad = int((~np.isfinite(numbers)).sum())
         raise ValueError(f"{bad} of {numbers.size} values are NaN or infinite; a diverged result has no mean")
-    rows = pd.factorize(np.asarray(clusters, dtype=object))[0]
-    columns = np.zeros_like(rows) if seeds is None else pd.factorize(np.asarray(seeds, dtype=object))[0]
+    rows = _codes(clusters)
+    columns = np.zeros_like(rows) if seeds is None else _codes(seeds)
     if not len(numbers) == len(rows) == len(columns):
         raise ValueError(f"each value needs its cluster and seed; got {len(numbers)}, {len(rows)}, {len(columns)}")
     counts = np.zeros((rows.max() + 1, columns.max() + 1), dtype=np.int64)
     sums = np.zeros(counts.shape)
     np.add.at(counts, (rows, columns), 1)
     np.add.at(sums, (rows, columns), numbers)
-    if (counts == 0).any():
-        raise ValueError(
-            f"{int((counts == 0).sum())} of {counts.size} combinations of cluster and seed have no value; evaluate "
-            "every seed on the same clusters"
-        )
     return sums, counts
 
 
-def _resampled(n: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(resamples, n) times that each of n units is drawn when n − 1 are; a single unit always is."""
-    return rng.multinomial(max(n - 1, 1), np.full(n, 1 / n), size=resamples)
+def _codes(labels: Sequence[Hashable] | ArrayLike) -> NDArray[np.int64]:
+    """0, 1, … by first occurrence; a missing label is a label."""
+    return pd.factorize(np.asarray(labels, dtype=object), use_na_sentinel=False)[0]
 
 
-def _degrees_of_freedom(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
-    """Of the mean's variance, estimated from the spread of cluster means and of seed means (Satterthwaite)."""
-    parts = []
+def _standard_errors(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Of the mean of all values, from the spread of the clusters and from that of the seeds; 0 for a single one."""
+    mean, errors = sums.sum() / counts.sum(), []
     for axis in (0, 1):
-        means = sums.sum(1 - axis) / counts.sum(1 - axis)
-        if len(means) > 1:
-            parts.append((means.var(ddof=1) / len(means), len(means) - 1))
-    total = sum(variance for variance, _ in parts)
-    return np.inf if total == 0 else total**2 / sum(variance**2 / n for variance, n in parts)
+        off = sums.sum(1 - axis) - mean * counts.sum(1 - axis)
+        n = len(off)
+        errors.append(float(np.sqrt((off**2).sum() * n / max(n - 1, 1)) / counts.sum()))
+    return errors[0], errors[1]
+
+
+def _critical(tail: float, shape: tuple[int, ...], by_cluster: float, by_seed: float) -> float:
+    """Quantile for the mean: those of Student for clusters and for seeds, weighted by their variances."""
+    variances = np.square([by_cluster, by_seed])
+    if not variances.any():
+        return float(stats.norm.isf(tail))
+    quantiles = stats.t.isf(tail, np.maximum(np.array(shape) - 1, 1))
+    return float(variances @ quantiles / variances.sum())
