@@ -1,0 +1,163 @@
+"""A comparison of methods in words, and as plain text for the job log.
+
+A sentence says that one method leads another only where the interval excludes zero; where the corrected test does not
+agree, it says so.
+"""
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from deepblur.platform.comparison import LOST, MEASURES, OK, MethodsResult, rival_leads
+from deepblur.platform.published import Verdict, verdicts
+from deepblur.platform.verdict import SIGNIFICANT, WIDTH, bracketed, signed
+
+DASH = "—"
+_TEXT_COLUMNS = ("psf_snr_db", "psnr_gain_db", "ssim_gain")
+_REAL_COLUMNS = ("whiteness",)
+_NAME_WIDTH = 22
+
+
+def comparison_text(result: MethodsResult) -> str:
+    """Tables, leads, losses and the paper's figures as plain text, at most 110 columns wide."""
+    lines = [f"{_cut(result.title, 60)} (preset {_cut(result.preset, 12)}); means [95 % interval]", ""]
+    lines += _tables(result)
+    paper = verdicts(result, result.published)
+    for heading, sentences in (
+        ("Where another method beats the reference", lead_sentences(result)),
+        ("Lost draws", loss_sentences(result)),
+        ("Beside the paper's figures", [paper_sentence(verdict) for verdict in paper]),
+        ("What these figures cannot say", caveats(result)),
+    ):
+        if sentences:
+            lines += ["", f"{heading}:"]
+            for sentence in sentences:
+                lines += textwrap.wrap(sentence, WIDTH, initial_indent="- ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def draws_text(row: dict[str, int], *, reasons: bool = True) -> str:
+    """The draws behind a mean: "24", "23 of 24; 1 diverged", or without the reasons "23 of 24"."""
+    if row[OK] == row["draws"]:
+        return f"{row['draws']:,}"
+    lost = ", ".join(f"{row[status]:,} {status}" for status in LOST if row[status])
+    return f"{row[OK]:,} of {row['draws']:,}" + f"; {lost}" * reasons
+
+
+def figure_text(row: dict[str, float], name: str) -> tuple[str, str]:
+    """(mean, interval) as one reads them; an em dash and nothing where the method gives no such output."""
+    measure, mean = MEASURES[name], row[name]
+    if not np.isfinite(mean):
+        return DASH, ""
+    text = signed(mean, measure.decimals) if measure.signed else f"{mean:.{measure.decimals}f}".replace("-", "−")
+    bounds = bracketed(row[f"{name}_low"], row[f"{name}_high"], measure.decimals, measure.signed)
+    return text, bounds.replace("-", "−")
+
+
+def seconds_text(seconds: float) -> str:
+    return f"{seconds:.2g}" if 0 <= seconds < 10 else f"{seconds:.0f}" if np.isfinite(seconds) else DASH
+
+
+def lead_sentences(result: MethodsResult) -> list[str]:
+    """Every arm × level × measure whose interval lies on the other arm's side, a sentence per arm and measure."""
+    leads = rival_leads(result)
+    rivals = leads[~leads["informed"]]
+    sentences = [_lead(rows, result.reference) for _, rows in rivals.groupby(["arm", "measure"], sort=False)]
+    if not sentences:
+        compared = [arm for arm in result.paired["arm"].unique() if arm not in result.informed]
+        among = f"any of the {len(compared)} other methods" if compared else "another method, for none was compared,"
+        sentences = [f"No interval favours {among} over {result.reference}."]
+    informed = leads[leads["informed"]]
+    if len(informed):
+        arms = ", ".join(dict.fromkeys(informed["arm"]))
+        sentences.append(f"Not counted, since they were given a truth: {arms}, ahead in {len(informed)} such rows.")
+    return sentences
+
+
+def loss_sentences(result: MethodsResult) -> list[str]:
+    """Which arm lost how many draws, and the most frequent reason."""
+    sentences = []
+    for row in result.summary[result.summary["group"] == "all"].to_dict("records"):
+        if row[OK] < row["draws"]:
+            here = result.items[(result.items["arm"] == row["arm"]) & (result.items["status"] != OK)]
+            reasons = here["reason"].replace("", np.nan).dropna().value_counts()
+            why = f"; most often: {_cut(str(reasons.index[0]), 160)}" if len(reasons) else ""
+            sentences.append(f"{row['arm']}: {draws_text(row)}{why}")
+    return sentences
+
+
+def paper_sentence(verdict: Verdict) -> str:
+    claim = verdict.claim
+    figures = f"paper {verdict.published_figure}, ours {verdict.our_figure}"
+    return f"{claim.text} ({claim.where}), {verdict.arm}: {figures}: {verdict.words}."
+
+
+def caveats(result: MethodsResult) -> list[str]:
+    """What the figures cannot say because the study is small or has no truth."""
+    sentences = []
+    if (images := result.items["image"].nunique()) < 6:
+        sentences.append(
+            f"{images} test image{'s' * (images > 1)}: intervals are wide or absent, and fewer than 6 images cannot "
+            f"bring a paired test below p = {SIGNIFICANT}."
+        )
+    if result.items.loc[result.items["arm"] == result.reference, "seed"].nunique() == 1:
+        sentences.append("One training seed: the figures speak of these trained networks, not of training them again.")
+    if not result.gives("psnr_db") and not result.gives("psf_snr_db"):
+        sentences.append(
+            "Real images have no ground truth: a residual that is white shows that image and PSF together explain the "
+            "data, not that either is right."
+        )
+    if (result.items["status"] != OK).any():
+        sentences.append(
+            "Lost draws have no score, so a mean speaks of the draws that a method survived; paired differences rest "
+            "on the draws that both methods survived."
+        )
+    return sentences
+
+
+def _lead(rows: pd.DataFrame, reference: str) -> str:
+    """One arm, one measure, all levels at which it leads; named where the test does not agree."""
+    first = rows.iloc[0]
+    measure = MEASURES[first["measure"]]
+    decimals = measure.decimals + 1
+    unit = f" {measure.unit}" * bool(measure.unit)
+    parts = []
+    for row in rows.to_dict("records"):
+        doubt = "" if row["p_holm"] < SIGNIFICANT else " (not confirmed by the test, corrected for the methods)"
+        bounds = bracketed(row["low"], row["high"], decimals)
+        parts.append(f"{row['level']} {signed(row['difference'], decimals)}{unit} {bounds}{doubt}")
+    better = "" if measure.higher_is_better else ", lower is better"
+    return f"{first['arm']} beats {reference} in {measure.label}{better}: {'; '.join(parts)}."
+
+
+def _tables(result: MethodsResult) -> list[str]:
+    """A line per arm, under a heading per noise level; real images have other columns."""
+    names = [name for name in _TEXT_COLUMNS if result.gives(name)] or list(_REAL_COLUMNS)
+    rows = [["", "draws ok", *(MEASURES[name].axis for name in names), "seconds"]]
+    for level, here in result.summary.groupby("level", sort=False):
+        if (here["group"] == "eta_waves").any():
+            continue
+        rows.append([str(level)])
+        for row in here.to_dict("records"):
+            arm = row["arm"] + " *" * (row["arm"] == result.reference)
+            figures = (" ".join(figure_text(row, name)).strip() for name in names)
+            count = f"{row[OK]}/{row['draws']}"
+            rows.append([f"  {_cut(arm, _NAME_WIDTH)}", count, *figures, seconds_text(row["seconds"])])
+    lines = _aligned(rows)
+    return [*lines, f"* the reference. Medians of seconds; {DASH} where a method gives no such output."]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    full = [row for row in rows if len(row) > 1]
+    widths = [max(len(row[i]) for row in full) for i in range(len(full[0]))]
+    lines = []
+    for row in rows:
+        cells = "  ".join(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False))
+        lines.append(f"{row[0]:{widths[0]}}  {cells}".rstrip()[:WIDTH])
+    return lines
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

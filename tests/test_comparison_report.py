@@ -1,0 +1,188 @@
+"""The report of a comparison is one readable file, claims what intervals say, and holds our figures to the paper's."""
+
+import dataclasses
+import functools
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_methods import ARMS, picture, result, table
+from test_report import parse
+
+from deepblur.platform.comparison_report import comparison_text, write_comparison
+from deepblur.platform.comparison_text import caveats, draws_text, lead_sentences, loss_sentences
+from deepblur.platform.published import paper_claims, verdicts
+from deepblur.platform.verdict import WIDTH
+
+FEW = {arm: ARMS[arm] for arm in ("blurry", "deep-blur", "l0_gradient", "NAFNet", "IN only", "oracle")}
+SMALL = {"arms": FEW, "etas": (0.05, 0.15), "images": 6, "noises": {"clean": 0.0, "high": 0.12}}
+NO_NUMBER = re.compile(r"\b(nan|None|inf)\b")
+
+
+@functools.cache
+def usual():
+    return result(table(**SMALL, lost=("l0_gradient",)), pictures=(picture(FEW),), published=paper_claims())
+
+
+def one_image():
+    return result(table(arms=FEW, etas=(0.1,), images=1, noises={"low": 0.02}), published=paper_claims())
+
+
+def real():
+    items = table(FEW, noises={"as recorded": np.nan}, etas=(0.0,), real=True)
+    return result(items, pictures=(picture(FEW, real=True),), trained_eta_waves=None, published=paper_claims("seconds"))
+
+
+def nasty():
+    arms = {'<b>"&$x_1$': ARMS["l0_gradient"], "deep-blur": ARMS["deep-blur"]}
+    return result(table(arms=arms, etas=(0.1,), noises={"<low> & $": 0.02}), pictures=(picture(arms),))
+
+
+def lone_image_methods():
+    arms = {"deep-blur": (None, 3.0, 0.4), "NAFNet": (None, 2.5, 0.2)}
+    return result(table(arms=arms, etas=(0.1,), noises={"low": 0.02}), pictures=(), curves={}, parameters={}, facts={})
+
+
+CASES = {
+    "usual": usual,
+    "one image": one_image,
+    "real images": real,
+    "nasty names": nasty,
+    "no PSF at all": lone_image_methods,
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_report_is_one_well_formed_file_without_links_scripts_or_nan(case, tmp_path):
+    study = CASES[case]()
+    path = write_comparison(study, tmp_path)
+    html = path.read_text(encoding="utf-8")
+    page = parse(html)
+    assert path.name == "report.html"
+    assert "http" not in html
+    assert not {"script", "link", "iframe", "b"} & set(page.tags)
+    assert all(re.match(r"#|data:image/(png|svg\+xml);base64,", address) for address in page.addresses)
+    assert not NO_NUMBER.search(" ".join(page.text))
+    assert set(study.arms) <= {word.strip() for word in page.text}
+    text = comparison_text(study)
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert not NO_NUMBER.search(text)
+    check_files(tmp_path, study, figures={"usual": {"examples", "stability"}, "real images": {"real_images"}}.get(case))
+
+
+def check_files(folder, study, figures):
+    """Everything lies beside the report, and nothing half-written."""
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {f"{name}.csv" for name in ("summary", "paired", "leads", "published")} <= files
+    assert {f"figures/{name}.{kind}" for name in figures or () for kind in ("svg", "pdf", "png")} <= files
+    assert not [name for name in files if "partial" in name]
+    assert len(pd.read_csv(folder / "published.csv")) >= len(study.published)
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "items.parquet"), study.items, check_dtype=False)
+
+
+def test_an_absent_output_is_a_dash_and_a_lost_draw_is_counted():
+    text = comparison_text(usual())
+    assert re.search(r"NAFNet +24/24 +— +\+\d", text)
+    assert re.search(r"IN only +24/24 +\d\S+ \[.*?\] +— +—", text)
+    assert re.search(r"l0_gradient +19/24 ", text)
+    assert "l0_gradient: 19 of 24; 2 diverged, 2 failed, 1 timeout; most often: the kernel is empty" in text
+
+
+def test_draws_are_told_in_words():
+    row = {"draws": 24, "ok": 23, "diverged": 1, "failed": 0, "timeout": 0}
+    assert draws_text(row) == "23 of 24; 1 diverged"
+    assert draws_text(row, reasons=False) == "23 of 24"
+    assert draws_text(row | {"ok": 24}) == "24"
+
+
+def test_a_rival_that_leads_is_named_with_its_levels_and_an_oracle_is_not_counted():
+    arms = {"deep-blur": (14.0, 3.0, 0.4), "rival": (20.0, 1.0, 1.0), "oracle": (30.0, 9.0, 1.0)}
+    sentences = lead_sentences(result(table(**SMALL | {"arms": arms, "images": 12})))
+    psf = next(sentence for sentence in sentences if sentence.startswith("rival beats deep-blur in PSF SNR:"))
+    assert [level for level in ("all draws +", "noise clean +", "noise high +") if level not in psf] == []
+    assert any("in OTF error, lower is better: all draws −" in sentence for sentence in sentences)
+    assert not any("in PSNR" in sentence for sentence in sentences)
+    assert sentences[-1].startswith("Not counted, since they were given a truth: oracle")
+
+
+def test_without_a_lead_the_report_says_so():
+    study = result(table(**SMALL | {"arms": {arm: ARMS[arm] for arm in ("deep-blur", "l0_gradient")}, "images": 12}))
+    assert lead_sentences(study) == ["No interval favours any of the 1 other methods over deep-blur."]
+    alone = result(study.items[study.items["arm"] == "deep-blur"])
+    assert "none was compared" in lead_sentences(alone)[0]
+
+
+def test_what_the_study_cannot_say_is_said():
+    assert any("1 test image:" in sentence for sentence in caveats(one_image()))
+    assert any("no ground truth" in sentence for sentence in caveats(real()))
+    assert any("Lost draws" in sentence for sentence in caveats(usual()))
+    assert loss_sentences(real()) == []
+
+
+def paper(study, *keys, because=""):
+    return verdicts(study, paper_claims(*keys, because=because))
+
+
+def cleaned(snr_db, *, arm="deep-blur", noises=None, etas=(0.15,), images=12):
+    """A study whose one arm has a known mean PSF SNR at the paper's η."""
+    return result(
+        table(arms={arm: (snr_db, 3.0, 0.4)}, etas=etas, images=images, noises=noises or {"clean": 0.0}), reference=arm
+    )
+
+
+@pytest.mark.parametrize(("snr_db", "outcome"), [(25.0, "better"), (5.0, "worse"), (12.9 + 2.0, "no difference shown")])
+def test_better_and_worse_need_the_whole_interval(snr_db, outcome):
+    verdict = paper(cleaned(snr_db), "psf_snr_clean")[0]  # harder by 2 dB at η 0.15 than the mean of the table
+    assert verdict.outcome == outcome
+    assert verdict.published_figure == "12.9\u00a0dB"
+    assert verdict.low <= verdict.ours <= verdict.high
+
+
+def test_a_bound_that_ours_keeps_to_is_as_published():
+    assert paper(cleaned(25.0), "mean_error")[0].outcome == "as published"
+    assert paper(cleaned(5.0), "mean_error")[0].outcome == "worse"
+    good = paper(cleaned(35.0, etas=(0.05, 0.15)), "error_small_eta")[0]
+    assert (good.outcome, good.our_figure, good.published_figure) == ("as published", "100\u00a0%", ">\u00a050\u00a0%")
+
+
+@pytest.mark.parametrize(("snr_db", "outcome"), [(9.0, "better"), (-9.0, "as published")])
+def test_a_rival_that_does_better_than_the_paper_says_is_told(snr_db, outcome):
+    arms = {"deep-blur": ARMS["deep-blur"], "L0 gradient": (snr_db, 1.0, 1.0)}
+    study = result(table(arms=arms, etas=(0.15,), images=12, noises={"clean": 0.0}))
+    verdict = paper(study, "rivals_psf_snr_clean")[0]
+    assert (verdict.arm, verdict.outcome) == ("L0 gradient", outcome)
+
+
+@pytest.mark.parametrize(
+    ("study", "key", "because"),
+    [
+        ({"etas": (0.1,)}, "psf_snr_clean", "no draw has η = 0.15"),
+        ({"noises": {"low": 0.02}}, "psf_snr_clean", "no draw has no noise"),
+        ({}, "psf_snr_noisy", "no draw has a noise of standard deviation 0.1 or so"),
+        ({}, "rivals_ssim_clean", "the study has no such method"),
+        ({"images": 1}, "psf_snr_clean", "one image gives no interval"),
+        ({}, "seconds", "machine and image size are not the paper's"),
+    ],
+)
+def test_a_claim_without_its_condition_is_not_comparable(study, key, because):
+    verdict = paper(cleaned(14.0, **study), key)[0]
+    assert verdict.outcome == "not comparable"
+    assert because in verdict.words
+
+
+def test_a_study_may_say_why_its_figures_cannot_be_held_against_the_paper():
+    verdict = paper(cleaned(25.0), "psf_snr_clean", because="K = 3, not 7")[0]
+    assert verdict.words == "not comparable because K = 3, not 7"
+    assert np.isfinite(verdict.ours)
+
+
+def test_shot_noise_is_not_taken_for_no_noise():
+    study = cleaned(25.0)
+    study = dataclasses.replace(study, items=study.items.assign(gain=0.05))
+    assert "no noise" in paper(study, "psf_snr_clean")[0].because
+
+
+def test_an_unknown_claim_is_refused_with_those_that_exist():
+    with pytest.raises(ValueError, match=r"no claim has the keys \['fig_12'\]; there are \['psf_snr_clean'"):
+        paper_claims("fig_12")
