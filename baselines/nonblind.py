@@ -2,7 +2,9 @@
 
 Each has one strength. Left out, it follows the noise level by a rule that was fitted on the eleven training and
 validation photographs at σ from 0 to 0.15 with the true PSFs of `ZernikeBlur()`, η = 0.15. With contrast = the standard
-deviation of the noise-free image, the rules give the same restoration whatever the intensity scale.
+deviation of the noise-free image, the rules give the same restoration whatever the intensity scale. They stay within
+0.5 dB of the best common strength when γ errs by 0.05 waves a mode, but a PSF as wrong as the family's mean one wants
+less of a restoration at σ ≤ 0.01, by up to 5 dB: tune the strength there.
 
 The data of a camera are a valid convolution of a larger scene, so none of the three may believe in a torus or in
 darkness around the image: Wiener and TV get margins that close the torus smoothly, Richardson–Lucy restores the scene.
@@ -102,7 +104,7 @@ def richardson_lucy(
     restores the whole scene that the data see and returns its middle. Negative data and negative PSF values count as 0.
 
     Args:
-        iterations: strength, at least 1; default 1.35·contrast/σ, at most 200.
+        iterations: strength, at least 1; default 1.5·contrast/σ, at most 200.
         others, returns, raises: as `wiener`; the result is not negative.
     Source: Richardson, JOSA 62(1), 1972; Lucy, Astron. J. 79, 1974; Bertero and Boccacci, Astron. Astrophys. 437, 2005,
         for the border.
@@ -140,15 +142,18 @@ def maximize_likelihood(
         data: (H, W), y; negative values count as 0.
         forward, adjoint: A, from scenes to the shape of data, and its transpose.
     Raises:
-        ValueError: iterations is below 1.
+        ValueError: iterations is below 1, or no value of data is above 0.
     """
     if iterations < 1:
         raise ValueError(f"Richardson–Lucy takes at least one iteration; got iterations={iterations}")
     data = data.clamp(min=0)
-    dark = 1e-6 * data.mean()  # FFT rounding may turn a dark Ax negative
+    light = float(data.mean())
+    if not light > 0:
+        raise ValueError("Richardson–Lucy counts light, and no pixel is above 0; subtract a lower dark level")
+    dark = 1e-6 * light  # FFT rounding may turn a dark Ax negative
     reach = adjoint(torch.ones_like(data))
     seen = reach > _LEAST_REACH
-    x = torch.full_like(reach, float(data.mean()))
+    x = torch.full_like(reach, light)
     for _ in range(iterations):
         ratio = adjoint(data / forward(x).clamp(min=dark)).clamp(min=0) / reach
         x = torch.where(seen, x * ratio, x)
@@ -177,7 +182,7 @@ class Observation(NamedTuple):
     @property
     def stop(self) -> int:
         """Iteration at which Richardson–Lucy has restored more of the image than of the noise."""
-        return max(1, min(round(1.35 / self.noise), _ITERATIONS_MAX))
+        return max(1, min(round(1.5 / self.noise), _ITERATIONS_MAX))
 
 
 def observe(image: np.ndarray | Tensor, psf: np.ndarray | Tensor, noise_std: float | None) -> Observation:

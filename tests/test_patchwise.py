@@ -1,5 +1,7 @@
 """Patch by patch: the blended operator, and that it restores what one PSF cannot."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from skimage import data
@@ -97,7 +99,7 @@ def test_patches_cover_evenly_with_half_overlap():
     for side in range(33, 150):
         starts = patch_starts(side, 32)
         assert starts[-1] + 32 == side
-        assert max(b - a for a, b in zip(starts, starts[1:], strict=False)) <= 17
+        assert max(b - a for a, b in pairwise(starts)) <= 17
 
 
 def test_bad_input_is_refused(draw):
