@@ -11,7 +11,7 @@ from scipy import stats
 
 from deepblur.platform.statistics import compare_to_reference, paired_differences
 
-REPEATS = 200
+REPEATS = 300
 
 
 def allowed(repeats):
@@ -19,35 +19,35 @@ def allowed(repeats):
     return stats.binom.ppf(0.99, repeats, 0.05)
 
 
-def study(numbers, arms, *, images, seeds, network=0.0, response=0.0, taste=0.0):
-    """One table of items in decibels; arms: name → advantage.
+def studies(numbers, arms, *, repeats, images, seeds, network=0.0, response=0.0, taste=0.0):
+    """One table with the items of many independent studies, in decibels; arms: name → advantage.
 
     Standard deviations: 3 between images and 1 between draws for all arms alike; `network` of a trained network on all
     images, `response` of a trained network on one image, `taste` of an arm on one image, and 0.3 of every score.
     """
-    image, seed, draw = (grid.ravel() for grid in np.indices((images, seeds, 2)))
-    difficulty = numbers.normal(0, 3, images)[image] + numbers.normal(0, 1, (images, 2))[image, draw]
+    shape = (repeats, images, seeds, 2)
+    study, image, seed, draw = (grid.ravel() for grid in np.indices(shape))
+    shared = numbers.normal(0, 3, (repeats, images, 1, 1)) + numbers.normal(0, 1, (repeats, images, 1, 2))
     tables = []
     for arm, advantage in arms.items():
-        psnr = difficulty + advantage + numbers.normal(0, 0.3, image.size) + network * numbers.normal(size=seeds)[seed]
-        psnr += (
-            response * numbers.normal(size=(images, seeds))[image, seed] + taste * numbers.normal(size=images)[image]
-        )
-        tables.append(pd.DataFrame({"arm": arm, "image": image, "seed": seed, "draw": draw, "psnr": psnr}))
+        psnr = shared + advantage + numbers.normal(0, 0.3, shape)
+        psnr = psnr + network * numbers.normal(size=(repeats, 1, seeds, 1))
+        psnr = psnr + response * numbers.normal(size=(repeats, images, seeds, 1))
+        psnr = psnr + taste * numbers.normal(size=(repeats, images, 1, 1))
+        keys = {"arm": arm, "study": study, "image": image, "seed": seed, "draw": draw}
+        tables.append(pd.DataFrame(keys | {"psnr": psnr.ravel()}))
     return pd.concat(tables, ignore_index=True)
 
 
 def findings(repeats, advantage=0.0, **settings):
     """How often the test, and how often the interval, finds a difference between two arms."""
-    numbers, tests, intervals = np.random.default_rng(0), 0, 0
-    for _ in range(repeats):
-        table = study(numbers, {"a": advantage, "b": 0.0}, **settings)
-        found = paired_differences(
-            table, contrast=("a", "b"), metric="psnr", by=[], pair=["image", "draw"], rng=numbers
-        ).overall
-        tests += found["p"] < 0.05
-        intervals += not found["low"] <= 0 <= found["high"]
-    return tests, intervals
+    numbers = np.random.default_rng(0)
+    table = studies(numbers, {"a": advantage, "b": 0.0}, repeats=repeats, **settings)
+    cells = paired_differences(
+        table, contrast=("a", "b"), metric="psnr", by=["study"], pair=["image", "draw"], rng=numbers
+    ).cells
+    assert len(cells) == repeats
+    return (cells["p"] < 0.05).sum(), ((cells["low"] > 0) | (cells["high"] < 0)).sum()
 
 
 @pytest.mark.parametrize(
@@ -89,17 +89,20 @@ def test_two_seeds_find_an_effect_that_stands_out_from_their_disagreement():
 
 
 def test_among_many_arms_holm_keeps_the_rate_of_any_false_finding():
-    numbers, studies_with_a_finding = np.random.default_rng(1), 0
-    for _ in range(100):
-        table = study(numbers, dict.fromkeys("rabc", 0.0), images=8, seeds=1, response=0.3)
-        found = compare_to_reference(table, "r", "psnr", draw=["image", "draw"])
-        studies_with_a_finding += (found["p_holm"] < 0.05).any()
-    assert 0 < studies_with_a_finding <= allowed(100)
+    arms = dict.fromkeys(("reference", "a", "b", "c"), 0.0)
+    table = studies(np.random.default_rng(1), arms, repeats=150, images=8, seeds=1, response=0.3)
+    found = compare_to_reference(table, "reference", "psnr", ["study"], draw=["image", "draw"])
+    any_false = (found["p_holm"] < 0.05).groupby(found["study"]).any()
+    assert len(any_false) == 150
+    assert 0 < any_false.sum() <= allowed(150)
 
 
-def test_among_many_arms_the_better_one_is_found_and_named():
-    numbers = np.random.default_rng(2)
-    table = study(numbers, {"r": 0.0, "same": 0.0, "better": 0.8}, images=12, seeds=3, network=0.05, response=0.2)
-    found = compare_to_reference(table, "r", "psnr", draw=["image", "draw"]).set_index("arm")
-    assert found.loc["better", "p_holm"] < 0.05 < found.loc["same", "p_holm"]
-    assert found.loc["better", "low"] < 0.8 < found.loc["better", "high"]
+def test_among_many_arms_the_better_one_is_found():
+    arms = {"reference": 0.0, "same": 0.0, "better": 0.8}
+    settings = {"images": 12, "seeds": 3, "network": 0.05, "response": 0.2}
+    table = studies(np.random.default_rng(2), arms, repeats=40, **settings)
+    found = compare_to_reference(table, "reference", "psnr", ["study"], draw=["image", "draw"])
+    better, same = (found[found["arm"] == arm] for arm in ("better", "same"))
+    assert (better["p_holm"] < 0.05).sum() >= 36
+    assert (same["p_holm"] < 0.05).sum() <= allowed(40)
+    assert ((better["low"] < 0.8) & (better["high"] > 0.8)).sum() >= 36
