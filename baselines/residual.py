@@ -69,7 +69,7 @@ def whiteness(residual: Tensor, *, reach_px: int = 5) -> Tensor:
     near = torch.arange(-reach_px, reach_px + 1, device=residual.device)
     squares = correlation[:, near[:, None], near].square().sum((-2, -1)) - variance.square()
     lags, null = len(near) ** 2 - 1, 1 / (H * W)
-    constant = variance <= torch.finfo(centred.dtype).eps ** 2 * residual.square().sum((-2, -1))
+    constant = variance <= (10 * torch.finfo(centred.dtype).eps) ** 2 * residual.square().sum((-2, -1))
     mean = squares / (lags * torch.where(constant, 1, variance).square())
     excess = torch.where(constant, 0, (mean - null) / (1 - null))
     return excess.sign() * excess.abs().sqrt()

@@ -71,8 +71,8 @@ def split_bregman_tv(
         raise ValueError(f"split Bregman takes at least one iteration; got iterations={iterations}")
     images = full_precision(images)
     size = (images.shape[-2], images.shape[-1])
-    weight = _per_image("weight", weight, images)
-    penalty = _per_image("penalty", penalty, images)
+    batch = max(len(images), len(psfs))
+    weight, penalty = _per_image("weight", weight, images, batch), _per_image("penalty", penalty, images, batch)
     otf = transfer_function(psfs.to(images), size)
     data = weight * otf.conj() * torch.fft.rfft2(images)
     inverse = 1 / (weight * (otf.real.square() + otf.imag.square()) + penalty * _laplacian(images))
@@ -106,10 +106,10 @@ def _laplacian(images: Tensor) -> Tensor:
     return 4 * ((torch.pi * rows).sin().square()[:, None] + (torch.pi * columns).sin().square())
 
 
-def _per_image(name: str, value: float | Tensor, images: Tensor) -> Tensor:
+def _per_image(name: str, value: float | Tensor, images: Tensor, batch: int) -> Tensor:
     if not isinstance(value, Tensor) and not value > 0:
         raise ValueError(f"{name} must be positive; got {value}")
     tensor = torch.as_tensor(value, dtype=images.dtype, device=images.device)
-    if tensor.ndim > 1:
-        raise ValueError(f"{name} is one number or one per image, (B,); got shape {tuple(tensor.shape)}")
+    if tensor.ndim > 1 or tensor.numel() not in (1, batch):
+        raise ValueError(f"{name} is one number or one per image, ({batch},); got shape {tuple(tensor.shape)}")
     return tensor.reshape(-1, 1, 1)

@@ -63,10 +63,10 @@ def test_a_wrong_psf_leaves_structure(draw):
     y = lens.forward(scene[None, None], gamma)[0, 0]
     y = y + 0.005 * draw(*y.shape)
     right, wrong = lens.psf(gamma)[0, 0], lens.psf(lens.twin(gamma).flip(-1))[0, 0]
-    residuals = [(y - reblur(richardson_lucy(y, psf), psf))[15:-15, 15:-15] for psf in (right, wrong)]
+    residuals = [(y - reblur(richardson_lucy(y, psf, iterations=60), psf))[15:-15, 15:-15] for psf in (right, wrong)]
     white, structured = whiteness(torch.stack(residuals))
     assert white < 0.05
-    assert structured > 2 * white
+    assert structured > 1.5 * white
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def test_the_taper_keeps_a_constant_and_broadcasts(draw):
         ({"weight": 0.0}, r"weight must be positive; got 0"),
         ({"penalty": -1.0}, r"penalty must be positive; got -1"),
         ({"weight": torch.ones(2, 1)}, r"weight is one number or one per image"),
+        ({"penalty": torch.ones(3)}, r"penalty is one number or one per image, \(2,\); got shape \(3,\)"),
         ({"iterations": 0}, r"at least one iteration; got iterations=0"),
         ({"images": (2, 5, 33)}, r"PSF 7x7 is larger than the image 5x33"),
     ],
