@@ -11,7 +11,7 @@ from deepblur.baselines.nonblind import RESTORERS, maximize_likelihood, noise_le
 from deepblur.operators import ProductConvolutionBlur, ZernikeBlur, transfer_function
 
 LENS = ZernikeBlur()
-NOISES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15)
+NOISES = (0.0, 0.01, 0.05, 0.15)
 
 
 def observe(rng, scene, noise_std):

@@ -67,7 +67,7 @@ def test_blur_that_varies_over_the_field_is_restored_better_than_with_one_psf(dr
     gammas = torch.stack([levels, 0 * levels], 1)
     layers = LENS.forward(scene[None, None].expand(21, 1, -1, -1), gammas)[:, 0]
     nearest = torch.linspace(0, 20, 280).round().long()
-    y = layers.gather(0, nearest[None, None].expand(1, 200, 280))[0] + 0.005 * draw(200, 280)
+    y = layers.gather(0, nearest[None, None].expand(1, 200, 280))[0] + 0.01 * draw(200, 280)
     starts = torch.tensor([(r, c) for r in patch_starts(200, 64) for c in patch_starts(280, 64)])
 
     def oracle(patches):
