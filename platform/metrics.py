@@ -149,7 +149,7 @@ def _window_mean(x: Tensor) -> Tensor:
 def _in_blocks(
     score: Callable[[Tensor, Tensor], Tensor], estimate: Tensor, truth: Tensor, border_px: int, smallest_px: int
 ) -> Tensor:
-    """score(estimate, truth) → (B,) of the images in float64, borders cut, on their device."""
+    """score(estimate, truth) → (B,) of the images in float64, borders cut, on the estimate's device."""
     _require_comparable(estimate, truth)
     C, H, W = truth.shape[1:]
     if border_px < 0 or min(H, W) - 2 * border_px < smallest_px:
@@ -159,7 +159,9 @@ def _in_blocks(
         )
     inside = (..., slice(border_px, H - border_px), slice(border_px, W - border_px))
     block = max(BLOCK_PX // (C * H * W), 1)
-    pairs = zip(estimate.detach()[inside].split(block), truth.detach()[inside].split(block), strict=True)
+    pairs = zip(
+        estimate.detach()[inside].split(block), truth.detach()[inside].to(estimate.device).split(block), strict=True
+    )
     return torch.cat([score(x.double(), y.double()) for x, y in pairs]).cpu()
 
 
