@@ -11,6 +11,7 @@ Source: A. Goldstein and R. Fattal, ECCV 2012; analysed by J. Anger, G. Facciolo
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 DERIVATIVE = (3 / 840, -32 / 840, 168 / 840, -672 / 840, 0.0, 672 / 840, -168 / 840, 32 / 840, -3 / 840)
 """Nine taps, exact for polynomials up to degree 8."""
@@ -53,7 +54,7 @@ def _shear(lines: Tensor, shift: Tensor) -> Tensor:
     n, N = lines.shape
     sums = lines.new_zeros(len(shift), n + N)
     for line, right in zip(lines, shift.T, strict=True):
-        moved = torch.nn.functional.pad(line, (n, n)).unfold(0, n + N, 1)[: n + 1].contiguous()  # row k: by n − k
+        moved = pad(line, (n, n)).unfold(0, n + N, 1)[: n + 1].contiguous()  # row k: by n − k
         sums += moved.index_select(0, n - right)
     return sums
 
@@ -111,9 +112,9 @@ def compensate(rows: Tensor, alpha: float) -> Tensor:
         return rows
     largest = rows.shape[1] - 1
     lags = torch.arange(-largest, largest + 1, device=rows.device)
-    filter_ = (lags.abs().to(rows) + 1) ** -alpha
-    filter_ = filter_ / filter_.sum()
+    decay = (lags.abs().to(rows) + 1) ** -alpha
+    decay = decay / decay.sum()
     distance = (lags[:, None] - lags).abs()
-    matrix = torch.where(distance <= largest, filter_[largest + distance.clamp(max=largest)], 0.0)
+    matrix = torch.where(distance <= largest, decay[largest + distance.clamp(max=largest)], 0.0)
     solved = torch.linalg.solve(matrix, torch.cat([rows.flip(1)[:, :-1], rows], 1).T).T[:, largest:]
     return torch.where((solved[:, :3] < 0).any(1, keepdim=True), rows, solved)
