@@ -61,8 +61,8 @@ def l0_gradient(
         iterations: image and kernel steps at each scale.
         kernel_step: "iterative" for a sparse and smooth kernel, "basic" for one division.
         threshold: basic step: fraction of the kernel's maximum below which it is cut, small separate parts as well.
-        noise_aware: the authors' settings for noisy images: lam_min and gamma follow the noise (0.5σ and 200σ), and the
-            image is denoised before the final restoration.
+        noise_aware: the authors' settings for noisy images: lam_min = 0.5σ and gamma = 200σ whatever was given, and
+            the image is denoised before the final restoration.
         tv_weight: weight of the total variation in the final restoration.
     Returns:
         The restored image on the observation's pixels and the PSF (psf_size, psf_size), its barycentre in the middle.
