@@ -51,7 +51,7 @@ def goldstein_fattal(
         seed: of the scoring window and the random phases.
         seconds: rough time budget; tries that it leaves no time for are left out, which makes the result depend on the
             machine. None runs them all.
-        alpha: decay of the filter that the autocorrelations are deconvolved by.
+        alpha: exponent of the decaying filter that the autocorrelations are deconvolved by, at least 0.
         outer: rounds of support → power spectrum → phase retrieval.
         inner: iterations of a phase retrieval.
         tries: random phases per round.
@@ -64,7 +64,7 @@ def goldstein_fattal(
         DivergedError: no try found a kernel.
     """
     y = check_image(image, psf_size)
-    _check_settings(y, psf_size, seconds, outer, inner, tries, tv_weight)
+    _check_settings(y, psf_size, seconds, alpha, outer, inner, tries, tv_weight)
     start = time.perf_counter()
     scale = y.max()
     y = y / scale
@@ -205,7 +205,14 @@ def _patch_to_score(y: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _check_settings(
-    y: Tensor, psf_size: int, seconds: float | None, outer: int, inner: int, tries: int, tv_weight: float
+    y: Tensor,
+    psf_size: int,
+    seconds: float | None,
+    alpha: float,
+    outer: int,
+    inner: int,
+    tries: int,
+    tv_weight: float,
 ) -> None:
     if min(y.shape) <= 2 * psf_size + 8:
         raise ValueError(
@@ -214,6 +221,8 @@ def _check_settings(
         )
     if float(y.max()) <= 0:
         raise ValueError(f"intensities lie in [0, 1]; got no value above {float(y.max()):g}; give an image with light")
+    if alpha < 0:
+        raise ValueError(f"alpha is the exponent of a decay and not negative; got {alpha}; 0 leaves the filter out")
     if min(outer, inner, tries) < 1 or tv_weight <= 0 or (seconds is not None and seconds <= 0):
         raise ValueError(
             "outer, inner, tries, tv_weight and seconds are positive; got "

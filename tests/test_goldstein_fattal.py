@@ -136,6 +136,7 @@ def test_no_kernel_at_all_is_a_divergence(monkeypatch):
         (torch.rand(90, 90), {"psf_size": 8}, r"psf_size is odd"),
         (torch.rand(90, 90) - 1, {}, r"got no value above"),
         (torch.rand(90, 90), {"tries": 0}, r"are positive; got .* tries=0"),
+        (torch.rand(90, 90), {"alpha": -1.0}, r"not negative; got -1.0"),
         (torch.rand(90, 90), {"seconds": 0}, r"are positive; got .* seconds=0"),
     ],
 )
