@@ -19,6 +19,7 @@ Outcome   Registered SNR of ℓ0-gradient, 24 draws: aberrated 3.6 dB by default
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -145,8 +146,8 @@ def score(draw: Draw, method: Callable[[Draw], Estimate]) -> Score | None:
     blurry, restored, sharp = (image[None, None] for image in (draw.blurry, estimate.image, draw.sharp))
     psnr = psnr_db(restored, sharp, PSF_SIZE // 2).item()
     gain = psnr - psnr_db(blurry, sharp, PSF_SIZE // 2).item()
-    snr = [metric(psf, true).item() for metric in (psf_snr_db, registered_psf_snr_db, psf_ncc)]
-    return Score(draw.photograph, *snr, psnr, gain, seconds)
+    raw, registered, ncc = (metric(psf, true).item() for metric in (psf_snr_db, registered_psf_snr_db, psf_ncc))
+    return Score(draw.photograph, raw, registered, ncc, psnr, gain, seconds)
 
 
 def row(name: str, scores: list[Score | None], published: str) -> str:
@@ -187,7 +188,11 @@ def main() -> None:
             for name, method in methods.items()
         }
         for name, method in rows.items():
-            scores = [score(case, method) for case in cases]
+            scores = []
+            for case in cases:
+                scores.append(score(case, method))
+                if sys.stderr.isatty():
+                    print(f"{len(scores):4} of {len(cases)} ", end="\r", file=sys.stderr, flush=True)
             print(row(name, scores, published.get(name, "")), flush=True)
         print(f"load {os.getloadavg()[0]:.1f}")
 
