@@ -211,10 +211,11 @@ def interval(items: pd.DataFrame, column: str) -> tuple[float, float, float]:
 
     The stream is fresh each time, so that a figure does not depend on which others were computed before it.
     """
-    rows = items[[column, "image", "seed"]].dropna(subset=[column])
-    if rows.empty:
+    values, images, seeds = (items[name].to_numpy() for name in (column, "image", "seed"))
+    known = ~np.isnan(values)
+    if not known.any():
         return (np.nan,) * 3
-    found = mean_interval(rows[column], rows["image"], np.random.default_rng(0), seeds=rows["seed"])
+    found = mean_interval(values[known], images[known], np.random.default_rng(0), seeds=seeds[known])
     return found.mean, found.low, found.high
 
 
@@ -223,8 +224,9 @@ def summary_table(result: MethodsResult) -> pd.DataFrame:
 
     Returns:
         Columns arm, group ("all", "noise" or "eta_waves"), level, draws, ok, diverged, failed, timeout (counts),
-        images and seeds (behind the means), for each name of MEASURES the mean over the draws that are ok and its 95 %
-        interval (name, name_low, name_high; NaN where the arm has no such output), seconds (median), peak_mb (largest).
+        images and seeds (behind the means), for each name of MEASURES the mean over the draws that are ok, its 95 %
+        interval and the standard deviation of the draws (name, name_low, name_high, name_std; NaN where the arm has no
+        such output), seconds (median) and peak_mb (largest), both over the draws that are ok.
     """
     rows = []
     for group, level, where in levels(result):
@@ -238,6 +240,7 @@ def summary_table(result: MethodsResult) -> pd.DataFrame:
             row |= {"images": items["image"].nunique(), "seeds": items["seed"].nunique()}
             for name in MEASURES:
                 row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(items, name)
+                row[f"{name}_std"] = items[name].std()
             rows.append(row | {"seconds": items["seconds"].median(), "peak_mb": items["peak_mb"].max()})
     return pd.DataFrame(rows)
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from deepblur.platform.comparison import MEASURES, MethodsResult, chosen, interval
 from deepblur.platform.comparison_style import INK, WIDTH_IN, legend, looks, styled
+from deepblur.platform.verdict import SIGNIFICANT
 
 FIVE_PERCENT_DB = 13.0  # −10·log10(0.05), the mean error that the paper states
 _FLOOR_DB = -12.0  # a PSF further off than this is drawn at the edge
@@ -154,6 +155,40 @@ def noise_dependence(result: MethodsResult) -> Figure | None:
 
 
 @styled
+def differences(result: MethodsResult) -> Figure | None:
+    """Every other method minus the reference on the same draws: a row per method, a panel per noise level, a block per
+    measure; filled where the test, corrected for the number of methods, agrees."""
+    paired = result.paired[
+        result.paired["measure"].isin(("psnr_db", "psf_snr_db")) & (result.paired["level"] != "all draws")
+    ]
+    if paired.empty:
+        return None
+    measures = [name for name in ("psnr_db", "psf_snr_db") if name in set(paired["measure"])]
+    noises = [level for level in "noise " + result.noises["noise"] if level in set(paired["level"])]
+    arms = {
+        name: [arm for arm in result.rivals if arm in set(paired.loc[paired["measure"] == name, "arm"])]
+        for name in measures
+    }
+    heights = [len(arms[name]) + 1 for name in measures]
+    figure = Figure(figsize=(WIDTH_IN, 0.5 * len(measures) + 0.2 * sum(heights)))
+    grid = figure.subplots(len(measures), len(noises), squeeze=False, sharex="row", sharey="row", height_ratios=heights)
+    for panels, name in zip(grid, measures, strict=True):
+        for axes, level in zip(panels, noises, strict=True):
+            rows = chosen(paired, {"measure": name, "level": level})
+            for row in rows.to_dict("records"):
+                fill = INK if row["p_holm"] < SIGNIFICANT and row["in_favour"] else "white"
+                bars = _bars(row["difference"], row["low"], row["high"])
+                axes.errorbar(row["difference"], -arms[name].index(row["arm"]), xerr=bars, fmt="o", color=INK,
+                              markerfacecolor=fill, capsize=1.5, linewidth=1)  # fmt: skip
+            axes.axvline(0, color=INK, linewidth=0.8)
+            axes.set(title=level, xlabel=f"{MEASURES[name].label} − reference ({MEASURES[name].unit})")
+            axes.set_ylim(0.3 - len(arms[name]), 0.7)
+            axes.grid(axis="y", visible=False)
+        panels[0].set_yticks(-np.arange(len(arms[name])), arms[name])
+    return figure
+
+
+@styled
 def quality_and_time(result: MethodsResult) -> Figure | None:
     """Mean gain against seconds per image; bars: 95 % interval upwards, middle half of the draws sideways."""
     measures = [name for name in ("psnr_gain_db", "psf_snr_db") if result.gives(name)]
@@ -264,7 +299,7 @@ def _percent_axis(axes: Axes) -> None:
     """A logarithmic axis with plain numbers: 1, 2 and 5 of every decade, or whole decades where these are many."""
     axes.set_yscale("log")
     low, high = np.log10(axes.get_ylim())
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high - low < 4 else (1,)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high - low < 6 else (1,)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

@@ -66,6 +66,12 @@ FIGURES: dict[str, tuple[Callable[[MethodsResult], Figure | None], str, str]] = 
         "Quality at every noise level",
         "Means with 95 % intervals over the draws that each method survived; gains are over the blurry input.",
     ),
+    "differences": (
+        comparison_plots.differences,
+        "Differences to the reference",
+        "Paired difference to the reference with its 95 % interval, on the draws that both survived; to the right, the "
+        "other method is better. Filled: the test confirms it after Holm's correction over the methods.",
+    ),
     "quality_and_time": (
         comparison_plots.quality_and_time,
         "Quality and time",
@@ -186,7 +192,9 @@ def _levels(result: MethodsResult, summary: pd.DataFrame) -> str:
         head = markup.headings("level", "method", numeric=False) + markup.headings("draws")
         head += markup.headings(*(MEASURES[name].axis for name in known), span=2)
         if known:
-            html += markup.table(head, body, f"{kind}: means with 95 % intervals; the reference in bold.")
+            truth = f"; given a truth: {', '.join(result.informed)}" if result.informed else ""
+            caption = f"{kind}: means over the draws that are ok, with 95 % intervals; the reference in bold{truth}."
+            html += markup.table(head, body, caption)
     return html
 
 
@@ -197,7 +205,9 @@ def _cost(result: MethodsResult) -> str:
         memory = f"{row['peak_mb']:,.0f}" if np.isfinite(row["peak_mb"]) else DASH
         body.append((cells + markup.numbers(memory), _kind(False, row["arm"] == result.reference)))
     head = markup.headings("method", "draws", numeric=False) + markup.headings("seconds", "memory (MB)")
-    return markup.table(head, body, "Cost per image: the median of seconds and the largest peak of memory.")
+    return markup.table(
+        head, body, "Cost per image, over the draws that are ok: the median of seconds and the largest peak of memory."
+    )
 
 
 def _paired(result: MethodsResult) -> str:
@@ -249,7 +259,8 @@ def _figure(files: dict[str, bytes], name: str, caption: str) -> str:
     kind = "png" if name in ("examples", "real_images") else "svg"
     media = {"png": "image/png", "svg": "image/svg+xml"}[kind]
     source = f"data:{media};base64,{b64encode(files[kind]).decode()}"
-    image = f'<img src="{source}" alt="{name.replace("_", " ")}" style="width: 57rem; max-width: 100%">'
+    width = {"png": "72rem", "svg": "57rem"}[kind]
+    image = f'<img src="{source}" alt="{name.replace("_", " ")}" style="width: {width}; max-width: 100%">'
     return markup.figure(image, caption)
 
 

@@ -43,6 +43,7 @@ STYLE: Any = {
     "lines.markeredgewidth": 0.9,
     "image.cmap": "gray",
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.06,
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor"), INK),
     **dict.fromkeys(("xtick.color", "ytick.color"), INK),
 }
@@ -99,7 +100,9 @@ def legend(figure: Figure, panels: Iterable[Axes], order: Sequence[str]) -> None
 @styled
 def rendered(figure: Figure) -> dict[str, bytes]:
     """The figure as "svg", "pdf" and "png"; equal figures give equal bytes."""
-    FigureCanvasAgg(figure).draw()
+    FigureCanvasAgg(figure)
+    figure.set_dpi(DPI)  # letters are as wide as their pixels let them be, so the room is measured at the final size
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, and the same in every file
     return {kind: _file(figure, kind) for kind in _METADATA}
 

@@ -17,7 +17,6 @@ from deepblur.platform.verdict import SIGNIFICANT, WIDTH, bracketed, signed
 DASH = "—"
 _TEXT_COLUMNS = ("psf_snr_db", "psnr_gain_db", "ssim_gain")
 _REAL_COLUMNS = ("whiteness",)
-_NAME_WIDTH = 22
 
 
 def comparison_text(result: MethodsResult) -> str:
@@ -67,7 +66,9 @@ def lead_sentences(result: MethodsResult) -> list[str]:
     sentences = [_lead(rows, result.reference) for _, rows in rivals.groupby(["arm", "measure"], sort=False)]
     if not sentences:
         compared = [arm for arm in result.paired["arm"].unique() if arm not in result.informed]
-        among = f"any of the {len(compared)} other methods" if compared else "another method, for none was compared,"
+        if not compared:
+            return [f"No other method was compared with {result.reference}."]
+        among = f"any of the {len(compared)} other methods" if len(compared) > 1 else "the only other method"
         sentences = [f"No interval favours {among} over {result.reference}."]
     informed = leads[leads["informed"]]
     if len(informed):
@@ -133,29 +134,29 @@ def _lead(rows: pd.DataFrame, reference: str) -> str:
 
 
 def _tables(result: MethodsResult) -> list[str]:
-    """A line per arm, under a heading per noise level; real images have other columns."""
+    """A line per arm, under a heading per noise level, in the widest form that fits; real images have other columns."""
     names = [name for name in _TEXT_COLUMNS if result.gives(name)] or list(_REAL_COLUMNS)
-    rows = [["", "draws ok", *(MEASURES[name].axis for name in names), "seconds"]]
-    for level, here in result.summary.groupby("level", sort=False):
-        if (here["group"] == "eta_waves").any():
-            continue
-        rows.append([str(level)])
-        for row in here.to_dict("records"):
-            arm = row["arm"] + " *" * (row["arm"] == result.reference)
-            figures = (" ".join(figure_text(row, name)).strip() for name in names)
-            count = f"{row[OK]}/{row['draws']}"
-            rows.append([f"  {_cut(arm, _NAME_WIDTH)}", count, *figures, seconds_text(row["seconds"])])
-    lines = _aligned(rows)
+    for columns, width in ((names, 22), (names, 14), (names[:2], 22), (names[:1], 22)):
+        lines = _table(result, columns, width)
+        if max(map(len, lines)) <= WIDTH:
+            break
     return [*lines, f"* the reference. Medians of seconds; {DASH} where a method gives no such output."]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def _table(result: MethodsResult, names: Sequence[str], name_width: int) -> list[str]:
+    rows = [["", "draws ok", *(MEASURES[name].axis for name in names), "seconds"]]
+    for level, here in result.summary[result.summary["group"] != "eta_waves"].groupby("level", sort=False):
+        rows.append([_cut(str(level), 80)])
+        for row in here.to_dict("records"):
+            label = _cut(row["arm"], name_width) + " *" * (row["arm"] == result.reference)
+            figures = (" ".join(figure_text(row, name)).strip() for name in names)
+            rows.append([f"  {label}", f"{row[OK]}/{row['draws']}", *figures, seconds_text(row["seconds"])])
     full = [row for row in rows if len(row) > 1]
     widths = [max(len(row[i]) for row in full) for i in range(len(full[0]))]
     lines = []
     for row in rows:
         cells = "  ".join(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False))
-        lines.append(f"{row[0]:{widths[0]}}  {cells}".rstrip()[:WIDTH])
+        lines.append(f"{row[0]:{widths[0]}}  {cells}".rstrip())
     return lines
 
 

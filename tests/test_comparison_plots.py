@@ -71,6 +71,16 @@ def test_a_figure_becomes_three_files_with_the_same_bytes_each_time(usual):
     assert rendered(comparison_plots.noise_dependence(usual)) == first
 
 
+@pytest.mark.parametrize("name", ["psf_snr_distribution", "differences"])
+def test_long_names_are_not_cut_at_the_edge(name):
+    arms = {"deep-blur": (14.0, 3.0, 0.4), "the mean PSF of the whole family + Wiener": (4.0, 0.8, 0.02)}
+    figure = CHARTS[name](result(table(arms=arms, etas=(0.1,), noises={"low": 0.02})))
+    rendered(figure)
+    labels = figure.axes[0].get_yticklabels()
+    assert arms.keys() & {label.get_text() for label in labels}
+    assert min(label.get_window_extent().x0 for label in labels) > 0
+
+
 def test_no_setting_is_left_behind(usual):
     before = dict(mpl.rcParams)
     rendered(comparison_plots.quality_and_time(usual))
@@ -111,6 +121,16 @@ def test_the_points_are_the_means(usual):
     row = usual.summary[(usual.summary["arm"] == "NAFNet") & (usual.summary["level"] == "noise high")].iloc[0]
     heights = np.concatenate([line.get_ydata() for line in figure.axes[0].get_lines() if len(line.get_ydata()) == 2])
     assert np.isclose(np.asarray(heights, dtype=float), row["psnr_gain_db"]).any()
+
+
+def test_differences_are_those_of_the_paired_table(usual):
+    figure = comparison_plots.differences(usual)
+    rows = usual.paired[(usual.paired["measure"] == "psnr_db") & (usual.paired["level"] == "noise clean")]
+    points = {float(line.get_xdata()[0]) for line in figure.axes[0].get_lines() if line.get_marker() == "o"}
+    assert points == set(rows["difference"].astype(float))
+    assert [arm for arm in usual.rivals if arm not in texts(figure)] == []
+    alone = result(usual.items[usual.items["arm"] == "deep-blur"])
+    assert comparison_plots.differences(alone) is None
 
 
 def test_the_typical_error_is_that_of_the_mean_in_decibels(usual):
