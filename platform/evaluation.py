@@ -18,7 +18,7 @@ from deepblur.platform.image_store import ImageStore
 from deepblur.platform.losses import twin_error
 from deepblur.platform.metrics import psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db, ssim
 from deepblur.platform.seeds import generator
-from deepblur.platform.stages import Degradation, Grid, NoiseLevel
+from deepblur.platform.stages import Degradation, Grid, NoiseLevel, RealImages
 
 
 @dataclass(frozen=True)
@@ -31,31 +31,42 @@ class Cell:
     batch: Batch
 
 
-def cells(grid: Grid, degradation: Degradation, store: ImageStore) -> Iterator[Cell]:
-    """Every cell of the grid, image by image.
+def usable_images(grid: Grid | RealImages, operator: ZernikeBlur, store: ImageStore) -> list[int]:
+    """Which images of the store the grid takes: the first `grid.images` that are large enough for its crops.
 
     Raises:
-        ValueError: no test image is large enough for the grid's crops.
+        ValueError: none is.
     """
-    operator = degradation.operator
-    size = operator.input_size((grid.crop_px, grid.crop_px))
+    real = isinstance(grid, RealImages)
+    size = operator.psf_shape if real else operator.input_size((grid.crop_px, grid.crop_px))
     usable = [i for i in range(len(store)) if store.heights[i] >= size[0] and store.widths[i] >= size[1]]
     if not usable:
         raise ValueError(
             f"no test image has the {size[0]}x{size[1]} pixels that crops of {grid.crop_px} px and this blur need; "
             "lower the grid's crop_px or give larger images"
         )
-    for position, index in enumerate(usable[: grid.images]):
-        sharp = _crops(store.image(index), grid.draws, size, generator(grid.seed, "test crops", position))
-        unit = UniformGamma(1.0, operator.num_parameters).sample(
-            grid.draws, generator(grid.seed, "test gamma", position)
-        )
-        for eta_waves in grid.eta_waves:
-            for level in grid.noise:
-                noise = PoissonGaussian(level.gain, level.read_std)
-                rng = generator(grid.seed, "test noise", position)
-                batch = observe(sharp, eta_waves * unit, noise, operator, rng)
-                yield Cell(str(store.names[index]), level, eta_waves, batch)
+    return usable[: grid.images]
+
+
+def cells(grid: Grid, degradation: Degradation, store: ImageStore) -> Iterator[Cell]:
+    """Every cell of the grid, image by image."""
+    for position in range(len(usable_images(grid, degradation.operator, store))):
+        yield from image_cells(grid, degradation, store, position)
+
+
+def image_cells(grid: Grid, degradation: Degradation, store: ImageStore, position: int) -> Iterator[Cell]:
+    """The cells of the image at one position among the usable ones."""
+    operator = degradation.operator
+    size = operator.input_size((grid.crop_px, grid.crop_px))
+    index = usable_images(grid, operator, store)[position]
+    sharp = _crops(store.image(index), grid.draws, size, generator(grid.seed, "test crops", position))
+    unit = UniformGamma(1.0, operator.num_parameters).sample(grid.draws, generator(grid.seed, "test gamma", position))
+    for eta_waves in grid.eta_waves:
+        for level in grid.noise:
+            noise = PoissonGaussian(level.gain, level.read_std)
+            rng = generator(grid.seed, "test noise", position)
+            batch = observe(sharp, eta_waves * unit, noise, operator, rng)
+            yield Cell(str(store.names[index]), level, eta_waves, batch)
 
 
 @torch.no_grad()

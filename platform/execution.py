@@ -21,11 +21,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from deepblur.platform.evaluation import cells, measure, picture_arrays
+from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import open_store
 from deepblur.platform.ledger import complete
 from deepblur.platform.sources import Source
-from deepblur.platform.stages import Deblur, Evaluate, Identify, Stage, code_version
-from deepblur.platform.tasks import build_deblurrer, build_identifier
+from deepblur.platform.stages import Evaluate, Stage, Training
+from deepblur.platform.tasks import build
 from deepblur.platform.training import State, train
 
 PICTURES = 3
@@ -136,8 +137,8 @@ def train_here(work: Work) -> dict[str, Any]:
     return finish_training(work, result, time.time() - started)
 
 
-def training_stage(work: Work) -> Identify | Deblur:
-    assert isinstance(work.stage, Identify | Deblur)
+def training_stage(work: Work) -> Training:
+    assert isinstance(work.stage, Training)
     return work.stage
 
 
@@ -192,9 +193,9 @@ def _at_most(stage: Evaluate) -> float:
     return max(stage.arm.identify.degradation.eta_waves, min(stage.grid.eta_waves))
 
 
-def load_network(runs: Path, key: str, stage: Identify | Deblur) -> nn.Module:
+def load_network(runs: Path, key: str, stage: Training) -> nn.Module:
     """The finished network of a training stage, frozen and in evaluation mode, on the CPU."""
-    network = build_identifier(stage) if isinstance(stage, Identify) else build_deblurrer(stage)
+    network = build(stage)
     network.load_state_dict(load_file(runs / "stages" / key / "weights.safetensors"))
     return network.eval().requires_grad_(False)
 

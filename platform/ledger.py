@@ -52,6 +52,11 @@ class Ledger:
         row = self._db.execute("select result from stage where key = ? and state = 'done'", (key,)).fetchone()
         return json.loads(row[0]) if row and self.folder(key).is_dir() else None
 
+    def error(self, key: str) -> str | None:
+        """Why the last attempt at a stage failed; None where it did not."""
+        row = self._db.execute("select error from stage where key = ? and state = 'failed'", (key,)).fetchone()
+        return row[0] if row else None
+
     def start(self, key: str, kind: str, label: str) -> int:
         """Record a new attempt at a stage; its number."""
         row = self._db.execute("select attempt from stage where key = ?", (key,)).fetchone()

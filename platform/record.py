@@ -5,7 +5,6 @@ MLflow is never the truth: the ledger is. Rows that MLflow missed are sent again
 
 import hashlib
 import os
-import re
 import subprocess
 import time
 from pathlib import Path
@@ -13,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepblur.platform.execution import Work, load_network, note, read_rows
+from deepblur.platform.execution import Work, load_network, note, read_rows, training_stage
+from deepblur.platform.identity import flatten
+from deepblur.platform.layout import LAYOUTS, Result
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.model import save_model
-from deepblur.platform.plots import png
-from deepblur.platform.report import write_report
-from deepblur.platform.results import GAINS, StudyResult, summary_table
-from deepblur.platform.stages import flatten
+from deepblur.platform.results import StudyResult
+from deepblur.platform.stages import Arm, Training
 from deepblur.platform.study_cli import Plan
 from deepblur.platform.tracking import NoTracker, Tracker, default_uri
-from deepblur.platform.verdict import text_summary
+from deepblur.platform.tuning import Tune
 
 if TYPE_CHECKING:
     from deepblur.platform.study_run import Graph
@@ -37,7 +36,8 @@ class Record:
 
     def __init__(self, plan: Plan, graph: "Graph", ledger: Ledger) -> None:
         self.plan, self.graph, self.ledger = plan, graph, ledger
-        text = "/".join([plan.study.name, *plan.contrast, *(f"{a}:{s}:{k}" for (a, s), k in graph.evaluations.items())])
+        measured = (f"{arm}:{seed}:{','.join(keys)}" for (arm, seed), keys in graph.results.items())
+        text = "/".join([plan.study.name, *plan.contrast, *measured])
         self.key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.folder = plan.runs / "studies" / f"{plan.study.name}-{self.key}"
         self.tracker = _open_tracker(plan)
@@ -53,21 +53,25 @@ class Record:
                 self.stage_done(graph.works[key])
 
     def _children(self) -> dict[str, list[str]]:
-        """Key of a stage → the runs that show it: an IN has its own, a DN and its evaluation share their arm's."""
+        """Key of a stage → the runs that show it: an arm's run, and one for each IN or training that arms share."""
         children: dict[str, list[str]] = {}
-        for (arm, seed), evaluation in self.graph.evaluations.items():
-            inputs, stages = self.graph.inputs(arm, seed), self.graph.arms[arm, seed]
-            if inputs["identify"] not in children:
-                work = self.graph.works[inputs["identify"]]
-                run = self._child(
-                    work.key, work.label, flatten(stages.identify), {"stage": "identify", "seed": str(seed)}
-                )
-                children[work.key] = [run]
+        users: dict[str, set[str]] = {}
+        for arm, seed in self.graph.results:
+            for key in self.graph.trainings(arm, seed):
+                users.setdefault(key, set()).add(arm)
+        for key, arms in users.items():
+            work = self.graph.works[key]
+            if work.stage.kind == "identify" or len(arms) > 1:
+                tags = {"stage": work.stage.kind, "seed": str(training_stage(work).seed)}
+                children[key] = [self._child(key, work.label, flatten(work.stage), tags)]
+        for (arm, seed), keys in self.graph.results.items():
             keywords = {"arm": arm, "seed": str(seed), **self.plan.study.keywords(arm, self.plan.settings)}
-            tags = {"stage": "deblur", "arm": arm, "seed": str(seed)}
+            tags = {"stage": "arm", "arm": arm, "seed": str(seed)}
             run = self._child(f"{arm}/{seed}", f"{arm}, seed {seed}", keywords, tags)
-            children.setdefault(inputs["deblur"], []).append(run)
-            children.setdefault(evaluation, []).append(run)
+            for key in keys:
+                children.setdefault(key, []).append(run)
+            for key in self.graph.trainings(arm, seed):
+                children.setdefault(key, [run])
         return children
 
     def _child(self, key: str, name: str, params: dict[str, str], tags: dict[str, str]) -> str:
@@ -82,28 +86,29 @@ class Record:
             self._rows(work.key, read_rows(work.live))
 
     def stage_done(self, work: Work) -> None:
-        """Send a finished stage's whole curve, or its means over the grid."""
-        if work.stage.kind != "evaluate":
+        """Send a training's whole curve, or an evaluation's means over the grid."""
+        if isinstance(work.stage, Training):
             self._rows(work.key, read_rows(self.ledger.folder(work.key) / "curve.jsonl"))
             return
-        result = self.ledger.done(work.key) or {}
+        result = {"evaluate": _test_means, "tune": _tuned_gains}.get(work.stage.kind, _nothing)(work, self.ledger)
         for run in self.children[work.key]:
-            self.tracker.log_metrics(run, {f"test_{name}": value for name, value in result.items()})
+            self.tracker.log_metrics(run, result)
 
     def _rows(self, key: str, rows: list[dict[str, float]]) -> None:
         for run in self.children[key]:
             self.tracker.log_rows(run, rows)
 
-    def finish(self, result: StudyResult) -> None:
-        """Write the report, log it, register the arms' models, and print the result."""
-        report = write_report(result, self.folder)
-        _write_pictures(result, self.folder / "pictures")
+    def finish(self, result: Result) -> None:
+        """Write the report, log it, register what was trained for use, and print the result."""
+        layout = LAYOUTS[type(result)]
+        report = layout.write(result, self.folder)
         self.tracker.log_folder(self.parent, self.folder)
-        self.tracker.log_metrics(self.parent, _overall(result))
+        self.tracker.log_metrics(self.parent, layout.metrics(result))
         self.tracker.log_tags(self.parent, {name.replace(", ", "."): value for name, value in result.facts.items()})
-        note("\n" + text_summary(result) + "\n")
-        for arm in self.plan.arms:
-            self._register(arm, result)
+        note("\n" + layout.text(result) + "\n")
+        if isinstance(result, StudyResult):
+            for arm in self.plan.arms:
+                self._register(arm, result)
         note(f"report  {report}")
         if self.plan.tracking_uri != NOWHERE:
             uri = self.plan.tracking_uri or default_uri(self.plan.runs)
@@ -115,6 +120,7 @@ class Record:
 
         seed = max(self.plan.seeds, key=lambda seed: self._validated(arm, seed))
         stages = self.graph.arms[arm, seed]
+        assert isinstance(stages, Arm)
         operator = stages.identify.degradation.operator
         items = result.items[(result.items.arm == arm) & (result.items.seed == seed)]
         measures = ("psf_snr_db", "mean_psf_snr_db", "psnr_db", "blurry_psnr_db", "ssim", "blurry_ssim")
@@ -134,7 +140,7 @@ class Record:
             },
         )
         example = result.pictures[0].blurry[None, None].astype(np.float32)
-        run = self.children[self.graph.evaluations[arm, seed]][0]
+        run = self.children[self.graph.results[arm, seed][0]][0]
         version = log_and_register(self.tracker, run, folder, tags=provenance, example=example)
         if version:
             note(f"model   models:/deepblur/{version} is arm {arm!r}, seed {seed}")
@@ -166,24 +172,16 @@ def commit() -> str:
         return os.environ.get("DEEPBLUR_COMMIT", "unknown")
 
 
-def _write_pictures(result: StudyResult, folder: Path) -> None:
-    """One strip a picture: blurry, restored by each arm, sharp; then the true and the estimated PSF."""
-    folder.mkdir(exist_ok=True)
-    for picture in result.pictures:
-        images = [picture.blurry, *picture.restored.values(), picture.sharp]
-        name = re.sub(r"[^\w.]+", "-", picture.title)
-        (folder / f"{name}.png").write_bytes(png(np.concatenate(images, axis=1), side_px=1200))
-        psfs = np.concatenate([picture.psf_true, picture.psf_estimated], axis=1)
-        (folder / f"{name}-psf.png").write_bytes(png((psfs / psfs.max()).clip(0) ** 0.5))
+def _test_means(work: Work, ledger: Ledger) -> dict[str, float]:
+    return {f"test_{name}": value for name, value in (ledger.done(work.key) or {}).items()}
 
 
-def _overall(result: StudyResult) -> dict[str, float]:
-    """The summary's overall means and intervals, by arm."""
-    table = summary_table(result)
-    rows = table[table["group"] == "all"].set_index("arm")
-    return {
-        f"{arm}/{name}": float(value)
-        for arm, row in rows.iterrows()
-        for name, value in row.items()
-        if name.removesuffix("_low").removesuffix("_high") in GAINS
-    }
+def _tuned_gains(work: Work, ledger: Ledger) -> dict[str, float]:
+    assert isinstance(work.stage, Tune)
+    result = ledger.done(work.key) or {}
+    return {f"{name}/{work.stage.noise.name}": result[name] for name in ("default_gain_db", "tuned_gain_db")
+            if name in result}  # fmt: skip
+
+
+def _nothing(work: Work, ledger: Ledger) -> dict[str, float]:
+    return {}

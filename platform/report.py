@@ -80,8 +80,8 @@ def _verdict(result: StudyResult, paired: pd.DataFrame) -> str:
     return markup.listed(sentences) + markup.paragraph(
         "A draw is one photograph, operator and noise, counted once per training seed. PSNR of the restored image is "
         "the primary measure; the others are secondary and their p values are not corrected for looking at several "
-        "measures. Intervals are 95 %, from a bootstrap that redraws whole test images and training seeds; p is that "
-        "of a sign-flip test over images, given the trained networks."
+        "measures. Intervals are 95 %, from a bootstrap over whole test images with the spread of training "
+        "seeds added; p is that of a sign-flip test over images with one seed, over images and seeds with more."
     )
 
 

@@ -16,17 +16,17 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from deepblur.platform.cluster import running_cluster
+from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.execution import (
     Work,
     describe_error,
-    evaluate_here,
     finish_training,
     identifier_weights,
     load_state,
     training_stage,
     write_live,
 )
-from deepblur.platform.stages import Evaluate
+from deepblur.platform.stages import Training
 from deepblur.platform.training import State, result_of, train
 
 
@@ -41,11 +41,16 @@ class Resources:
     gpus: float = 0
     """GPUs per worker; a fraction lets trainings share one."""
 
-    def slots(self, cluster: dict[str, float]) -> int:
-        """How many trainings fit on the cluster at once.
+    def of(self, work: Work) -> dict[str, float]:
+        """What a stage takes: a training its workers, everything else one process."""
+        processes = self.workers if isinstance(work.stage, Training) else 1
+        return {"CPU": processes * self.cpus, "GPU": processes * self.gpus}
+
+    def check(self, cluster: dict[str, float]) -> dict[str, float]:
+        """What the cluster has of what is asked for.
 
         Raises:
-            ValueError: not even one does.
+            ValueError: not even one training fits.
         """
         need = {"CPU": self.workers * self.cpus, "GPU": self.workers * self.gpus}
         have = {name: cluster.get(name, 0.0) for name in need}
@@ -56,7 +61,7 @@ class Resources:
                 f"one training with {self.workers} workers needs {wanted}; lower --workers, --cpus or --gpus, "
                 "or add nodes"
             )
-        return int(min(have[name] // need[name] for name in need if need[name]))
+        return have
 
 
 class RayRun:
@@ -119,7 +124,7 @@ def train_on_ray(work: Work, resources: Resources) -> dict[str, Any]:
 
 
 def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
-    return evaluate_here(work) if isinstance(work.stage, Evaluate) else train_on_ray(work, resources)
+    return train_on_ray(work, resources) if isinstance(work.stage, Training) else carry_out_here(work)
 
 
 def connect() -> None:
@@ -141,6 +146,7 @@ def run_on_ray(
     *,
     on_start: Callable[[Work], Work],
     on_done: Callable[[Work, dict[str, Any]], None],
+    on_fail: Callable[[Work, str], bool],
     on_wait: Callable[[list[Work]], None],
 ) -> None:
     """Carry out all stages, each as soon as what it needs is done.
@@ -149,25 +155,24 @@ def run_on_ray(
         works: the stages that are not done yet, each once.
         on_start: told before a stage is submitted; gives it its attempt number.
         on_done: told after a stage's folder is complete.
+        on_fail: told that a stage failed, and why; says whether the study can do without it.
         on_wait: told about once a second which stages are under way.
     Raises:
-        StageError: a stage failed; the others under way are cancelled.
+        StageError: a stage failed that the study needs; the others under way are cancelled.
     """
-    waiting = {work.key: work for work in works}
-    slots = resources.slots(ray.cluster_resources())
+    first_trainings = sorted(works, key=lambda work: not isinstance(work.stage, Training))
+    waiting = {work.key: work for work in first_trainings}
+    have = resources.check(ray.cluster_resources())
     running: dict[Any, Work] = {}
     try:
         while waiting or running:
-            busy = sum(not isinstance(work.stage, Evaluate) for work in running.values())
             unfinished = waiting.keys() | {work.key for work in running.values()}
             for work in list(waiting.values()):
-                training = not isinstance(work.stage, Evaluate)
-                if unfinished & set(work.inputs.values()) or (training and busy >= slots):
-                    continue
-                busy += training
-                del waiting[work.key]
-                work = on_start(work)
-                running[_submit(work, resources)] = work
+                # Submitted only when it fits: queued tasks would keep the workers of a training from starting.
+                if unfinished.isdisjoint(work.inputs.values()) and _fits(work, running.values(), resources, have):
+                    del waiting[work.key]
+                    work = on_start(work)
+                    running[_submit(work, resources)] = work
             ready, _ = ray.wait(list(running), timeout=1.0)
             on_wait(list(running.values()))
             for reference in ready:
@@ -175,15 +180,22 @@ def run_on_ray(
                 try:
                     result = ray.get(reference)
                 except Exception as error:
-                    raise StageError(work, describe_error(error)) from error
-                on_done(work, result)
+                    if not on_fail(work, describe_error(error)):
+                        raise StageError(work, describe_error(error)) from error
+                else:
+                    on_done(work, result)
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
 
 
+def _fits(work: Work, running: Iterable[Work], resources: Resources, have: dict[str, float]) -> bool:
+    taken = [resources.of(other) for other in (*running, work)]
+    return all(sum(t[name] for t in taken) <= have[name] for name in have)
+
+
 def _submit(work: Work, resources: Resources) -> Any:
-    here = isinstance(work.stage, Evaluate)  # Ray Train reserves for its own workers
+    here = not isinstance(work.stage, Training)  # Ray Train reserves for its own workers
     options = {"num_cpus": here * resources.cpus, "num_gpus": here * resources.gpus, "max_retries": 2}
     return ray.remote(_carry_out).options(name=work.label, **options).remote(work, resources)
 

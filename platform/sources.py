@@ -24,7 +24,7 @@ from deepblur.platform.image_file import SUFFIXES, read_grey
 
 CocoPart = Literal["all", "fit", "held"]
 FolderPart = Literal["all", "train", "validation", "test"]
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "microscopy"]
 
 PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
     # The textures train: as test images they would weigh one kind of content too much.
@@ -48,6 +48,8 @@ PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
         "skimage/data/coins.png",
         "skimage/data/ihc.png",
     ),
+    # Real microscopy as it was recorded: for looking, without a truth.
+    "microscopy": ("skimage/data/cell.png", "skimage/data/ihc.png"),
 }
 """Photographs that lie inside the wheels of scikit-image, scikit-learn and Matplotlib."""
 
@@ -104,6 +106,15 @@ class Coco:
             )
         _require_folder(self.images, f"the images of COCO's {self.split}")
         return [_file_state(self.annotation_file, "annotations"), *_scan(self.images)]
+
+    def shown(self) -> dict[str, tuple[str, ...]]:
+        """File name → the categories that the image shows, sorted."""
+        coco = _open_coco(self.annotation_file)
+        names = {c["id"]: c["name"] for c in coco.loadCats(coco.getCatIds())}
+        return {
+            image["file_name"]: tuple(sorted({names[o["category_id"]] for o in coco.imgToAnns.get(image["id"], [])}))
+            for image in coco.loadImgs(coco.getImgIds())
+        }
 
     def entries(self) -> list[Entry]:
         coco = _open_coco(self.annotation_file)
@@ -246,6 +257,32 @@ def parse_data(text: str) -> Data:
     if text == "dead-leaves":
         return Data((DeadLeaves(count=192, side_px=320, seed=0),), *unseen)
     raise ValueError(f"data is one of photos, dead-leaves, coco:ROOT, folder:ROOT; got {text!r}")
+
+
+def parse_test(text: str) -> tuple[Source, ...]:
+    """The images to test on that a command line names: photos, microscopy, coco:ROOT or folder:ROOT (all of it).
+
+    Raises:
+        ValueError: any other text.
+    """
+    kind, _, root = text.partition(":")
+    if kind in ("coco", "folder") and root:
+        root = os.path.abspath(os.path.expanduser(root))
+        return (Coco(root, split="val2017"),) if kind == "coco" else (Folder(root),)
+    if text == "photos":
+        return (Photos("test"),)
+    if text == "microscopy":
+        return (Photos("microscopy", reduce=1),)
+    raise ValueError(f"test images are one of photos, microscopy, coco:ROOT, folder:ROOT; got {text!r}")
+
+
+def categories(sources: Iterable[Source]) -> dict[str, tuple[str, ...]]:
+    """Name of each image → COCO categories that it shows; nothing for images that come without annotations."""
+    found: dict[str, tuple[str, ...]] = {}
+    for source in sources:
+        if isinstance(source, Coco):
+            found |= source.shown()
+    return found
 
 
 def _bucket(name: str) -> int:

@@ -4,18 +4,15 @@ The hash covers every field, the fingerprint of the pixels (not their path) and 
 included. Two arms that need the same stage therefore share it, and a rerun trains only what is missing.
 """
 
-import ast
-import dataclasses
 import hashlib
-import importlib.util
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from deepblur.operators import NoiseRange, ZernikeBlur
+from deepblur.platform.identity import canonical, code_version
 from deepblur.platform.sources import Source
 
 IdentificationLoss = Literal["gamma", "twin", "psf", "half_space", "twin_psf"]
@@ -81,7 +78,7 @@ class Stage:
         return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-_TRAINING_CODE = ("operators", "nets", "platform/seeds", "platform/image_store", "platform/degrade", "platform/tasks",
+TRAINING_CODE = ("operators", "nets", "platform/seeds", "platform/image_store", "platform/degrade", "platform/tasks",
                   "platform/losses", "platform/training")  # fmt: skip
 
 
@@ -89,14 +86,14 @@ _TRAINING_CODE = ("operators", "nets", "platform/seeds", "platform/image_store",
 class Training(Stage):
     """Train one network on fresh degradations of sharp images."""
 
-    code: ClassVar[tuple[str, ...]] = _TRAINING_CODE
+    code: ClassVar[tuple[str, ...]] = TRAINING_CODE
 
     train: tuple[Source, ...]
     validation: tuple[Source, ...]
     degradation: Degradation
     optimization: Optimization
     network: dict[str, Any] = field(hash=False)
-    """Keywords of deepblur.nets.Identifier, K excepted, or of deepblur.nets.Deblurrer."""
+    """Keywords of deepblur.nets.Identifier, K excepted, of deepblur.nets.Deblurrer or of deepblur.nets.NAFNet."""
     seed: int
 
     def reads(self) -> tuple[tuple[Source, ...], ...]:
@@ -125,6 +122,13 @@ class Deblur(Training):
         return () if self.identify is None else (self.identify,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Restore(Training):
+    """Train a network that restores without knowing the operator: y → x̂, a NAFNet, the single-stage control."""
+
+    kind: ClassVar[str] = "restore"
+
+
 @dataclass(frozen=True)
 class NoiseLevel:
     """One noise setting of an evaluation grid: Var b = gain·s + read_std², images in [0, 1]."""
@@ -136,6 +140,11 @@ class NoiseLevel:
     def __post_init__(self) -> None:
         if not self.name or min(self.gain, self.read_std) < 0:
             raise ValueError(f"a noise level has a name, and gain and read noise of at least 0; got {self}")
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the noise on a signal of one half, in units of intensity."""
+        return math.sqrt(0.5 * self.gain + self.read_std**2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +159,27 @@ class Grid:
     """Crops per image; each comes with its own γ and noise, the same in every noise × η cell up to scale."""
     crop_px: int
     seed: int = 0
+    limit_s: float = 600.0
+    """A draw on which a compared method takes longer counts as timed out."""
 
     def __post_init__(self) -> None:
         if not self.noise or not self.eta_waves or min(self.eta_waves) <= 0:
             raise ValueError(
                 f"a grid needs a noise level and PSF complexities η > 0; got {self.noise}, {self.eta_waves}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealImages:
+    """Images of the test source as they are: observations whose truth nobody knows."""
+
+    images: int
+    """How many at most, the first ones of the test source."""
+    crop_px: int
+    """At most this many rows and columns, from the middle."""
+    seed: int = 0
+    limit_s: float = 600.0
+    """An image on which a method takes longer counts as timed out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +195,7 @@ class Evaluate(Stage):
     """Measure one trained arm on the grid, with γ̂ = IN(y) and, as the oracle, with the true γ."""
 
     kind: ClassVar[str] = "evaluate"
-    code: ClassVar[tuple[str, ...]] = (*_TRAINING_CODE, "platform/evaluation", "platform/metrics")
+    code: ClassVar[tuple[str, ...]] = (*TRAINING_CODE, "platform/evaluation", "platform/metrics")
 
     arm: Arm
     grid: Grid
@@ -182,61 +206,3 @@ class Evaluate(Stage):
 
     def reads(self) -> tuple[tuple[Source, ...], ...]:
         return (self.test,)
-
-
-def canonical(value: Any, fingerprints: Mapping[tuple[Source, ...], str]) -> Any:
-    """`value` as plain JSON data: dataclasses by class name and fields, sources by the fingerprint of their pixels."""
-    if isinstance(value, tuple) and value in fingerprints:
-        return {"pixels": fingerprints[value]}
-    if isinstance(value, Source):
-        raise ValueError(f"no fingerprint is known for {value}; open its store before asking for a stage's key")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: canonical(getattr(value, f.name), fingerprints) for f in dataclasses.fields(value)}
-        return {"class": type(value).__name__, **fields}
-    if isinstance(value, (tuple, list)):
-        return [canonical(v, fingerprints) for v in value]
-    if isinstance(value, Mapping):
-        return {str(k): canonical(v, fingerprints) for k, v in value.items()}
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    raise TypeError(f"a specification holds plain values only; got {type(value).__name__}: {value!r}")
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, str]:
-    """A specification as dotted names → text, for tables and MLflow: 'degradation.eta_waves' → '0.1'."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        parts = [flatten(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in value.items()]
-        return {name: text for part in parts for name, text in part.items()}
-    if isinstance(value, tuple) and any(dataclasses.is_dataclass(v) for v in value):
-        return {prefix: " + ".join(str(v) for v in value)}
-    return {prefix: str(value)}
-
-
-@cache
-def code_version(parts: tuple[str, ...]) -> str:
-    """Hash of the code in the named folders and modules, blind to comments, docstrings and layout."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        for file in _files(part):
-            digest.update(file.name.encode())
-            digest.update(ast.dump(_without_docstrings(ast.parse(file.read_text(encoding="utf-8")))).encode())
-    return digest.hexdigest()
-
-
-def _files(part: str) -> list[Path]:
-    spec = importlib.util.find_spec("deepblur." + part.replace("/", "."))
-    if spec is None:
-        raise ModuleNotFoundError(f"a stage names the code deepblur/{part}, which this installation lacks")
-    if spec.submodule_search_locations:
-        return sorted(Path(next(iter(spec.submodule_search_locations))).glob("*.py"))
-    return [Path(str(spec.origin))]
-
-
-def _without_docstrings(tree: ast.AST) -> ast.AST:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
-    return tree

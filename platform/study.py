@@ -11,13 +11,34 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from deepblur.platform.methods import Method
+from deepblur.platform.published import Claim
 from deepblur.platform.sources import Data
-from deepblur.platform.stages import Arm, Grid
+from deepblur.platform.stages import Arm, Grid, RealImages
+from deepblur.platform.tuning import Tuning
 
+F = TypeVar("F", bound=Callable[..., Any])
 _GIVEN = ("data", "seed")  # keywords that the study itself hands to every arm
 _FIELDS = ("Claim", "Measure", "Cost", "Run", "Outcome")
+
+
+def extends(base: Callable[..., Any], *, without: Sequence[str] = ()) -> Callable[[F], F]:
+    """An arm function that passes its `**training` on to another study's gets that one's keywords, defaults and all.
+
+    Args:
+        base: the arm function whose keywords are taken over.
+        without: keywords of `base` that the new function decides itself.
+    """
+
+    def with_keywords(arm: F) -> F:
+        own = {n: p for n, p in inspect.signature(arm).parameters.items() if p.kind is not p.VAR_KEYWORD}
+        more = {n: p for n, p in inspect.signature(base).parameters.items() if n not in own and n not in without}
+        arm.__signature__ = inspect.Signature([*own.values(), *more.values()])  # type: ignore[attr-defined]
+        return arm
+
+    return with_keywords
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +46,11 @@ class Preset:
     """One size of a study: the same code path, other numbers."""
 
     seeds: tuple[int, ...]
-    grid: Grid
+    grid: Grid | RealImages
     data: str = "photos"
     """What to train and test on where the command line names nothing; see `deepblur.platform.sources.parse_data`."""
+    test: str | None = None
+    """What to test on instead of the data's own test images; see `deepblur.platform.sources.parse_test`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Keywords of the arm function that differ from its defaults."""
 
@@ -43,13 +66,15 @@ class Study:
     name: str
     about: str
     """The study file's docstring: its first line is the question, its fields are the abstract."""
-    arm: Callable[..., Arm]
-    """Keywords → the stages of one arm; `data` and `seed` are given to it."""
+    arm: Callable[..., Arm | Method | Tuning]
+    """Keywords → one arm: networks to train, a method to compare, or one to tune; `data` and `seed` are given to it."""
     arms: Mapping[str, Mapping[str, Any]]
     """Name of the arm → the keywords that make it what it is."""
     contrast: tuple[str, str]
-    """(b, a): the study reports b − a."""
+    """(b, a): the study reports b − a; a comparison of methods compares all others with b."""
     presets: Mapping[str, Preset]
+    published: Callable[[str], tuple[Claim, ...]] = lambda preset: ()
+    """Preset → what the paper printed of the same experiment, and why a figure of ours cannot be held against it."""
 
     def __post_init__(self) -> None:
         for keywords in (*self.arms.values(), *(preset.settings for preset in self.presets.values())):
@@ -73,7 +98,7 @@ class Study:
                 hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"
                 raise ValueError(f"the arm function of {self.name} has no setting {name!r}{hint}")
 
-    def build(self, arm: str, *, settings: Mapping[str, Any], data: Data, seed: int) -> Arm:
+    def build(self, arm: str, *, settings: Mapping[str, Any], data: Data, seed: int) -> Arm | Method | Tuning:
         """The stages of one arm at one seed. What makes the arm what it is wins over the settings."""
         return self.arm(**{**settings, **self.arms[arm]}, data=data, seed=seed)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deepblur.platform.sources import Data, parse_data
-from deepblur.platform.stages import Grid, NoiseLevel
+from deepblur.platform.sources import Data, parse_data, parse_test
+from deepblur.platform.stages import Grid, NoiseLevel, RealImages
 from deepblur.platform.study import Study
 
 N = TypeVar("N", int, float)
@@ -27,7 +27,7 @@ class Plan:
     preset: str
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
-    grid: Grid
+    grid: Grid | RealImages
     data: Data
     settings: Mapping[str, Any]
     runs: Path
@@ -61,6 +61,8 @@ def parser(study: Study) -> argparse.ArgumentParser:
     add = result.add_argument
     add("--preset", choices=tuple(study.presets), default=next(iter(study.presets)), help="size of the study")
     add("--data", metavar="SOURCE", help="photos, dead-leaves, coco:ROOT or folder:ROOT (default: the preset's)")
+    add("--test", metavar="SOURCE", help="test images from elsewhere: photos, microscopy, coco:ROOT or folder:ROOT "
+        "(default: the preset's, or those of --data)")  # fmt: skip
     add("--arms", metavar="A,B", help=f"arms to run, out of {', '.join(study.arms)} (default: all)")
     add("--seeds", metavar="0,1", help="training seeds (default: the preset's)")
     add("--set", metavar="NAME=VALUE", action="append", default=[], help="override a setting; repeat for more")
@@ -92,17 +94,10 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         if name not in study.arms:
             raise ValueError(f"--arms names {name!r}; this study has {', '.join(study.arms)}")
     settings = {**preset.settings, **dict(study.parse_setting(text) for text in arguments.set)}
-    grid = preset.grid
-    if arguments.noise:
-        grid = replace(grid, noise=_noise(arguments.noise))
-    if arguments.eta:
-        grid = replace(grid, eta_waves=_numbers(arguments.eta, "--eta", float))
-    for name in ("images", "draws"):
-        value = getattr(arguments, name)
-        if value is not None:
-            if value < 1:
-                raise ValueError(f"--{name} must be at least 1; got {value}")
-            grid = replace(grid, **{name: value})
+    data = parse_data(arguments.data or preset.data)
+    test = arguments.test or preset.test
+    if test:
+        data = replace(data, test=parse_test(test))
     if arguments.local and (arguments.workers > 1 or arguments.gpus):
         raise ValueError("--local is one process on one device; leave --workers and --gpus out, or leave out --local")
     if min(arguments.workers, arguments.cpus) < 1 or arguments.gpus < 0:
@@ -115,8 +110,8 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         preset=arguments.preset,
         arms=arms,
         seeds=_numbers(arguments.seeds, "--seeds", int) if arguments.seeds else preset.seeds,
-        grid=grid,
-        data=parse_data(arguments.data or preset.data),
+        grid=_grid(preset.grid, arguments),
+        data=data,
         settings=settings,
         runs=(arguments.runs or default_runs()).expanduser().resolve(),
         tracking_uri=arguments.tracking_uri,
@@ -126,6 +121,24 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         local=arguments.local,
         command=shlex.join(["python", f"studies/{study.name}.py", *(sys.argv[1:] if argv is None else argv)]),
     )
+
+
+def _grid(grid: Grid | RealImages, arguments: argparse.Namespace) -> Grid | RealImages:
+    """The preset's grid with what the command line changes."""
+    changes: dict[str, Any] = {}
+    if arguments.noise:
+        changes["noise"] = _noise(arguments.noise)
+    if arguments.eta:
+        changes["eta_waves"] = _numbers(arguments.eta, "--eta", float)
+    for name in ("images", "draws"):
+        value = getattr(arguments, name)
+        if value is not None:
+            if value < 1:
+                raise ValueError(f"--{name} must be at least 1; got {value}")
+            changes[name] = value
+    if isinstance(grid, RealImages) and changes.keys() - {"images"}:
+        raise ValueError("this study takes real images as they are; leave --noise, --eta and --draws out")
+    return replace(grid, **changes)
 
 
 def main(study: Study, argv: Sequence[str] | None = None) -> int:

@@ -1,45 +1,167 @@
 """Gather a study's finished stages into the result that the report lays out."""
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from deepblur.platform.assessment import SCORES
+from deepblur.platform.comparison import MethodPicture, MethodsResult
 from deepblur.platform.execution import read_rows
+from deepblur.platform.layout import Result
 from deepblur.platform.ledger import Ledger
+from deepblur.platform.methods import FROM_TRUTH, Assess, Method
 from deepblur.platform.results import KEYS, Picture, StudyResult
+from deepblur.platform.sources import categories
+from deepblur.platform.stages import Arm, Training
 from deepblur.platform.study_cli import Plan
+from deepblur.platform.tuning import Tune, Tuning
+from deepblur.platform.tuning_result import Tuned, TuningResult
 
 if TYPE_CHECKING:
     from deepblur.platform.study_run import Graph
 
 
-def collect(plan: Plan, graph: "Graph", ledger: Ledger, facts: Mapping[str, str]) -> StudyResult:
+def collect(plan: Plan, graph: "Graph", ledger: Ledger, facts: Mapping[str, str]) -> Result:
     """Everything measured and learned, from the folders of the stages."""
-    study, items = plan.study, _items(graph, ledger)
+    kinds = {type(arm) for arm in graph.arms.values()}
+    if len(kinds) > 1:
+        raise ValueError(f"all arms of a study are of one kind; {plan.study.name} has {len(kinds)}")
+    return {Arm: _arms, Method: _methods, Tuning: _tunings}[kinds.pop()](plan, graph, ledger, dict(facts))
+
+
+def _arms(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> StudyResult:
+    items = _items(graph, ledger)
     return StudyResult(
-        name=study.name,
-        title=study.title,
-        abstract=study.abstract,
-        preset=plan.preset,
-        command=plan.command,
+        **_shared(plan, facts),
+        abstract=plan.study.abstract,
         items=items,
         contrast=plan.contrast,
-        curves={
-            work.label: pd.DataFrame(read_rows(ledger.folder(key) / "curve.jsonl"))
-            for key, work in graph.works.items()
-            if work.stage.kind != "evaluate"
-        },
+        curves=_curves(graph, ledger),
         pictures=tuple(_pictures(graph, ledger, items)),
-        facts=dict(facts),
-        parameters={arm: study.keywords(arm, plan.settings) for arm in plan.arms},
+        parameters={arm: plan.study.keywords(arm, plan.settings) for arm in plan.arms},
     )
+
+
+def _methods(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> MethodsResult:
+    items = _assessed(plan, graph, ledger)
+    methods = {arm: method for (arm, _), method in graph.arms.items() if isinstance(method, Method)}
+    reference = plan.contrast[0] if plan.contrast[0] in plan.arms else plan.arms[0]
+    return MethodsResult(
+        **_shared(plan, facts),
+        abstract=plan.study.abstract,
+        items=items,
+        reference=reference,
+        informed=tuple(arm for arm, method in methods.items() if method.psf in FROM_TRUTH),
+        trained_eta_waves=methods[reference].degradation.eta_waves,
+        curves=_curves(graph, ledger),
+        pictures=tuple(_method_pictures(graph, ledger, items)),
+        parameters={arm: plan.study.keywords(arm, plan.settings) for arm in plan.arms},
+        published=plan.study.published(plan.preset),
+    )
+
+
+def _tunings(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> TuningResult:
+    searches = []
+    for (arm, _), keys in graph.results.items():
+        for key in keys:
+            stage = graph.works[key].stage
+            assert isinstance(stage, Tune)
+            best = json.loads((ledger.folder(key) / "best.json").read_text())
+            trials = read_rows(ledger.folder(key) / "trials.jsonl")
+            searches.append(Tuned(arm, stage.noise, best["default"], best["tuned"], trials))
+    return TuningResult(**_shared(plan, facts), searches=tuple(searches))
+
+
+def _shared(plan: Plan, facts: dict[str, str]) -> dict[str, Any]:
+    study = plan.study
+    return {"name": study.name, "title": study.title, "preset": plan.preset, "command": plan.command, "facts": facts}
+
+
+def _curves(graph: "Graph", ledger: Ledger) -> dict[str, pd.DataFrame]:
+    return {
+        work.label: pd.DataFrame(read_rows(ledger.folder(key) / "curve.jsonl"))
+        for key, work in graph.works.items()
+        if isinstance(work.stage, Training)
+    }
+
+
+def _assessed(plan: Plan, graph: "Graph", ledger: Ledger) -> pd.DataFrame:
+    """The rows of every method; a stage that took its process down has rows that say so."""
+    tables = []
+    for (arm, seed), keys in graph.results.items():
+        for key in keys:
+            file = ledger.folder(key) / "items.parquet"
+            done = ledger.done(key) is not None
+            table = pd.read_parquet(file) if done else _lost(plan, graph, ledger, key)
+            tables.append(table.assign(arm=arm, seed=seed))
+    items = pd.concat(tables, ignore_index=True)
+    shown = categories(plan.data.test)
+    items["categories"] = [";".join(shown.get(image, ())) for image in items["image"]]
+    return items[[*KEYS, *(column for column in items.columns if column not in KEYS)]]
+
+
+def _lost(plan: Plan, graph: "Graph", ledger: Ledger, key: str) -> pd.DataFrame:
+    """The rows of another arm's finished stage on the same image, without its scores."""
+    stage = graph.works[key].stage
+    assert isinstance(stage, Assess)
+    for other, work in graph.works.items():
+        like = work.stage
+        if isinstance(like, Assess) and like.position == stage.position and ledger.done(other) is not None:
+            table = pd.read_parquet(ledger.folder(other) / "items.parquet")
+            reason = ledger.error(key) or "the process died"
+            return table.assign(
+                **dict.fromkeys((*SCORES, "seconds", "peak_mb"), np.nan), status="failed", reason=reason
+            )
+    raise RuntimeError(f"no method came to an end on image {stage.position}: {ledger.error(key)}")
+
+
+def _method_pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> list[MethodPicture]:
+    """The pictures of the first seed, all methods side by side."""
+    first = min(seed for _, seed in graph.results)
+    found: dict[str, dict[str, dict[str, np.ndarray]]] = {}  # picture → arm → name → array
+    for (arm, seed), keys in graph.results.items():
+        for key in keys if seed == first else ():
+            if ledger.done(key) is not None:
+                with np.load(ledger.folder(key) / "pictures.npz") as arrays:
+                    for name in arrays.files:
+                        where, _, kind = name.rpartition("|")
+                        found.setdefault(where, {}).setdefault(arm, {})[kind] = arrays[name]
+    return [_method_picture(where, arms, items[items.seed == first]) for where, arms in found.items()]
+
+
+def _method_picture(where: str, arms: dict[str, dict[str, np.ndarray]], items: pd.DataFrame) -> MethodPicture:
+    image, noise, eta = where.split("|")
+    rows = items[(items.image == image) & (items.noise == noise) & (items.eta_waves == float(eta)) & (items.draw == 0)]
+    captions = {row.arm: _caption(row) for row in rows.itertuples()}
+    row = rows.iloc[0]
+    captions["blurry"] = f"{row.blurry_psnr_db:.1f} dB" if np.isfinite(row.blurry_psnr_db) else ""
+    some = next(iter(arms.values()))
+    where = f" · noise {noise} · η {float(eta):.2f}" if "sharp" in some else ""
+    return MethodPicture(
+        title=f"{image.rpartition('.')[0] or image}{where}",
+        blurry=some["blurry"],
+        sharp=some.get("sharp"),
+        psf_true=some.get("psf_true"),
+        restored={arm: arrays.get("restored") for arm, arrays in arms.items()},
+        psfs={arm: arrays.get("psf") for arm, arrays in arms.items()},
+        residuals={arm: arrays.get("residual") for arm, arrays in arms.items()},
+        captions=captions,
+    )
+
+
+def _caption(row: Any) -> str:
+    if row.status != "ok":
+        return row.status
+    scores = {"{:.1f} dB": row.psnr_db, "PSF {:.1f} dB": row.psf_snr_db}
+    return ", ".join(text.format(value) for text, value in scores.items() if np.isfinite(value))
 
 
 def _items(graph: "Graph", ledger: Ledger) -> pd.DataFrame:
     tables = []
-    for (arm, seed), key in graph.evaluations.items():
+    for (arm, seed), (key,) in graph.results.items():
         table = pd.read_csv(ledger.folder(key) / "items.csv", dtype={"noise": str, "image": str})
         tables.append(table.assign(arm=arm, seed=seed))
     items = pd.concat(tables, ignore_index=True)
@@ -48,10 +170,10 @@ def _items(graph: "Graph", ledger: Ledger) -> pd.DataFrame:
 
 def _pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> list[Picture]:
     """The pictures of the first seed, all arms side by side."""
-    first = min(seed for _, seed in graph.evaluations)
+    first = min(seed for _, seed in graph.results)
     arms = {
         arm: np.load(ledger.folder(key) / "pictures.npz")
-        for (arm, seed), key in graph.evaluations.items()
+        for (arm, seed), (key,) in graph.results.items()
         if seed == first
     }
     shared = next(iter(arms.values()))

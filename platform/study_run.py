@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deepblur.platform.execution import Work, evaluate_here, note, read_rows, train_here, training_stage
+from deepblur.platform.dispatch import carry_out_here
+from deepblur.platform.evaluation import usable_images
+from deepblur.platform.execution import Work, describe_error, note, read_rows, training_stage
+from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import ImageStore, open_store
 from deepblur.platform.ledger import Ledger
+from deepblur.platform.methods import Assess, Method
 from deepblur.platform.record import Record, commit
 from deepblur.platform.sources import Source
-from deepblur.platform.stages import Arm, Evaluate, Stage, code_version
+from deepblur.platform.stages import Arm, Evaluate, Grid, Stage, Training
 from deepblur.platform.study_cli import Plan
 from deepblur.platform.study_result import collect
+from deepblur.platform.tuning import Tune, Tuning
 
 PROGRESS_S = 15.0
 """Seconds between two lines about the trainings under way."""
@@ -22,16 +27,43 @@ PROGRESS_S = 15.0
 
 @dataclass(frozen=True)
 class Graph:
-    """The stages of a plan: every stage once, what needs what, and which evaluation belongs to which arm and seed."""
+    """The stages of a plan: every stage once, what needs what, and which results belong to which arm and seed."""
 
     works: dict[str, Work]
-    evaluations: dict[tuple[str, int], str]
-    """(arm, seed) → key of its evaluation."""
-    arms: dict[tuple[str, int], Arm]
+    results: dict[tuple[str, int], tuple[str, ...]]
+    """(arm, seed) → keys of the stages that measure it: one evaluation, or one stage per image or noise level."""
+    arms: dict[tuple[str, int], Arm | Method | Tuning]
 
     def inputs(self, arm: str, seed: int) -> dict[str, str]:
-        """Kind → key of the two trainings of an arm."""
-        return self.works[self.evaluations[arm, seed]].inputs
+        """Kind → key of the trainings of an arm."""
+        return self.works[self.results[arm, seed][0]].inputs
+
+    def trainings(self, arm: str, seed: int) -> list[str]:
+        """Keys of every training that an arm rests on, each once."""
+        found: dict[str, None] = {}
+        ahead = list(self.inputs(arm, seed).values())
+        while ahead:
+            key = ahead.pop()
+            found[key] = None
+            ahead += self.works[key].inputs.values()
+        return list(found)
+
+
+def measurements(arm: Arm | Method | Tuning, plan: Plan, images: int, seed: int) -> list[Stage]:
+    """The stages that measure one arm at one seed.
+
+    Args:
+        images: how many test images the grid takes.
+    """
+    test = plan.data.test
+    if isinstance(arm, Method):
+        return [Assess(method=arm, grid=plan.grid, test=test, position=i) for i in range(images)]
+    assert isinstance(plan.grid, Grid)
+    if isinstance(arm, Arm):
+        return [Evaluate(arm=arm, grid=plan.grid, test=test)]
+    held = plan.data.validation
+    return [Tune(tuning=arm, noise=level, grid=plan.grid, validation=held, seed=seed)
+            for level in plan.grid.noise]  # fmt: skip
 
 
 def run(plan: Plan) -> None:
@@ -42,7 +74,7 @@ def run(plan: Plan) -> None:
         arms = {(a, s): plan.study.build(a, settings=plan.settings, data=plan.data, seed=s)
                 for s in plan.seeds for a in plan.arms}  # fmt: skip
         stores = _open_stores(plan)
-        graph = build_graph(plan, arms, {sources: store.fingerprint for sources, store in stores.items()})
+        graph = build_graph(plan, arms, stores)
         missing = [work for work in graph.works.values() if ledger.done(work.key) is None]
         done = len(graph.works) - len(missing)
         note(f"{plan.study.name}, preset {plan.preset}: {len(graph.works)} stages, {done} done before; {plan.runs}")
@@ -63,25 +95,46 @@ def _open_stores(plan: Plan) -> dict[tuple[Source, ...], ImageStore]:
     return {sources: open_store(sources, plan.runs / "cache") for sources in (data.train, data.validation, data.test)}
 
 
-def build_graph(plan: Plan, arms: Mapping[tuple[str, int], Arm], fingerprints: Mapping[Any, str]) -> Graph:
+def build_graph(
+    plan: Plan, arms: Mapping[tuple[str, int], Arm | Method | Tuning], stores: Mapping[tuple[Source, ...], ImageStore]
+) -> Graph:
     """Every stage of the arms once, in an order in which each comes after what it needs."""
+    fingerprints = {sources: store.fingerprint for sources, store in stores.items()}
     works: dict[str, Work] = {}
-    names: dict[str, list[str]] = {}
-    evaluations = {}
+    names: dict[str, list[tuple[str, int]]] = {}
+
+    def add(stage: Stage, arm: tuple[str, int]) -> str:
+        for need in stage.needs():
+            add(need, arm)
+        key = stage.key(fingerprints)
+        names.setdefault(key, []).append(arm)
+        if key not in works:
+            works[key] = _work(plan, stage, key, fingerprints)
+        return key
+
+    results = {}
     for (name, seed), arm in arms.items():
-        evaluation = Evaluate(arm=arm, grid=plan.grid, test=plan.data.test)
-        for stage in (arm.identify, arm.deblur, evaluation):
-            key = stage.key(fingerprints)
-            names.setdefault(key, []).append(name)
-            if key not in works:
-                works[key] = _work(plan, stage, key, fingerprints)
-        evaluations[name, seed] = key
+        images = 0
+        if isinstance(arm, Method):
+            images = len(usable_images(plan.grid, arm.degradation.operator, stores[plan.data.test]))
+        results[name, seed] = tuple(add(stage, (name, seed)) for stage in measurements(arm, plan, images, seed))
     for key, work in works.items():
-        seed = next(s for (_, s), k in evaluations.items() if key in (k, *works[k].inputs.values()))
-        shared = "" if len(set(names[key])) > 1 else f" {names[key][0]}"
-        kind = {"identify": "IN", "deblur": "DN", "evaluate": "evaluation"}[work.stage.kind]
-        works[key] = replace(work, label=f"{kind}{shared}, seed {seed}")
-    return Graph(works, evaluations, dict(arms))
+        works[key] = replace(work, label=_label(work.stage, names[key]))
+    return Graph(works, results, dict(arms))
+
+
+def _label(stage: Stage, users: list[tuple[str, int]]) -> str:
+    """What people call a stage: its kind, the arm if only one uses it, the seed if only one does."""
+    kind = {"identify": "IN", "deblur": "DN", "restore": "NAFNet", "evaluate": "evaluation", "assess": "assessment",
+            "tune": "tuning"}[stage.kind]  # fmt: skip
+    arms, seeds = ({user[i] for user in users} for i in (0, 1))
+    parts = [kind + (f" {users[0][0]}" if len(arms) == 1 else "")]
+    parts += [f"seed {users[0][1]}"] if len(seeds) == 1 else []
+    if isinstance(stage, Assess):
+        parts.append(f"image {stage.position}")
+    if isinstance(stage, Tune):
+        parts.append(f"noise {stage.noise.name}")
+    return ", ".join(parts)
 
 
 def _work(plan: Plan, stage: Stage, key: str, fingerprints: Mapping[Any, str]) -> Work:
@@ -112,17 +165,21 @@ class _Progress:
         if self.plan.local:
             for work in missing:
                 work = self.start(work)
-                self.done(work, evaluate_here(work) if isinstance(work.stage, Evaluate) else train_here(work))
+                try:
+                    result = carry_out_here(work)
+                except Exception as error:
+                    if not self.fail(work, describe_error(error)):
+                        raise
+                else:
+                    self.done(work, result)
             return
         from deepblur.platform import scheduling  # Ray is needed only where something is left to do
 
         resources = scheduling.Resources(workers=self.plan.workers, cpus=self.plan.cpus, gpus=self.plan.gpus)
         scheduling.connect()
-        try:
-            scheduling.run_on_ray(missing, resources, on_start=self.start, on_done=self.done, on_wait=self.wait)
-        except scheduling.StageError as failure:
-            self.ledger.fail(failure.work.key, failure.reason)
-            raise
+        scheduling.run_on_ray(
+            missing, resources, on_start=self.start, on_done=self.done, on_fail=self.fail, on_wait=self.wait
+        )
 
     def start(self, work: Work) -> Work:
         return replace(work, attempt=self.ledger.start(work.key, work.stage.kind, work.label))
@@ -130,24 +187,37 @@ class _Progress:
     def done(self, work: Work, result: dict[str, Any]) -> None:
         self.ledger.finish(work.key, result)
         self.finished += 1
-        note(f"[{self.finished}/{self.total}] {work.label}: {result['seconds']:.0f} s, {_headline(result)}")
+        if not isinstance(work.stage, Assess):  # many and short: counted now and then
+            note(f"[{self.finished}/{self.total}] {work.label}: {result['seconds']:.0f} s, {_headline(result)}")
         self.record.stage_done(work)
+
+    def fail(self, work: Work, reason: str) -> bool:
+        """A method that takes its process down costs its own rows only; the next run tries them again."""
+        self.ledger.fail(work.key, reason)
+        if not isinstance(work.stage, Assess):
+            return False
+        self.finished += 1
+        note(f"[{self.finished}/{self.total}] {work.label} failed: {reason}")
+        return True
 
     def wait(self, running: list[Work]) -> None:
         """Called about once a second: show the curves as they grow."""
-        self.record.follow(running)
+        self.record.follow([work for work in running if isinstance(work.stage, Training)])
         if time.time() - self.spoken < PROGRESS_S:
             return
         self.spoken = time.time()
         curves = [(work, read_rows(work.live)) for work in running]
         lines = [f"{work.label} step {rows[-1]['step']:.0f}/{_steps(work)}, {_headline(rows[-1])}"
                  for work, rows in curves if rows]  # fmt: skip
+        assessed = [work.label for work in running if isinstance(work.stage, Assess)]
+        if assessed:
+            lines.append(f"{self.finished}/{self.total} stages done, now {', '.join(assessed)}")
         if lines:
             note("      " + "; ".join(lines))
 
 
 def _steps(work: Work) -> int:
-    return training_stage(work).optimization.steps
+    return work.stage.tuning.trials if isinstance(work.stage, Tune) else training_stage(work).optimization.steps
 
 
 def _headline(row: Mapping[str, Any]) -> str:
@@ -155,11 +225,12 @@ def _headline(row: Mapping[str, Any]) -> str:
     for text, names in {
         "PSF SNR {:.1f} dB (mean PSF {:.1f})": ("val_psf_snr_db", "val_mean_psf_snr_db"),
         "PSNR {:.2f} dB (blurry {:.2f})": ("val_psnr_db", "val_blurry_psnr_db"),
+        "PSNR gain {:.2f} dB (defaults {:.2f})": ("tuned_gain_db", "default_gain_db"),
         "test PSNR {:.2f} dB (blurry {:.2f})": ("psnr_db", "blurry_psnr_db"),
     }.items():
         if names[0] in row:
             return text.format(*(row[name] for name in names))
-    return ""
+    return f"best PSNR gain {row['best_gain_db']:.2f} dB" if "best_gain_db" in row else ""
 
 
 def _facts(

@@ -1,4 +1,4 @@
-"""The two things that are trained, IN and DN, behind one small interface for the trainer."""
+"""What is trained, IN, DN and NAFNet, behind one small interface for the trainer."""
 
 from typing import Protocol
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from deepblur.nets import Deblurrer, Identifier
+from deepblur.nets import Deblurrer, Identifier, NAFNet
 from deepblur.platform.degrade import Batch, mean_psf
 from deepblur.platform.losses import LOSSES
 from deepblur.platform.metrics import psf_snr_db
-from deepblur.platform.stages import Deblur, Identify
+from deepblur.platform.stages import Deblur, Identify, Restore, Training
 
 
 class Task(Protocol):
@@ -35,7 +35,7 @@ class IdentifyTask:
         self._loss = LOSSES[stage.loss]
 
     def network(self) -> nn.Module:
-        return build_identifier(self.stage)
+        return build(self.stage)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         return self._loss(network(batch.blurry).float(), batch, self.operator, self.eta_waves)
@@ -57,7 +57,7 @@ class DeblurTask:
         self.identifier = None if identifier is None else identifier.eval().requires_grad_(False)
 
     def network(self) -> nn.Module:
-        return build_deblurrer(self.stage)
+        return build(self.stage)
 
     def _gamma(self, batch: Batch) -> Tensor:
         if self.identifier is None:
@@ -71,18 +71,37 @@ class DeblurTask:
 
     def measure(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         restored = network(batch.blurry, self._gamma(batch), self.operator).float()
-        return {
-            "val_psnr_db": _psnr_db(restored, batch.sharp),
-            "val_blurry_psnr_db": _psnr_db(batch.blurry, batch.sharp),
-        }
+        return _restoration(restored, batch)
 
 
-def build_identifier(stage: Identify) -> nn.Module:
-    return Identifier(stage.degradation.operator.num_parameters, **stage.network)
+class RestoreTask:
+    """NAFNet: y → x̂, by the loss that DN has."""
+
+    def __init__(self, stage: Restore) -> None:
+        self.stage = stage
+
+    def network(self) -> nn.Module:
+        return build(self.stage)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return mse_loss(network(batch.blurry).float(), batch.sharp)
+
+    def measure(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return _restoration(network(batch.blurry).float(), batch)
 
 
-def build_deblurrer(stage: Deblur) -> nn.Module:
-    return Deblurrer(**stage.network)
+def build(stage: Training) -> nn.Module:
+    """The untrained network of a training stage."""
+    if isinstance(stage, Identify):
+        return Identifier(stage.degradation.operator.num_parameters, **stage.network)
+    return (Deblurrer if isinstance(stage, Deblur) else NAFNet)(**stage.network)
+
+
+def _restoration(restored: Tensor, batch: Batch) -> dict[str, Tensor]:
+    return {
+        "val_psnr_db": _psnr_db(restored, batch.sharp),
+        "val_blurry_psnr_db": _psnr_db(batch.blurry, batch.sharp),
+    }
 
 
 def _psnr_db(estimate: Tensor, truth: Tensor) -> Tensor:

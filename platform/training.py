@@ -1,4 +1,4 @@
-"""The trainer: one ordinary function for IN and DN, with or without Ray, that resumes bit for bit.
+"""The trainer: one ordinary function for every network, with or without Ray, that resumes bit for bit.
 
 Every step is a pure function of (stage, step), so a run that was killed and resumed from any checkpoint ends with the
 same bits as an undisturbed one on the same hardware with the same number of threads and workers.
@@ -19,8 +19,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from deepblur.platform.degrade import BLOCK, Batch, draw_batch
 from deepblur.platform.image_store import open_store
 from deepblur.platform.seeds import stream
-from deepblur.platform.stages import Deblur, Identify, Optimization
-from deepblur.platform.tasks import DeblurTask, IdentifyTask, Task, build_identifier
+from deepblur.platform.stages import Deblur, Identify, Optimization, Restore, Training
+from deepblur.platform.tasks import DeblurTask, IdentifyTask, RestoreTask, Task, build
 
 State = dict[str, Any]
 
@@ -117,7 +117,7 @@ class Trainer:
         return torch.autocast(self.run.device.type, dtype=torch.bfloat16, enabled=reduced)
 
 
-def train(stage: Identify | Deblur, *, cache: Path, identifier: State | None, run: Run) -> State:
+def train(stage: Training, *, cache: Path, identifier: State | None, run: Run) -> State:
     """Train the stage's network from its newest checkpoint to its last step.
 
     Args:
@@ -189,19 +189,22 @@ def _blocks(batch: int, run: Run) -> range:
     return range(run.rank * each, (run.rank + 1) * each)
 
 
-def _task(stage: Identify | Deblur, identifier: State | None, device: torch.device) -> Task:
+def _task(stage: Training, identifier: State | None, device: torch.device) -> Task:
     if isinstance(stage, Identify):
         return IdentifyTask(stage)
+    if isinstance(stage, Restore):
+        return RestoreTask(stage)
+    assert isinstance(stage, Deblur)
     if stage.identify is None:
         return DeblurTask(stage, None)
     if identifier is None:
         raise ValueError("this stage trains on estimated operators: it needs the weights of its identification network")
-    network = build_identifier(stage.identify)
+    network = build(stage.identify)
     network.load_state_dict(identifier)
     return DeblurTask(stage, network.to(device))
 
 
-def _validation_draws(stage: Identify | Deblur, cache: Path, run: Run) -> list[Batch]:
+def _validation_draws(stage: Training, cache: Path, run: Run) -> list[Batch]:
     """The same held-out observations for every seed, so that curves of different seeds can be compared."""
     store = open_store(stage.validation, cache, progress=False).to(run.device)
     blocks = range(math.ceil(stage.optimization.validation_draws / BLOCK))

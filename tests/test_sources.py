@@ -115,7 +115,9 @@ def test_folder_parts_divide_the_images_and_keep_them(tmp_path):
 
 
 def test_photographs_are_present_disjoint_and_no_network_is_asked():
-    assert sum(map(len, PHOTOGRAPHS.values())) == len(set().union(*PHOTOGRAPHS.values()))
+    seen, held, test = (set(PHOTOGRAPHS[split]) for split in ("train", "validation", "test"))
+    assert len(seen | held | test) == len(seen) + len(held) + len(test)
+    assert not set(PHOTOGRAPHS["microscopy"]) & (seen | held)
     for split in PHOTOGRAPHS:
         entries = Photos(split, reduce=1).entries()
         assert len(Photos(split).state()) == len(entries) == len(PHOTOGRAPHS[split])

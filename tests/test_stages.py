@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 from micro_study import STUDY
 
-from deepblur.platform import stages
+from deepblur.platform import identity
+from deepblur.platform.identity import canonical, code_version, flatten
 from deepblur.platform.sources import DeadLeaves, parse_data
-from deepblur.platform.stages import Evaluate, canonical, code_version, flatten
+from deepblur.platform.stages import Evaluate
 
 DATA = parse_data("dead-leaves")
 PRINTS = {DATA.train: "a", DATA.validation: "b", DATA.test: "c"}
@@ -54,7 +55,7 @@ def test_a_specification_holds_plain_values_only():
 def test_code_counts_but_comments_and_docstrings_do_not(tmp_path, monkeypatch):
     def version(text):
         (tmp_path / "module.py").write_text(text)
-        monkeypatch.setattr(stages, "_files", lambda part: [tmp_path / "module.py"])
+        monkeypatch.setattr(identity, "_files", lambda part: [tmp_path / "module.py"])
         code_version.cache_clear()
         return code_version(("module",))
 

@@ -1,0 +1,21 @@
+"""Which function carries out which stage in this process."""
+
+from typing import Any
+
+from deepblur.platform.execution import Work, evaluate_here, train_here
+from deepblur.platform.stages import Training
+
+
+def carry_out_here(work: Work) -> dict[str, Any]:
+    """Carry out one stage; its result for the ledger. What a kind alone needs is imported for that kind alone."""
+    if isinstance(work.stage, Training):
+        return train_here(work)
+    if work.stage.kind == "evaluate":
+        return evaluate_here(work)
+    if work.stage.kind == "assess":
+        from deepblur.platform.assessment import assess_here
+
+        return assess_here(work)
+    from deepblur.platform.tuning import tune_here  # Optuna only where something is tuned
+
+    return tune_here(work)

@@ -1,0 +1,176 @@
+"""A method under comparison: where its PSF comes from, what restores with it, and the networks and settings it takes.
+
+Every combination is one line of a study, so that rivals share all but what makes them different: ℓ0's own restoration,
+TV with IN's PSF, DN with the true operator.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from deepblur.baselines import METHODS, RESTORERS, Estimate, patchwise
+from deepblur.platform.degrade import Batch, mean_psf
+from deepblur.platform.sources import Source
+from deepblur.platform.stages import TRAINING_CODE, Degradation, Grid, NoiseLevel, RealImages, Stage, Training
+
+FROM_TRUTH = ("true", "odd")
+"""PSF sources that only a simulation has: the true γ, and the true γ with all even orders set to zero."""
+_GAMMA = ("identify", "true", "odd", "unaberrated", "spectral")
+_PSF = ("none", *_GAMMA, "mean", *METHODS)
+_IMAGE = ("none", "blurry", "own", "deblur", "restore", "patchwise", *RESTORERS)
+_NEEDS = {"identify": "identify", "deblur": "deblur", "restore": "restore", "patchwise": "identify"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One way of blind (or, with the true PSF, informed) deblurring.
+
+    Raises:
+        ValueError: an unknown name, a network that is missing, or a restoration that needs what the PSF's source lacks.
+    """
+
+    degradation: Degradation
+    """The operator family that the method may know, the η it expects, and the noise that its networks saw."""
+    psf: str
+    """identify (IN), true, odd (true odd orders, even ones zero), unaberrated, mean (of the family), none, or a name of
+    deepblur.baselines.METHODS."""
+    image: str
+    """own (what the blind method restores), deblur (DN), restore (NAFNet), patchwise (IN and Richardson-Lucy by
+    patches), a name of deepblur.baselines.RESTORERS, blurry (the observation itself), or none (identification only)."""
+    networks: tuple[Training, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Keywords of the handcrafted part: of METHODS[psf] where image is "own", else of RESTORERS[image]."""
+    tuned: tuple[tuple[NoiseLevel, dict[str, Any]], ...] = field(default=(), hash=False)
+    """Settings by noise level, which win over `settings`; a level between two takes those of the nearest."""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("psf", self.psf, _PSF), ("image", self.image, _IMAGE)):
+            if value not in known:
+                raise ValueError(f"a method's {name} is one of {', '.join(known)}; got {value!r}")
+        have = {network.kind for network in self.networks}
+        need = {_NEEDS[part] for part in (self.psf, self.image) if part in _NEEDS}
+        if need - have:
+            raise ValueError(f"the method psf={self.psf!r}, image={self.image!r} needs a trained {need - have}")
+        if self.image == "own" and self.psf not in METHODS:
+            raise ValueError(f"only a blind method of its own restores its own image; got psf={self.psf!r}")
+        if self.image == "deblur" and self.psf not in _GAMMA:
+            raise ValueError(f"DN needs parameters γ, which {self.psf!r} does not estimate; take another restorer")
+        if self.image in RESTORERS and self.psf == "none":
+            raise ValueError(f"{self.image} needs a PSF; got psf='none'")
+
+    def handcrafted(self) -> Callable[..., Any] | None:
+        """The function that the settings belong to."""
+        return METHODS[self.psf] if self.image == "own" else RESTORERS.get(self.image)
+
+    def settings_at(self, level: NoiseLevel | None) -> dict[str, Any]:
+        """The settings at one noise level; None where the noise is not known, as in real images."""
+        if not self.tuned or level is None:
+            return self.settings
+        nearest = min(self.tuned, key=lambda entry: abs(entry[0].std - level.std))
+        return {**self.settings, **nearest[1]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assess(Stage):
+    """Measure one method on one image of the grid: the unit that is distributed, and lost if the method fails."""
+
+    kind: ClassVar[str] = "assess"
+    code: ClassVar[tuple[str, ...]] = (*TRAINING_CODE, "baselines", "platform/evaluation", "platform/methods",
+        "platform/assessment", "platform/metrics", "platform/texture")  # fmt: skip
+
+    method: Method
+    grid: Grid | RealImages
+    test: tuple[Source, ...]
+    position: int
+    """Which of the usable images of the test source."""
+
+    def needs(self) -> tuple[Stage, ...]:
+        return self.method.networks
+
+    def reads(self) -> tuple[tuple[Source, ...], ...]:
+        return (self.test,)
+
+
+@torch.no_grad()
+def estimate(
+    method: Method,
+    networks: Mapping[str, nn.Module],
+    image: Tensor,
+    truth: Batch | None,
+    *,
+    level: NoiseLevel | None,
+    seed: int,
+) -> Estimate:
+    """Run the method on one observation.
+
+    Args:
+        networks: kind of training stage → its finished network, on the image's device.
+        image: (H, W).
+        truth: a batch of one with what was observed, for the oracles; None for real images.
+        level: the noise, where it is known; it only chooses between tuned settings.
+        seed: of the method's own random numbers.
+    Raises:
+        ValueError: the method needs the truth and there is none.
+        DivergedError: the method came to no finite estimate.
+    """
+    settings = method.settings_at(level)
+    if method.image == "patchwise":
+        # patches of the size that IN was trained on
+        settings = {"patch_px": method.degradation.crop_px, **settings}
+        return patchwise(image, networks["identify"], method.degradation.operator, **settings)
+    found = _find_psf(method, networks, image, truth, settings if method.image == "own" else {}, seed)
+    y = image[None, None]
+    if method.image in ("own", "none", "blurry"):
+        return found
+    if method.image == "deblur":
+        assert found.gamma is not None
+        restored = networks["deblur"](y, found.gamma[None].to(y), method.degradation.operator)[0, 0]
+    elif method.image == "restore":
+        restored = networks["restore"](y)[0, 0]
+    else:
+        assert found.psf is not None
+        restored = RESTORERS[method.image](image, found.psf, **settings)
+    return Estimate(image=restored.float(), psf=found.psf, gamma=found.gamma, gamma_std=found.gamma_std)
+
+
+def _find_psf(
+    method: Method,
+    networks: Mapping[str, nn.Module],
+    image: Tensor,
+    truth: Batch | None,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> Estimate:
+    """The PSF with, of methods that restore by themselves, their image; of the others the observation."""
+    degradation, source = method.degradation, method.psf
+    operator = degradation.operator
+    if source in METHODS:
+        offered = {
+            "psf_size": operator.psf_size,
+            "seed": seed,
+            "operator": operator,
+            "eta_waves": degradation.eta_waves,
+        }
+        accepted = inspect.signature(METHODS[source]).parameters
+        with torch.enable_grad():  # the likelihood climbs its gradient
+            return METHODS[source](image, **{k: v for k, v in offered.items() if k in accepted}, **settings)
+    if source == "none":
+        return Estimate(image=image)
+    if source == "mean":
+        return Estimate(image=image, psf=mean_psf(operator, degradation.eta_waves)[0, 0].to(image))
+    if source in FROM_TRUTH and truth is None:
+        raise ValueError(f"psf={source!r} needs the truth, which real images have not; leave this method out")
+    if source == "identify":
+        gamma = networks["identify"](image[None, None]).float()
+    elif source == "unaberrated":
+        gamma = image.new_zeros(1, operator.num_parameters)
+    else:
+        assert source in FROM_TRUTH
+        assert truth is not None
+        odd = torch.tensor(operator.even, device=image.device).logical_not()
+        gamma = truth.gamma if source == "true" else truth.gamma * odd
+    return Estimate(image=image, psf=operator.psf(gamma)[0, 0], gamma=gamma[0])

@@ -1,0 +1,191 @@
+"""Tune a handcrafted method's settings at one noise level: Optuna on validation images, trial 0 the published defaults.
+
+Every trial is a pure function of the trials before it, which lie in a file: a search that was killed goes on where it
+was and ends with the same bits.
+"""
+
+import inspect
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from deepblur.baselines import DivergedError
+from deepblur.platform.assessment import time_limit
+from deepblur.platform.evaluation import image_cells, usable_images
+from deepblur.platform.execution import Work, read_rows, write_live
+from deepblur.platform.image_store import open_store
+from deepblur.platform.ledger import complete
+from deepblur.platform.methods import Assess, Method, estimate
+from deepblur.platform.metrics import psf_snr_db, psnr_db
+from deepblur.platform.seeds import stream
+from deepblur.platform.sources import Source
+from deepblur.platform.stages import Grid, NoiseLevel, Stage
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+FAILED_DB = -20.0
+"""Gain that a draw counts with on which the method came to no estimate: far worse than any restoration."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """A setting to search: a number from low to high."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        if self.integer:
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A setting to search: one of some values."""
+
+    values: tuple[Any, ...]
+
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """A handcrafted method with the settings to search; trial 0 leaves them at their defaults."""
+
+    method: Method
+    space: Mapping[str, Between | OneOf]
+    trials: int
+
+    def __post_init__(self) -> None:
+        function = self.method.handcrafted()
+        if function is None:
+            raise ValueError(f"only a handcrafted method has settings to tune; got {self.method.image!r}")
+        known = inspect.signature(function).parameters
+        for name in self.space:
+            if name not in known:
+                raise ValueError(f"{function.__name__} has no setting {name!r} to search; it has {', '.join(known)}")
+        if self.trials < 1:
+            raise ValueError(f"a search has at least one trial, that of the defaults; got {self.trials}")
+
+    def defaults(self) -> dict[str, Any] | None:
+        """The searched settings' defaults; None where the function derives one from the image."""
+        known = inspect.signature(self.method.handcrafted() or estimate).parameters
+        found = {name: self.method.settings.get(name, known[name].default) for name in self.space}
+        return None if None in found.values() else found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune(Stage):
+    """Search one method's settings at one noise level; the objective is the mean PSNR gain over the blurry input."""
+
+    kind: ClassVar[str] = "tune"
+    code: ClassVar[tuple[str, ...]] = (*Assess.code, "platform/tuning")
+
+    tuning: Tuning
+    noise: NoiseLevel
+    grid: Grid
+    validation: tuple[Source, ...]
+    seed: int
+
+    def needs(self) -> tuple[Stage, ...]:
+        return self.tuning.method.networks
+
+    def reads(self) -> tuple[tuple[Source, ...], ...]:
+        return (self.validation,)
+
+
+def tune_here(work: Work) -> dict[str, Any]:
+    """Carry out a search in this process; its folder gets `trials.jsonl` and `best.json`."""
+    work.prepare()
+    stage = work.stage
+    assert isinstance(stage, Tune)
+    started = time.time()
+    observations = _observations(stage, work)
+    trials = read_rows(work.scratch / "trials.jsonl")
+    space = {name: part.distribution() for name, part in stage.tuning.space.items()}
+    while len(trials) < stage.tuning.trials:
+        settings = _suggest(stage, space, trials)
+        trials.append({"settings": settings, **_try(stage, settings, observations)})
+        write_live(work.scratch / "trials.jsonl", trials)
+        write_live(work.live, [{"step": len(trials), "best_gain_db": max(t["psnr_gain_db"] for t in trials)}])
+    best = max(trials, key=lambda trial: trial["psnr_gain_db"])  # the first of equals, so the defaults win a tie
+    temporary = work.folder.with_name(f".{work.key}-{work.attempt}")
+    temporary.mkdir(parents=True, exist_ok=True)
+    write_live(temporary / "trials.jsonl", trials)
+    (temporary / "best.json").write_text(json.dumps({"default": trials[0], "tuned": best}, indent=2))
+    complete(temporary, work.folder)
+    work.live.unlink(missing_ok=True)
+    return {"seconds": time.time() - started, "default_gain_db": trials[0]["psnr_gain_db"],
+            "tuned_gain_db": best["psnr_gain_db"], "trials": len(trials)}  # fmt: skip
+
+
+def _observations(stage: Tune, work: Work) -> list[tuple[int, Any]]:
+    """(position, batch of one) of every validation draw at this noise level and all η of the grid."""
+    store = open_store(stage.validation, work.cache, progress=False)
+    degradation = stage.tuning.method.degradation
+    found = []
+    for position in range(len(usable_images(stage.grid, degradation.operator, store))):
+        for cell in image_cells(stage.grid, degradation, store, position):
+            if cell.noise == stage.noise:
+                found += [(position, truth) for truth in cell.batch.split(1)]
+    return found
+
+
+def _suggest(stage: Tune, space: Mapping[str, "BaseDistribution"], trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """The next trial's settings: the defaults first, then TPE, seeded by the trial's number."""
+    if not trials:
+        return {}
+    import optuna  # a heavy import, and a study is built without it
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.TPESampler(seed=stream(stage.seed, "tune", len(trials)) % 2**32, n_startup_trials=5)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for done in trials:
+        params = done["settings"] or stage.tuning.defaults()
+        if params is not None:  # a default that follows the image is no point of the search space
+            study.add_trial(
+                optuna.trial.create_trial(params=params, distributions=dict(space), value=done["psnr_gain_db"])
+            )
+    return dict(study.ask(dict(space)).params)
+
+
+def _try(stage: Tune, settings: Mapping[str, Any], observations: list[tuple[int, Any]]) -> dict[str, float]:
+    method = stage.tuning.method
+    tried = Method(degradation=method.degradation, psf=method.psf, image=method.image, networks=method.networks,
+                   settings={**method.settings, **settings})  # fmt: skip
+    border = method.degradation.operator.psf_size // 2
+    gains, psf_snrs, failed = [], [], 0
+    started = time.perf_counter()
+    for position, truth in observations:
+        seed = stream(stage.grid.seed, "method", position, 0)
+        try:
+            with time_limit(stage.grid.limit_s):
+                found = estimate(tried, {}, truth.blurry[0, 0], truth, level=None, seed=seed)
+        except (DivergedError, TimeoutError):
+            gains.append(FAILED_DB)
+            failed += 1
+            continue
+        before = float(psnr_db(truth.blurry, truth.sharp, border))
+        gains.append(float(psnr_db(found.image[None, None], truth.sharp, border)) - before)
+        if found.psf is not None:
+            psf_snrs.append(float(psf_snr_db(torch.as_tensor(found.psf)[None, None], truth.psf)))
+    return {
+        "psnr_gain_db": float(np.mean(gains)),
+        "psf_snr_db": float(np.mean(psf_snrs)) if psf_snrs else FAILED_DB,
+        "failed": failed,
+        "seconds_per_image": (time.perf_counter() - started) / len(observations),
+    }

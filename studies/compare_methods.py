@@ -1,0 +1,155 @@
+"""Who restores best when nobody knows the PSF: networks, handcrafted methods, or a likelihood?
+
+Claim    The paper, Table 1 and Figs. 6-8: deep-blur recovers the PSF 10 dB better than handcrafted methods and restores
+         best at every noise level.
+Measure  PSF SNR raw and registered, PSNR, SSIM, whiteness of the re-blur residual and seconds of every method on the
+         same held-out draws, per noise level; paired differences to deep-blur, Holm over the methods.
+Cost     quick: see Outcome, on 2 cores. standard is meant for one GPU, paper for several; neither has been timed yet.
+Run      python studies/compare_methods.py --preset quick
+Outcome  not run yet
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from deepblur.baselines import METHODS, RESTORERS
+from deepblur.platform.methods import Method
+from deepblur.platform.published import Claim, paper_claims
+from deepblur.platform.sources import Data
+from deepblur.platform.stages import Arm, Grid, NoiseLevel, Restore
+from deepblur.platform.study import Preset, Study, extends
+from deepblur.platform.tuning_result import read_tuned
+from deepblur.studies.ablation_true_vs_est import CLEAN
+from deepblur.studies.ablation_true_vs_est import STUDY as BASE
+
+TUNED = Path(__file__).with_name("tuned.json")
+"""What studies/tune_baselines.py --preset quick found; see its docstring."""
+
+
+@extends(BASE.arm, without=("operator",))
+def arm(
+    *,
+    psf: str,
+    image: str,
+    tuned: str = "",
+    tuned_file: str = str(TUNED),
+    nafnet_width: int = 32,
+    nafnet_encoder: tuple[int, ...] = (1, 1, 1, 28),
+    data: Data,
+    seed: int,
+    **training: Any,
+) -> Method:
+    """`tuned` names the arm of tune_baselines whose settings to take; empty: the method's defaults."""
+    base = BASE.arm(operator="true", data=data, seed=seed, **training)
+    assert isinstance(base, Arm)
+    nafnet = Restore(
+        train=data.train,
+        validation=data.validation,
+        degradation=base.deblur.degradation,
+        optimization=base.deblur.optimization,  # the budget of DN
+        network={"width": nafnet_width, "encoder_blocks": nafnet_encoder, "decoder_blocks": (1,) * len(nafnet_encoder)},
+        seed=seed,
+    )
+    needed = {"identify": base.identify, "deblur": base.deblur, "restore": nafnet, "patchwise": base.identify}
+    return Method(
+        degradation=base.identify.degradation,
+        psf=psf,
+        image=image,
+        networks=tuple(dict.fromkeys(needed[part] for part in (psf, image) if part in needed)),
+        tuned=read_tuned(Path(tuned_file), tuned) if tuned else (),
+    )
+
+
+ARMS: dict[str, dict[str, Any]] = {
+    "deep-blur": {"psf": "identify", "image": "deblur"},
+    "NAFNet": {"psf": "none", "image": "restore"},
+    "l0": {"psf": "l0_gradient", "image": "own"},
+    "l0 tuned": {"psf": "l0_gradient", "image": "own", "tuned": "l0_gradient"},
+    "Goldstein-Fattal": {"psf": "goldstein_fattal", "image": "own"},
+    "Goldstein-Fattal tuned": {"psf": "goldstein_fattal", "image": "own", "tuned": "goldstein_fattal"},
+    "spectral": {"psf": "spectral", "image": "own"},
+    "spectral + DN": {"psf": "spectral", "image": "deblur"},
+    "IN + RL by patches": {"psf": "identify", "image": "patchwise"},
+    **{
+        f"{psf} PSF + {name}": {"psf": source, "image": restorer, "tuned": restorer + " mean" * (psf == "mean")}
+        for psf, source in {"IN": "identify", "mean": "mean", "true": "true"}.items()
+        for name, restorer in {"Wiener": "wiener", "RL": "richardson_lucy", "TV": "tv"}.items()
+    },
+    "blurry": {"psf": "none", "image": "blurry"},
+    "oracle (true PSF + DN)": {"psf": "true", "image": "deblur"},
+}
+"""Arm → where its PSF comes from and what restores with it; see `deepblur.platform.methods.Method`."""
+
+
+def defaults(method: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """The published defaults of some settings of a handcrafted method, as its function declares them."""
+    parameters = inspect.signature((METHODS | RESTORERS)[method]).parameters
+    return {name: parameters[name].default for name in names}
+
+
+def published(preset: str) -> tuple[Claim, ...]:
+    if preset == "quick":
+        return paper_claims(because="three modes at eta 0.10, small networks trained for minutes on eight photographs")
+    if preset == "standard":
+        return paper_claims(because="other training images, and networks and budgets of another size")
+    return paper_claims()
+
+
+STUDY = Study(
+    name="compare_methods",
+    about=__doc__,
+    arm=arm,
+    arms=ARMS,
+    contrast=("deep-blur", "blurry"),
+    published=published,
+    presets={
+        "quick": Preset(
+            seeds=(0,),
+            grid=Grid(
+                noise=(CLEAN, NoiseLevel("low", gain=0.0, read_std=0.01), NoiseLevel("high", gain=0.0, read_std=0.02)),
+                eta_waves=(0.10,),
+                images=7,
+                draws=1,
+                crop_px=160,
+            ),
+            settings={
+                **BASE.presets["quick"].settings,
+                "nafnet_width": 16,
+                "nafnet_encoder": (1, 1, 2),
+            },
+        ),
+        "standard": Preset(
+            seeds=(0, 1, 2),
+            grid=Grid(
+                noise=(CLEAN, NoiseLevel("low", 0.005, 0.01), NoiseLevel("high", 0.03, 0.08)),
+                eta_waves=(0.15,),
+                images=32,
+                draws=2,
+                crop_px=192,
+            ),
+            settings={**BASE.presets["standard"].settings, "nafnet_encoder": (1, 1, 4)},
+        ),
+        "paper": Preset(
+            seeds=(0, 1, 2),
+            data="coco:~/coco",
+            # The paper's levels are a white standard deviation alpha and a gain beta; the highest is 0.12 and 0.24.
+            grid=Grid(
+                noise=(
+                    CLEAN,
+                    NoiseLevel("low", 0.02, 0.01),
+                    NoiseLevel("mid", 0.12, 0.06),
+                    NoiseLevel("high", 0.24, 0.12),
+                ),
+                eta_waves=(0.15,),
+                images=200,
+                draws=2,
+                crop_px=256,
+            ),
+            settings={**BASE.presets["paper"].settings, "gain_max": 0.24, "read_std_max": 0.12},
+        ),
+    },
+)
+
+if __name__ == "__main__":
+    STUDY.main()

@@ -1,0 +1,65 @@
+"""How well does one image tell the aberrations that blurred it?
+
+Claim    The paper, section 3.1.1: IN's relative squared error is below 5 % on average without noise (Fig. 4), below
+         10 % with probability above one half up to a noise of 0.1 (Fig. 5a), and below 15 % at eta = 0.2 after training
+         at 0.15 (Fig. 5b).
+Measure  PSF SNR and relative squared error per draw, over noise levels and over eta, for K = 7 (Noll 4-10) and K = 8
+         (with primary spherical, Noll 11); beside IN the training-free spectral likelihood, and the mean PSF.
+Cost     quick: see Outcome, on 2 cores. standard is meant for one GPU, paper for several; neither has been timed yet.
+Run      python studies/identify_zernike.py --preset quick
+Outcome  not run yet
+"""
+
+from typing import Any
+
+from deepblur.platform.published import Claim, paper_claims
+from deepblur.platform.stages import Grid, NoiseLevel
+from deepblur.platform.study import Preset, Study
+from deepblur.studies.ablation_true_vs_est import CLEAN
+from deepblur.studies.ablation_true_vs_est import STUDY as BASE
+from deepblur.studies.loss_space import arm
+
+NOLL = {"K = 7": (4, 5, 6, 7, 8, 9, 10), "K = 8": (4, 5, 6, 7, 8, 9, 10, 11)}
+ALPHA = tuple(NoiseLevel(f"{std:g}", gain=0.0, read_std=std) for std in (0.01, 0.05, 0.1))
+"""Standard deviations of white noise, as on the axis of Fig. 5a."""
+
+
+def arms() -> dict[str, dict[str, Any]]:
+    sources = {"IN": "identify", "spectral": "spectral", "mean PSF": "mean"}
+    return {f"{name}, {k}": {"psf": psf, "noll": noll} for k, noll in NOLL.items() for name, psf in sources.items()}
+
+
+def published(preset: str) -> tuple[Claim, ...]:
+    keys = ("psf_snr_clean", "mean_error", "error_at_noise", "error_small_eta", "error_large_eta")
+    if preset == "quick":
+        return paper_claims(*keys, because="small networks trained for minutes on eight photographs")
+    return paper_claims(*keys, because="" if preset == "paper" else "other training images and budget")
+
+
+def grid(images: int, draws: int, crop_px: int) -> Grid:
+    return Grid(noise=(CLEAN, *ALPHA), eta_waves=(0.05, 0.10, 0.15, 0.20), images=images, draws=draws, crop_px=crop_px)
+
+
+BUDGET = BASE.presets["quick"].settings
+STUDY = Study(
+    name="identify_zernike",
+    about=__doc__,
+    arm=arm,
+    arms=arms(),
+    contrast=("IN, K = 7", "mean PSF, K = 7"),
+    published=published,
+    presets={
+        "quick": Preset(
+            seeds=(0,),
+            grid=grid(images=7, draws=1, crop_px=160),
+            settings={**{name: value for name, value in BUDGET.items() if name not in ("noll", "eta_waves")},
+                      "in_loss": "twin_psf", "read_std_max": 0.05},
+        ),
+        "standard": Preset(seeds=(0, 1, 2), grid=grid(32, 2, 128), settings=BASE.presets["standard"].settings),
+        "paper": Preset(seeds=(0, 1, 2), data="coco:~/coco", grid=grid(200, 2, 256),
+                        settings=BASE.presets["paper"].settings),
+    },
+)  # fmt: skip
+
+if __name__ == "__main__":
+    STUDY.main()

@@ -1,0 +1,33 @@
+"""What do the methods make of real microscopy, where nobody knows the truth?
+
+Claim    The paper, Fig. 9: real images come out denoised and with better contrast; judged by eye, there is no truth.
+Measure  Side by side, every blind method's restoration, PSF and re-blur residual; the residual's whiteness says whether
+         image and PSF together explain the data. No PSNR, no SSIM: a truth would have to be invented.
+Cost     quick: see Outcome, on 2 cores.
+Run      python studies/real_microscopy.py --preset quick
+Outcome  not run yet
+"""
+
+from deepblur.platform.stages import RealImages
+from deepblur.platform.study import Preset, Study
+from deepblur.studies.compare_methods import ARMS
+from deepblur.studies.compare_methods import STUDY as COMPARISON
+
+BLIND = {name: keywords for name, keywords in ARMS.items() if keywords["psf"] != "true" and "tuned" not in keywords}
+"""Tuned settings go by the noise level, which nobody states of a real image."""
+
+STUDY = Study(
+    name="real_microscopy",
+    about=__doc__,
+    arm=COMPARISON.arm,
+    arms=BLIND | {"IN PSF + TV": {"psf": "identify", "image": "tv"}, "mean PSF + TV": {"psf": "mean", "image": "tv"}},
+    contrast=("deep-blur", "blurry"),
+    presets={
+        name: Preset(seeds=preset.seeds[:1], grid=RealImages(images=16, crop_px=256), data=preset.data,
+                     test="microscopy", settings=preset.settings)
+        for name, preset in COMPARISON.presets.items()
+    },
+)  # fmt: skip
+
+if __name__ == "__main__":
+    STUDY.main()
