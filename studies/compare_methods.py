@@ -33,14 +33,15 @@ def arm(
     psf: str,
     image: str,
     tuned: str = "",
-    tuned_file: str = str(TUNED),
+    tuned_file: str = "",
     nafnet_width: int = 32,
     nafnet_encoder: tuple[int, ...] = (1, 1, 1, 28),
     data: Data,
     seed: int,
     **training: Any,
 ) -> Method:
-    """`tuned` names the arm of tune_baselines whose settings to take; empty: the method's defaults."""
+    """`tuned` names the arm of tune_baselines whose settings to take, out of `tuned_file` (empty: the one beside this
+    study); empty: the method's defaults."""
     base = BASE.arm(operator="true", data=data, seed=seed, **training)
     assert isinstance(base, Arm)
     nafnet = Restore(
@@ -57,7 +58,7 @@ def arm(
         psf=psf,
         image=image,
         networks=tuple(dict.fromkeys(needed[part] for part in (psf, image) if part in needed)),
-        tuned=read_tuned(Path(tuned_file), tuned) if tuned else (),
+        tuned=read_tuned(Path(tuned_file or TUNED), tuned) if tuned else (),
     )
 
 

@@ -3,6 +3,7 @@
 Each test starts a cluster of its own that ends with its driver.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -98,6 +99,27 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(undisturbed, environ
     for key, rows in curves(runs).items():
         for row, expected in zip(rows, truth[key], strict=True):
             assert {**row, "images_per_s": 0} == {**expected, "images_per_s": 0}
+
+
+def test_a_method_that_takes_its_process_down_costs_its_own_rows_only(environment, tmp_path):
+    study = Path(__file__).with_name("slow_comparison.py")
+    line = [sys.executable, str(study), *command(tmp_path / "runs")[2:]]
+    process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    shot = 0
+    while process.poll() is None:
+        for p in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if p.cmdline()[:1] and p.cmdline()[0].startswith("ray::assessment slow"):
+                    p.kill()
+                    shot += 1
+        time.sleep(0.2)
+    log = process.stdout.read()
+    assert process.returncode == 0, log
+    assert shot >= 3, "it is tried again, in case a node was lost"
+    (file,) = (tmp_path / "runs").glob("studies/*/items.parquet")
+    table = pd.read_parquet(file).set_index("arm")
+    assert table.status.to_dict() == {"blurry": "ok", "slow": "failed"}
+    assert "slow" in log
 
 
 def test_two_workers_learn_what_one_learns(environment, tmp_path):
