@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from deepblur.platform.comparison import MEASURES, MethodsResult, chosen, interval
 from deepblur.platform.comparison_style import INK, WIDTH_IN, legend, looks, styled
@@ -65,7 +65,8 @@ def _distribution(axes: Axes, rows: pd.DataFrame, y: float, is_reference: bool) 
                   capsize=2, linewidth=1, label=label)  # fmt: skip
     beyond = int((rows["psf_snr_db"] < _FLOOR_DB).sum())
     if beyond:
-        axes.annotate(f"◂{beyond}", (0, y), xycoords=("axes fraction", "data"), fontsize=6.5, va="bottom")
+        axes.annotate(f"◂{beyond}", (0, y), xycoords=("axes fraction", "data"), xytext=(1, 4),
+                      textcoords="offset points", fontsize=6.5)  # fmt: skip
 
 
 @styled
@@ -181,10 +182,12 @@ def differences(result: MethodsResult) -> Figure | None:
                 axes.errorbar(row["difference"], -arms[name].index(row["arm"]), xerr=bars, fmt="o", color=INK,
                               markerfacecolor=fill, capsize=1.5, linewidth=1)  # fmt: skip
             axes.axvline(0, color=INK, linewidth=0.8)
-            axes.set(title=level, xlabel=f"{MEASURES[name].label} − reference ({MEASURES[name].unit})")
+            axes.set_title(level)
+            axes.xaxis.set_major_locator(MaxNLocator(3))
             axes.set_ylim(0.3 - len(arms[name]), 0.7)
             axes.grid(axis="y", visible=False)
         panels[0].set_yticks(-np.arange(len(arms[name])), arms[name])
+        panels[len(panels) // 2].set_xlabel(f"{MEASURES[name].label} − {result.reference} ({MEASURES[name].unit})")
     return figure
 
 

@@ -53,7 +53,7 @@ _METADATA: dict[str, dict[str, Any]] = {  # no dates and versions: they would ma
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }
-_MARKERS = ("s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*", "d", "8")
+_MARKERS = ("s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*", "d")
 _DASHES: tuple[Any, ...] = ((0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (2, 1)), (0, (6, 2, 1, 1, 1, 1)))
 
 
@@ -73,11 +73,11 @@ def looks(arms: Sequence[str], reference: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for i, arm in enumerate(arm for arm in arms if arm != reference):
         colour = ARM_COLOURS[i % len(ARM_COLOURS)]
-        fill = colour if i // len(ARM_COLOURS) % 2 == 0 else "white"
+        hollow = (i // 6 + i // len(_MARKERS)) % 2  # marker and fill alone tell 24 methods apart
         found[arm] = {
             "color": colour,
             "marker": _MARKERS[i % len(_MARKERS)],
-            "markerfacecolor": fill,
+            "markerfacecolor": "white" if hollow else colour,
             "linestyle": _DASHES[i % len(_DASHES)],
             "zorder": 2.5,
         }

@@ -5,6 +5,7 @@ agree, it says so.
 """
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -98,12 +99,19 @@ def paper_sentence(verdict: Verdict) -> str:
 def caveats(result: MethodsResult) -> list[str]:
     """What the figures cannot say because the study is small or has no truth."""
     sentences = []
-    if (images := result.items["image"].nunique()) < 6:
+    mine = result.items[result.items["arm"] == result.reference]
+    images, seeds = mine["image"].nunique(), mine["seed"].nunique()
+    compared = max(Counter(zip(result.paired["measure"], result.paired["level"], strict=True)).values(), default=0)
+    of_images = f"{images} test image{'s' * (images > 1)}"
+    if images < 6:
+        sentences.append(f"{of_images}: intervals are wide or absent.")
+    least_p = compared * 2.0 ** (1 - images)  # of a sign-flip test, corrected
+    if seeds == 1 and least_p > SIGNIFICANT:
         sentences.append(
-            f"{images} test image{'s' * (images > 1)}: intervals are wide or absent, and fewer than 6 images cannot "
-            f"bring a paired test below p = {SIGNIFICANT}."
+            f"With {of_images}, a test that is corrected for {compared} method{'s' * (compared > 1)} cannot fall below "
+            f"p = {SIGNIFICANT}, however large the difference."
         )
-    if result.items.loc[result.items["arm"] == result.reference, "seed"].nunique() == 1:
+    if seeds == 1:
         sentences.append("One training seed: the figures speak of these trained networks, not of training them again.")
     if not result.gives("psnr_db") and not result.gives("psf_snr_db"):
         sentences.append(

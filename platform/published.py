@@ -309,8 +309,8 @@ def _under_condition(result: "MethodsResult", claim: Claim, arm: str) -> tuple[p
     if claim.noise_std == CLEAN:
         rows = rows[rows["gain"] == 0]
     if rows.empty:
-        wanted = "no noise" if claim.noise_std == CLEAN else f"a noise of standard deviation {low:g} or so"
-        return rows, f"no draw has {wanted}"
+        clean = claim.noise_std == CLEAN
+        return rows, "no draw is free of noise" if clean else f"no draw has a noise of standard deviation {low:g} or so"
     return rows[rows["noise"] == rows.loc[rows["noise_std"].idxmax(), "noise"]], ""
 
 
