@@ -127,7 +127,7 @@ def caveats(result: MethodsResult) -> list[str]:
 
 
 def _lead(rows: pd.DataFrame, reference: str) -> str:
-    """One arm, one measure, all levels at which it leads; named where the test does not agree."""
+    """One arm, one measure, all levels at which it leads; it "beats" where the test agrees at one of them."""
     first = rows.iloc[0]
     measure = MEASURES[first["measure"]]
     decimals = measure.decimals + 1
@@ -138,7 +138,8 @@ def _lead(rows: pd.DataFrame, reference: str) -> str:
         bounds = bracketed(row["low"], row["high"], decimals)
         parts.append(f"{row['level']} {signed(row['difference'], decimals)}{unit} {bounds}{doubt}")
     better = "" if measure.higher_is_better else ", lower is better"
-    return f"{first['arm']} beats {reference} in {measure.label}{better}: {'; '.join(parts)}."
+    verb = "beats" if (rows["p_holm"] < SIGNIFICANT).any() else "is ahead of"
+    return f"{first['arm']} {verb} {reference} in {measure.label}{better}: {'; '.join(parts)}."
 
 
 def _tables(result: MethodsResult) -> list[str]:

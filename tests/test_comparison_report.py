@@ -118,6 +118,8 @@ def test_a_rival_that_leads_is_named_with_its_levels_and_an_oracle_is_not_counte
     assert [level for level in ("all draws +", "noise clean +", "noise high +") if level not in psf] == []
     assert any("in OTF error, lower is better: all draws −" in sentence for sentence in sentences)
     assert not any("in PSNR" in sentence for sentence in sentences)
+    few = lead_sentences(result(table(**SMALL | {"arms": arms, "images": 4})))
+    assert any(sentence.startswith("rival is ahead of deep-blur in PSF SNR:") for sentence in few)
     assert sentences[-1].startswith("Not counted, since they were given a truth: oracle")
 
 
