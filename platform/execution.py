@@ -78,7 +78,7 @@ class Work:
         Raises:
             RuntimeError: this process runs other code than the driver, or sees other images.
         """
-        if code_version(self.stage.code) != self.code:
+        if code_version(self.stage.runs()) != self.code:
             raise RuntimeError(
                 f"worker process {os.getpid()} imports another version of deepblur than the study's driver; submit the "
                 "job with --working-dir . or install the same version on every node"

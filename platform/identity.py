@@ -53,6 +53,22 @@ def code_version(parts: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
+@cache
+def with_imports(part: str) -> tuple[str, ...]:
+    """A module, such as "baselines/tv", and the modules of its own room that it imports, directly or not."""
+    room = part.partition("/")[0]
+    found: set[str] = set()
+    ahead = [part]
+    while ahead:
+        module = ahead.pop()
+        if module not in found:
+            found.add(module)
+            for node in ast.walk(ast.parse(_files(module)[0].read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"deepblur.{room}."):
+                    ahead.append(str(node.module).removeprefix("deepblur.").replace(".", "/"))
+    return tuple(sorted(found))
+
+
 def _files(part: str) -> list[Path]:
     spec = importlib.util.find_spec("deepblur." + part.replace("/", "."))
     if spec is None:

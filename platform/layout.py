@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from deepblur.platform.comparison import MEASURES, MethodsResult
-from deepblur.platform.comparison import summary_table as methods_table
 from deepblur.platform.comparison_report import write_comparison
 from deepblur.platform.comparison_text import comparison_text
 from deepblur.platform.plots import png
@@ -60,7 +59,7 @@ def _overall(result: StudyResult) -> dict[str, float]:
 
 def _means(result: MethodsResult) -> dict[str, float]:
     """Every method's means over all draws, where it has them."""
-    table = methods_table(result)
+    table = result.summary
     return {
         f"{row['arm']}/{name}": float(row[name])
         for row in table[table["group"] == "all"].to_dict("records")

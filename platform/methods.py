@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from deepblur.baselines import METHODS, RESTORERS, Estimate, patchwise
 from deepblur.platform.degrade import Batch, mean_psf
+from deepblur.platform.identity import with_imports
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import TRAINING_CODE, Degradation, Grid, NoiseLevel, RealImages, Stage, Training
 
@@ -66,6 +67,14 @@ class Method:
         """The function that the settings belong to."""
         return METHODS[self.psf] if self.image == "own" else RESTORERS.get(self.image)
 
+    def code(self) -> tuple[str, ...]:
+        """The baselines' modules that it runs: a change in one method leaves the others' results standing."""
+        functions = {METHODS.get(self.psf), RESTORERS.get(self.image), patchwise if self.image == "patchwise" else None}
+        modules = {
+            function.__module__.removeprefix("deepblur.").replace(".", "/") for function in functions if function
+        }
+        return tuple(sorted({part for module in modules for part in with_imports(module)}))
+
     def settings_at(self, level: NoiseLevel | None) -> dict[str, Any]:
         """The settings at one noise level; None where the noise is not known, as in real images."""
         if not self.tuned or level is None:
@@ -79,14 +88,20 @@ class Assess(Stage):
     """Measure one method on one image of the grid: the unit that is distributed, and lost if the method fails."""
 
     kind: ClassVar[str] = "assess"
-    code: ClassVar[tuple[str, ...]] = (*TRAINING_CODE, "baselines", "platform/evaluation", "platform/methods",
-        "platform/assessment", "platform/metrics", "platform/texture")  # fmt: skip
+    code: ClassVar[tuple[str, ...]] = (
+        *TRAINING_CODE,
+        *(f"platform/{name}" for name in ("evaluation", "methods", "assessment", "metrics", "texture")),
+        *("baselines/estimate", "baselines/residual"),
+    )
 
     method: Method
     grid: Grid | RealImages
     test: tuple[Source, ...]
     position: int
     """Which of the usable images of the test source."""
+
+    def runs(self) -> tuple[str, ...]:
+        return (*self.code, *self.method.code())
 
     def needs(self) -> tuple[Stage, ...]:
         return self.method.networks

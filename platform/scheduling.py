@@ -12,6 +12,7 @@ from typing import Any
 import ray
 import ray.train
 import torch
+from ray.exceptions import RayTaskError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -146,7 +147,7 @@ def run_on_ray(
     *,
     on_start: Callable[[Work], Work],
     on_done: Callable[[Work, dict[str, Any]], None],
-    on_fail: Callable[[Work, str], bool],
+    on_crash: Callable[[Work, str], bool],
     on_wait: Callable[[list[Work]], None],
 ) -> None:
     """Carry out all stages, each as soon as what it needs is done.
@@ -155,7 +156,7 @@ def run_on_ray(
         works: the stages that are not done yet, each once.
         on_start: told before a stage is submitted; gives it its attempt number.
         on_done: told after a stage's folder is complete.
-        on_fail: told that a stage failed, and why; says whether the study can do without it.
+        on_crash: told that a stage took its process down, and how; says whether the study can do without it.
         on_wait: told about once a second which stages are under way.
     Raises:
         StageError: a stage failed that the study needs; the others under way are cancelled.
@@ -180,7 +181,8 @@ def run_on_ray(
                 try:
                     result = ray.get(reference)
                 except Exception as error:
-                    if not on_fail(work, describe_error(error)):
+                    own = isinstance(error, RayTaskError)  # raised by our code, not the death of its process
+                    if own or not on_crash(work, describe_error(error)):
                         raise StageError(work, describe_error(error)) from error
                 else:
                     on_done(work, result)

@@ -64,6 +64,11 @@ class Stage:
 
     kind: ClassVar[str]
     code: ClassVar[tuple[str, ...]]
+    """Folders and modules that every stage of this kind runs."""
+
+    def runs(self) -> tuple[str, ...]:
+        """Folders and modules that this stage runs."""
+        return self.code
 
     def needs(self) -> tuple["Stage", ...]:
         return ()
@@ -74,7 +79,7 @@ class Stage:
 
     def key(self, fingerprints: Mapping[tuple[Source, ...], str]) -> str:
         """32 hexadecimal digits; fingerprints: pixels' fingerprint of every tuple of sources that the stage names."""
-        spec = {"kind": self.kind, "spec": canonical(self, fingerprints), "code": code_version(self.code)}
+        spec = {"kind": self.kind, "spec": canonical(self, fingerprints), "code": code_version(self.runs())}
         return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 

@@ -71,6 +71,8 @@ def parser(study: Study) -> argparse.ArgumentParser:
     add("--eta", metavar="0.05,0.10", help="PSF complexities of the grid, in waves (default: the preset's)")
     add("--images", type=int, help="test images of the evaluation grid (default: the preset's)")
     add("--draws", type=int, help="draws per image and cell (default: the preset's)")
+    add("--crop", type=int, metavar="PX", help="side of the grid's crops, or largest side of real images (default: the "
+        "preset's)")  # fmt: skip
     add("--runs", type=Path, help="folder of results, shared by all nodes (default: $DEEPBLUR_RUNS, ~/deepblur-runs)")
     add("--tracking-uri", help="MLflow server or database; 'none' records nothing (default: $MLFLOW_TRACKING_URI or a "
         "sqlite file in the runs folder)")  # fmt: skip
@@ -130,13 +132,13 @@ def _grid(grid: Grid | RealImages, arguments: argparse.Namespace) -> Grid | Real
         changes["noise"] = _noise(arguments.noise)
     if arguments.eta:
         changes["eta_waves"] = _numbers(arguments.eta, "--eta", float)
-    for name in ("images", "draws"):
-        value = getattr(arguments, name)
+    for option, name in {"images": "images", "draws": "draws", "crop": "crop_px"}.items():
+        value = getattr(arguments, option)
         if value is not None:
             if value < 1:
-                raise ValueError(f"--{name} must be at least 1; got {value}")
+                raise ValueError(f"--{option} must be at least 1; got {value}")
             changes[name] = value
-    if isinstance(grid, RealImages) and changes.keys() - {"images"}:
+    if isinstance(grid, RealImages) and changes.keys() - {"images", "crop_px"}:
         raise ValueError("this study takes real images as they are; leave --noise, --eta and --draws out")
     return replace(grid, **changes)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.evaluation import usable_images
-from deepblur.platform.execution import Work, describe_error, note, read_rows, training_stage
+from deepblur.platform.execution import Work, note, read_rows, training_stage
 from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import ImageStore, open_store
 from deepblur.platform.ledger import Ledger
@@ -145,7 +145,7 @@ def _work(plan: Plan, stage: Stage, key: str, fingerprints: Mapping[Any, str]) -
         attempt=0,
         runs=plan.runs,
         inputs={need.kind: need.key(fingerprints) for need in stage.needs()},
-        code=code_version(stage.code),
+        code=code_version(stage.runs()),
         pixels={sources: fingerprints[sources] for sources in stage.reads()},
         threads=plan.cpus,
     )
@@ -165,21 +165,19 @@ class _Progress:
         if self.plan.local:
             for work in missing:
                 work = self.start(work)
-                try:
-                    result = carry_out_here(work)
-                except Exception as error:
-                    if not self.fail(work, describe_error(error)):
-                        raise
-                else:
-                    self.done(work, result)
+                self.done(work, carry_out_here(work))
             return
         from deepblur.platform import scheduling  # Ray is needed only where something is left to do
 
         resources = scheduling.Resources(workers=self.plan.workers, cpus=self.plan.cpus, gpus=self.plan.gpus)
         scheduling.connect()
-        scheduling.run_on_ray(
-            missing, resources, on_start=self.start, on_done=self.done, on_fail=self.fail, on_wait=self.wait
-        )
+        try:
+            scheduling.run_on_ray(
+                missing, resources, on_start=self.start, on_done=self.done, on_crash=self.crash, on_wait=self.wait
+            )
+        except scheduling.StageError as failure:
+            self.ledger.fail(failure.work.key, failure.reason)
+            raise
 
     def start(self, work: Work) -> Work:
         return replace(work, attempt=self.ledger.start(work.key, work.stage.kind, work.label))
@@ -191,11 +189,11 @@ class _Progress:
             note(f"[{self.finished}/{self.total}] {work.label}: {result['seconds']:.0f} s, {_headline(result)}")
         self.record.stage_done(work)
 
-    def fail(self, work: Work, reason: str) -> bool:
+    def crash(self, work: Work, reason: str) -> bool:
         """A method that takes its process down costs its own rows only; the next run tries them again."""
-        self.ledger.fail(work.key, reason)
         if not isinstance(work.stage, Assess):
             return False
+        self.ledger.fail(work.key, reason)
         self.finished += 1
         note(f"[{self.finished}/{self.total}] {work.label} failed: {reason}")
         return True

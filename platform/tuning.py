@@ -101,6 +101,9 @@ class Tune(Stage):
     validation: tuple[Source, ...]
     seed: int
 
+    def runs(self) -> tuple[str, ...]:
+        return (*self.code, *self.tuning.method.code())
+
     def needs(self) -> tuple[Stage, ...]:
         return self.tuning.method.networks
 

@@ -111,8 +111,8 @@ STUDY = Study(
                 noise=(CLEAN, NoiseLevel("low", gain=0.0, read_std=0.01), NoiseLevel("high", gain=0.0, read_std=0.02)),
                 eta_waves=(0.10,),
                 images=7,
-                draws=1,
-                crop_px=160,
+                draws=2,
+                crop_px=120,  # the largest that all seven photographs have
             ),
             settings={
                 **BASE.presets["quick"].settings,

@@ -24,7 +24,7 @@ STUDY = Study(
     presets={
         "quick": Preset(
             seeds=(0,),
-            grid=Grid(noise=(CLEAN,), eta_waves=(0.10,), images=64, draws=4, crop_px=128),
+            grid=Grid(noise=(CLEAN,), eta_waves=(0.10,), images=64, draws=4, crop_px=120),
             settings=COMPARISON.presets["quick"].settings,
         ),
         "standard": Preset(

@@ -51,7 +51,7 @@ STUDY = Study(
     presets={
         "quick": Preset(
             seeds=(0,),
-            grid=grid(images=7, draws=1, crop_px=160),
+            grid=grid(images=7, draws=1, crop_px=120),
             settings={**{name: value for name, value in BUDGET.items() if name not in ("noll", "eta_waves")},
                       "in_loss": "twin_psf", "read_std_max": 0.05},
         ),

@@ -8,7 +8,6 @@ import pytest
 import torch
 from micro_comparison import STUDY
 
-from deepblur.platform import assessment
 from deepblur.platform.assessment import PeakMemory, time_limit
 from deepblur.platform.stages import RealImages
 from deepblur.platform.study import Preset, Study
@@ -66,26 +65,6 @@ def test_a_second_run_reuses_everything_and_names_the_same_report(runs, capsys):
     assert "15 stages, 15 done before" in out  # three networks, six methods on two images
     report = next(line for line in out.splitlines() if line.startswith("report"))
     assert Path(report.split()[-1]).is_file()
-
-
-def test_an_assessment_that_takes_its_process_down_leaves_the_others_alone(runs, capsys, monkeypatch):
-    whole = assessment.measure
-
-    def fall(stage, networks, draw, device):
-        if stage.method.image == "wiener" and stage.position == 1:
-            raise MemoryError("no memory left")
-        return whole(stage, networks, draw, device)
-
-    monkeypatch.setattr(assessment, "measure", fall)
-    run(STUDY, runs, "--draws", "1", "--arms", "deep-blur,Wiener,blurry")
-    table = items(runs)
-    lost = table[table.status != "ok"]
-    assert set(lost.arm) == {"Wiener"}
-    assert len(lost) == 2
-    assert lost.reason.str.contains("MemoryError: no memory left").all()
-    monkeypatch.setattr(assessment, "measure", whole)
-    run(STUDY, runs, "--draws", "1", "--arms", "deep-blur,Wiener,blurry")  # tried again, and mended
-    assert set(items(runs).status) == {"ok"}
 
 
 def test_real_images_need_no_truth(runs, capsys):

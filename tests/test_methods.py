@@ -105,6 +105,14 @@ def test_tuned_settings_follow_the_nearest_noise_level(truth):
     assert strong.std() < weak.std()
 
 
+def test_a_method_runs_its_own_code_and_not_its_rivals():
+    l0 = method("l0_gradient", "own").code()
+    assert {"baselines/l0_gradient", "baselines/l0_kernel", "baselines/tv"} <= set(l0)
+    assert not {"baselines/spectral", "baselines/goldstein_fattal"} & set(l0)
+    assert method("true", "none").code() == ()
+    assert "baselines/patchwise" in method("identify", "patchwise", networks=built("deep-blur").networks).code()
+
+
 def test_a_method_without_networks_is_the_same_stage_at_every_seed():
     grid = STUDY.presets["quick"].grid
     prints = {DATA.train: "a", DATA.validation: "b", DATA.test: "c"}
