@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from deepblur.baselines.estimate import Estimate, check_image
-from deepblur.baselines.l0_denoise import denoised, noise_std_of
-from deepblur.baselines.l0_kernel import basic_kernel, iterative_kernel, laplacian
-from deepblur.baselines.tv import edge_taper
+from deepblur.baselines.l0_kernel import basic_kernel, iterative_kernel
+from deepblur.baselines.noise import denoised, noise_std_of
+from deepblur.baselines.tv import edge_taper, laplacian
 from deepblur.operators import transfer_function
 
 KernelStep = Literal["iterative", "basic"]

@@ -13,6 +13,7 @@ from scipy.ndimage import label
 from torch import Tensor
 from torch.nn.functional import pad
 
+from deepblur.baselines.tv import laplacian
 from deepblur.operators import transfer_function
 
 _MU_END = 1000.0
@@ -86,14 +87,6 @@ def _support(spectrum: Tensor, torus: tuple[int, int], size: int) -> Tensor:
     """The kernel of side `size` around the origin of an image with this spectrum."""
     r = size // 2
     return torch.fft.irfft2(spectrum, s=torus).roll((r, r), (0, 1))[:size, :size]
-
-
-def laplacian(image: Tensor) -> Tensor:
-    """(H, W // 2 + 1): Σ_d |D̂_d|² of the circular differences along rows and columns of an image (H, W)."""
-    H, W = image.shape
-    rows = torch.fft.fftfreq(H, dtype=image.dtype, device=image.device)
-    columns = torch.fft.rfftfreq(W, dtype=image.dtype, device=image.device)
-    return 4 * ((torch.pi * rows).sin().square()[:, None] + (torch.pi * columns).sin().square())
 
 
 def _size(image: Tensor) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from skimage import restoration
 from torch import Tensor
 
 from deepblur.baselines.estimate import check_image
-from deepblur.baselines.l0_denoise import noise_std_of
+from deepblur.baselines.noise import noise_std_of
 from deepblur.baselines.tv import split_bregman_tv
 from deepblur.operators import pad_for_circular, transfer_function
 from deepblur.operators.convolution import Window

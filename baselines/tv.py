@@ -75,7 +75,7 @@ def split_bregman_tv(
     weight, penalty = _per_image("weight", weight, images, batch), _per_image("penalty", penalty, images, batch)
     otf = transfer_function(psfs.to(images), size)
     data = weight * otf.conj() * torch.fft.rfft2(images)
-    inverse = 1 / (weight * (otf.real.square() + otf.imag.square()) + penalty * _laplacian(images))
+    inverse = 1 / (weight * (otf.real.square() + otf.imag.square()) + penalty * laplacian(images))
     u, dual_r, dual_c = images, torch.zeros_like(images), torch.zeros_like(images)
     for _ in range(iterations):
         # With g = ∇u + b: the shrunken gradient is d = g − b', the new Bregman variable b' = g cut to length 1/penalty.
@@ -98,8 +98,8 @@ def _inside(projection: Tensor, size: int) -> Tensor:
     return 1 - torch.maximum(near, near.flip(-1))
 
 
-def _laplacian(images: Tensor) -> Tensor:
-    """(H, W // 2 + 1): |D_r|² + |D_c|² of the circular forward differences."""
+def laplacian(images: Tensor) -> Tensor:
+    """(H, W // 2 + 1): Σ_d |D̂_d|² of the circular differences along rows and columns of images (..., H, W)."""
     H, W = images.shape[-2:]
     rows = torch.fft.fftfreq(H, dtype=images.dtype, device=images.device)
     columns = torch.fft.rfftfreq(W, dtype=images.dtype, device=images.device)

@@ -108,7 +108,7 @@ STUDY = Study(
         "quick": Preset(
             seeds=(0,),
             grid=Grid(
-                noise=(CLEAN, NoiseLevel("low", gain=0.0, read_std=0.01), NoiseLevel("high", gain=0.0, read_std=0.02)),
+                noise=BASE.presets["quick"].grid.noise,
                 eta_waves=(0.10,),
                 images=7,
                 draws=2,
@@ -123,7 +123,7 @@ STUDY = Study(
         "standard": Preset(
             seeds=(0, 1, 2),
             grid=Grid(
-                noise=(CLEAN, NoiseLevel("low", 0.005, 0.01), NoiseLevel("high", 0.03, 0.08)),
+                noise=BASE.presets["standard"].grid.noise,
                 eta_waves=(0.15,),
                 images=32,
                 draws=2,

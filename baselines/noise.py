@@ -1,4 +1,4 @@
-"""How noisy is the image, and the image without the noise: what the ℓ0-gradient method needs to follow the noise."""
+"""How noisy is the image, and the image without the noise: what methods need that follow the noise."""
 
 import torch
 from skimage.restoration import denoise_nl_means
