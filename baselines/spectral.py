@@ -1,17 +1,40 @@
-"""Spectral maximum likelihood: γ from the power spectrum of one blurry image, without training.
+"""Spectral maximum likelihood: γ from the power spectrum of one blurry image, without training on blurry images.
 
-A blurry image's power spectrum is that of the scene times |Ĥ_γ|², plus a floor of noise. γ has K numbers and a natural
-scene's spectrum a few more, so their likelihood given the observed spectrum can be maximised from many starts at once.
+The spectrum of a blurry image is v(f) = S(f)·|Ĥ_γ(f)|² + N. γ has K numbers, the scene's spectrum S a few more with a
+prior that photographs teach (`spectrum_model`), the noise N one. With d(f) = log(observed / v), the objective is
+
+    ½τκ Σ_f log(1 + d² / (κδ²)) + ½‖z‖² + ½(log(N / N_observed) / 0.3)²,    δ² = 1/looks + (s·signal share)²:
+
+a Student likelihood, because the spectra of real scenes have lines and holes that no smooth S follows; Whittle's,
+I/v + log v, loses 9 dB to them. Levenberg–Marquardt minimises it from many random γ at once, with reweighted squares.
+
+The spectrum cannot see a turn of the PSF by 180°, which flips the sign of all odd orders: both are restored, and the
+sparser restoration decides. In focus, flipping all even orders changes no PSF at all: γ is one of two twins.
+
+Sources: Whittle, J. R. Stat. Soc. B 15(1), 1953 (likelihood of spectra); Lange, Little and Taylor, JASA 84, 1989 (the
+Student likelihood); model 2.3 of P. Debarnot and P. Weiss, "Deep-Blur", Biological Imaging, 2024.
 """
 
 import math
+import time
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import jacfwd, vmap
 
 from deepblur.baselines.estimate import Estimate, check_image
-from deepblur.operators import ZernikeBlur, pad_for_circular, transfer_function
+from deepblur.baselines.odd_sign import equivalents, sparser
+from deepblur.baselines.spectrum_model import Grid, Spectrum, average_spectrum
+from deepblur.operators import ZernikeBlur
+
+_WINDOW = 64  # pixels; the power spectrum of a 31×31 PSF is fully sampled by 61
+_SPARE_NODES = 12  # fewer quadrature nodes than ZernikeBlur takes by itself: 56 dB, beyond what a spectrum can tell
+_START_SPREAD = 0.7  # of artanh(γ/η)
+_NOISE_LOG_STD = 0.3
+_LEAST_CURVATURE = 1e-3  # where artanh(γ/η) runs off to infinity
+_TINY = 1e-12  # |ĥ|² below it is below any noise
 
 
 def spectral(
@@ -24,89 +47,191 @@ def spectral(
     starts: int = 48,
     noise_std: float | None = None,
     seconds: float | None = None,
-    steps: int = 250,
-    window: int = 128,
+    steps: int = 40,
 ) -> Estimate:
-    """Estimate the aberrations of a lens from one image, and restore it.
+    """Estimate the aberrations of a lens from one image, and restore it by TV.
 
     Args:
-        image: (H, W), intensity in [0, 1].
-        operator: the family of blurs; None takes ZernikeBlur(psf_size=psf_size).
-        psf_size: side of the PSF when no operator is given, in pixels, odd.
+        image: (H, W), intensity in [0, 1], data of a valid blur.
+        operator: the family of blurs, in focus or not; None takes ZernikeBlur(psf_size=psf_size).
+        psf_size: side in pixels, odd, of the PSF where no operator is given.
         seed: of the random starts.
-        eta_waves: the largest coefficient, η, in waves.
-        starts: number of starts.
-        noise_std: standard deviation of the noise; None estimates it from the frequencies beyond the pupil's reach.
-        seconds: wall time after which the search ends with the best γ so far; None does all steps.
-        steps: of the optimiser.
-        window: side of the windows whose periodograms are averaged, in pixels.
+        eta_waves: largest coefficient η, in waves: |γ_k| < η.
+        starts: random γ to start from.
+        noise_std: standard deviation of the noise, in intensity; None measures it beyond the pupil's passband, where it
+            covers noise that follows the signal as well.
+        seconds: wall time after which the search returns the best so far (with a time limit results are not
+            reproducible); None does all steps.
+        steps: of Levenberg–Marquardt: a quarter of them from all starts, the rest from the best quarter of the starts.
     Returns:
-        The restored image, PSF, γ and its spread over the starts.
+        image, psf, gamma, and gamma_std in waves: within the optimum found by the curvature of the objective, between
+        optima by the spread of the other starts, equal PSFs counted as equal and starts weighted by their likelihood.
+    Raises:
+        ValueError: what `check_image` refuses; starts or steps below 1; eta_waves, noise_std or seconds out of range.
+        DivergedError: no finite estimate.
     """
     family = ZernikeBlur(psf_size=psf_size) if operator is None else operator
     y = check_image(image, family.psf_size)
-    rng = torch.Generator().manual_seed(seed)
-    n = min(window, *y.shape)
-    power = _welch(y, n)
-    fy, fx = torch.fft.fftfreq(n), torch.fft.rfftfreq(n)
-    radius = torch.hypot(fy[:, None], fx)
-    keep = (radius > 0.02) & (radius < min(0.42, 2.1 * family.cutoff))
-    twice = torch.where(fx > 0, 2.0, 1.0).expand_as(radius)[keep]
-    twice = twice / twice.sum()
-    log_r = radius[keep].log()
-    angle = torch.atan2(fy[:, None].expand_as(radius), fx.expand_as(radius))[keep]
-    c2, s2 = torch.cos(2 * angle), torch.sin(2 * angle)
-    observed = power[keep].to(torch.float32)
-    pixels = torch.arange(family.psf_size) - family.psf_size // 2
-    down = torch.exp(-2j * math.pi * fy[:, None] * pixels)
-    across = torch.exp(-2j * math.pi * pixels[:, None] * fx)
-    free = torch.randn(starts, family.num_parameters, generator=rng).mul_(0.7).requires_grad_()
-    q = torch.tensor([-6.0, 2.0, -9.0, 0.0, 0.0]).repeat(starts, 1).requires_grad_()
-    optimiser = torch.optim.Adam([free, q], lr=0.06)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    _check(eta_waves, starts, steps, noise_std, seconds)
+    grid = Grid(min(_WINDOW, *y.shape), y)
+    spectrum = average_spectrum(y, grid, passband=2 * family.cutoff, noise_std=noise_std)
+    objective = Objective(family, eta_waves, grid, spectrum)
+    free, loss = search(objective, starts, steps, seed, math.inf if seconds is None else time.monotonic() + seconds)
+    gamma = objective.gamma(free)
+    best = int(loss.argmin())
+    std = (_curvature_std(objective, free[best]).square() + _spread(family, gamma, loss).square()).sqrt()
+    chosen, restored = sparser(y, family, gamma[best], float(spectrum.noise_var) ** 0.5)
+    return Estimate(image=restored, psf=family.psf(chosen[None])[0, 0], gamma=chosen, gamma_std=std)
+
+
+class Objective:
+    """−log posterior, tempered, of free parameters (S, K + 36 + 1): artanh(γ/η), the scene's z, log N.
+
+    Args:
+        family: its psf, computed with fewer quadrature nodes.
+        eta_waves: η.
+        grid, spectrum: the cells and what was observed there.
+        tau: temper of the likelihood, below 1: neighbouring cells are not independent, and S is not exact.
+        kappa: degrees of freedom of the Student likelihood.
+        misfit: s, by how much log S of a real scene strays from the smooth model, in nepers.
+    """
+
+    def __init__(
+        self,
+        family: ZernikeBlur,
+        eta_waves: float,
+        grid: Grid,
+        spectrum: Spectrum,
+        *,
+        tau: float = 0.2,
+        kappa: float = 1.5,
+        misfit: float = 0.2,
+    ):
+        self.family = replace(family, pupil_size=max(family.nodes - _SPARE_NODES, 8))
+        self.eta, self.grid, self.spectrum = eta_waves, grid, spectrum
+        self.scene_mean, self.scene_factor = grid.scene_prior()
+        self.log_power, self.log_noise = spectrum.power.log(), spectrum.noise_var.log()
+        signal = (1 - spectrum.noise_var * spectrum.unit_noise / spectrum.power).clamp(0, 1)
+        variance = 1 / spectrum.looks + (misfit * signal).square()
+        self.scale = kappa * variance
+        self.weight = 0.5 * tau * kappa * grid.multiplicity
+        self.sizes = [family.num_parameters, len(self.scene_factor), 1]
+
+    def gamma(self, free: Tensor) -> Tensor:
+        """(S, K), in waves."""
+        return self.eta * torch.tanh(free[:, : self.sizes[0]])
+
+    def starts(self, count: int, rng: torch.Generator) -> Tensor:
+        """Random γ, the average scene at the level of the data, the measured noise: (count, K + 37)."""
+        draws = torch.randn(count, self.sizes[0], generator=rng, dtype=torch.float64)
+        free = self.log_power.new_zeros(count, sum(self.sizes))
+        free[:, : self.sizes[0]] = _START_SPREAD * draws.to(free)
+        level = (self.log_power - self.scene_mean).median() + 1.2  # what a typical |Ĥ|² takes away
+        free[:, self.sizes[0]] = level / self.scene_factor[0].mean()
+        free[:, -1] = self.log_noise
+        return free
+
+    def log_model(self, free: Tensor) -> Tensor:
+        """log v: (S, M)."""
+        return self._parts(free)[0]
+
+    def __call__(self, free: Tensor) -> Tensor:
+        """(S,)."""
+        return self._value(free, self.log_power - self.log_model(free))
+
+    def gauss_newton(self, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Value (S,), gradient (S, P) and the Gauss–Newton matrix (S, P, P) with reweighted squares, P = K + 37."""
+        blur = self.sizes[0]
+
+        def log_gain(a: Tensor) -> Tensor:
+            return self.grid.gain(self.family.psf(self.eta * torch.tanh(a)[None])[:, 0])[0].clamp_min(_TINY).log()
+
+        log_v, signal = self._parts(free)
+        by_blur = vmap(jacfwd(log_gain))(free[:, :blur]).mT * signal[:, None]
+        by_scene = self.scene_factor * signal[:, None]
+        jacobian = torch.cat([by_blur, by_scene, 1 - signal[:, None]], 1)  # (S, P, M)
+        deviation = self.log_power - log_v
+        weight = 2 * self.weight / (self.scale + deviation.square())
+        prior = torch.ones_like(free)
+        prior[:, :blur], prior[:, -1] = 0.0, _NOISE_LOG_STD**-2
+        offset = torch.cat([free[:, :-1], free[:, -1:] - self.log_noise], 1)
+        weighted = jacobian * weight[:, None]
+        gradient = prior * offset - (weighted @ deviation[..., None])[..., 0]
+        return self._value(free, deviation), gradient, weighted @ jacobian.mT + torch.diag_embed(prior)
+
+    def _parts(self, free: Tensor) -> tuple[Tensor, Tensor]:
+        """log v and the signal's share of v, both (S, M)."""
+        _, z, log_noise = free.split(self.sizes, dim=1)
+        gain = self.grid.gain(self.family.psf(self.gamma(free))[:, 0]).clamp_min(_TINY)
+        log_scene = self.scene_mean + z @ self.scene_factor + gain.log()
+        log_v = torch.logaddexp(log_scene, log_noise + self.spectrum.unit_noise.log())
+        return log_v, (log_scene - log_v).exp()
+
+    def _value(self, free: Tensor, deviation: Tensor) -> Tensor:
+        _, z, log_noise = free.split(self.sizes, dim=1)
+        misfit = (self.weight * torch.log1p(deviation.square() / self.scale)).sum(1)
+        noise = (log_noise[:, 0] - self.log_noise) / _NOISE_LOG_STD
+        return misfit + 0.5 * z.square().sum(1) + 0.5 * noise.square()
+
+
+@torch.no_grad()
+def search(
+    objective: Objective, starts: int, steps: int, seed: int, deadline: float = math.inf
+) -> tuple[Tensor, Tensor]:
+    """Where the search from the best quarter of the starts ended (S, K + 37), and the objective there (S,)."""
+    free = objective.starts(starts, torch.Generator().manual_seed(seed))
+    free, value = _minimize(objective, free, steps // 4, deadline)
+    best = value.argsort()[: math.ceil(starts / 4)]
+    return _minimize(objective, free[best], steps - steps // 4, deadline)
+
+
+def _minimize(objective: Objective, free: Tensor, steps: int, deadline: float) -> tuple[Tensor, Tensor]:
+    """Levenberg–Marquardt, each start (S, K + 37) with its own damping: where they end, and the objective there (S,).
+
+    Source: Moré, "The Levenberg–Marquardt algorithm", Lecture Notes in Mathematics 630, 1978.
+    """
+    damping = torch.ones_like(free[:, 0])
+    value, gradient, matrix = objective.gauss_newton(free)
     for _ in range(steps):
-        optimiser.zero_grad()
-        psf = family.psf(eta_waves * torch.tanh(free))[:, 0]
-        transfer = down @ (psf.to(across.dtype) @ across)
-        gain = (transfer.real**2 + transfer.imag**2)[:, keep]
-        log_scene = q[:, :1] - q[:, 1:2] * log_r + q[:, 3:4] * c2 + q[:, 4:5] * s2
-        v = log_scene.exp() * gain + q[:, 2:3].exp()
-        loss = ((observed / v + v.log()) * twice).sum(1)
-        prior = (q[:, 1] - 2) ** 2 / 0.3**2 + (q[:, 3] ** 2 + q[:, 4] ** 2) / 0.5**2
-        loss = loss + 1e-4 * prior
-        loss.sum().backward()
-        optimiser.step()
-        decay.step()
-    gamma = eta_waves * torch.tanh(free.detach()[loss.argmin()])
-    restored, gamma = _odd_sign(y, family, gamma, math.sqrt(float(q.detach()[loss.argmin(), 2].exp())))
-    return Estimate(image=restored, psf=family.psf(gamma[None])[0, 0], gamma=gamma, gamma_std=torch.zeros_like(gamma))
+        if time.monotonic() > deadline:
+            break
+        diagonal = matrix.diagonal(dim1=-2, dim2=-1) + _LEAST_CURVATURE
+        trial = free - torch.linalg.solve(matrix + torch.diag_embed(damping[:, None] * diagonal), gradient)
+        there = objective.gauss_newton(trial)
+        better = there[0] < value
+        free = torch.where(better[:, None], trial, free)
+        value = torch.where(better, there[0], value)
+        gradient = torch.where(better[:, None], there[1], gradient)
+        matrix = torch.where(better[:, None, None], there[2], matrix)
+        damping = torch.where(better, damping / 4, damping * 4).clamp(1e-4, 1e4)
+    return free, value
 
 
-def _welch(y: Tensor, n: int) -> Tensor:
-    hop = max(1, n // 4)
-    windows = y.unfold(0, n, hop).unfold(1, n, hop).reshape(-1, n, n)
-    hann = torch.hann_window(n, dtype=y.dtype)
-    taper = hann[:, None] * hann
-    taper = taper / taper.square().mean().sqrt()
-    windows = windows - windows.mean((-2, -1), keepdim=True)
-    return torch.fft.rfft2(windows * taper).abs().square().mean(0) / n**2
+def _curvature_std(objective: Objective, free: Tensor) -> Tensor:
+    """(K,), in waves: Laplace's approximation with the Gauss–Newton matrix, artanh(γ/η) of unit prior variance."""
+    K = objective.sizes[0]
+    matrix = objective.gauss_newton(free[None])[2][0].double()
+    matrix.diagonal()[:K] += 1
+    variance = torch.linalg.inv(matrix).diagonal()[:K].to(free)
+    return objective.eta * (1 - torch.tanh(free[:K]).square()) * variance.sqrt()
 
 
-def _odd_sign(y: Tensor, family: ZernikeBlur, gamma: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-    """The restored image and γ, after the choice between the PSF and itself turned by 180°."""
-    flip = torch.tensor([1.0 if even else -1.0 for even in family.even])
-    both = torch.stack([gamma, gamma * flip])
-    margin = family.psf_size
-    padded = pad_for_circular(y, margin)
-    H, W = padded.shape
-    transfer = transfer_function(family.psf(both)[:, 0], (H, W))
-    frequency2 = torch.fft.fftfreq(H)[:, None] ** 2 + torch.fft.rfftfreq(W) ** 2
-    weight = max(0.02, 40 * sigma) * frequency2
-    inverse = transfer.conj() / (transfer.abs().square() + weight + 1e-9)
-    restored = torch.fft.irfft2(inverse * torch.fft.rfft2(padded), s=(H, W))
-    restored = restored[:, margin:-margin, margin:-margin]
-    dr, dc = restored.diff(dim=1)[:, :, :-1], restored.diff(dim=2)[:, :-1]
-    length = (dr.square() + dc.square()).sqrt()
-    sparsity = length.sum((1, 2)) / length.square().sum((1, 2)).sqrt()
-    best = int(sparsity.argmin())
-    return restored[best], both[best]
+def _spread(family: ZernikeBlur, gamma: Tensor, loss: Tensor) -> Tensor:
+    """(K,): root weighted mean square distance of all ends (S, K) from the best one, each in its nearest equivalent."""
+    best = gamma[loss.argmin()]
+    alike = equivalents(family, gamma)  # (E, S, K)
+    nearest = (alike - best).square().sum(-1).argmin(0)
+    distance = alike[nearest, torch.arange(len(gamma), device=gamma.device)] - best
+    weight = torch.softmax(-(loss - loss.min()), 0)
+    return (weight[:, None] * distance.square()).sum(0).sqrt()
+
+
+def _check(eta_waves: float, starts: int, steps: int, noise_std: float | None, seconds: float | None) -> None:
+    if not (eta_waves > 0 and math.isfinite(eta_waves)):
+        raise ValueError(f"eta_waves bounds the coefficients and must be positive; got {eta_waves}")
+    if starts < 1 or steps < 1:
+        raise ValueError(f"the search takes at least one start and one step; got starts={starts}, steps={steps}")
+    if noise_std is not None and not 0 <= noise_std < math.inf:
+        raise ValueError(f"noise_std is a standard deviation and at least 0; got {noise_std}; None measures it")
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"seconds limits the wall time and must be positive; got {seconds}; None sets no limit")
