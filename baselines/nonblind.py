@@ -35,6 +35,7 @@ def wiener(
     psf: np.ndarray | Tensor,
     *,
     balance: float | None = None,
+    relative: float = 1.0,
     noise_std: float | None = None,
 ) -> Tensor:
     """argmin_x ‖h ⋆ x − y‖² + balance·‖Δx‖², Δ the Laplacian: scikit-image's Wiener–Hunt filter.
@@ -43,6 +44,7 @@ def wiener(
         image: (H, W), the data y.
         psf: (h, w), odd sides, its middle pixel the origin.
         balance: strength, above 0; default 3·(σ/contrast)^2.25.
+        relative: multiplies the strength, to tune it without leaving the rule that follows the noise.
         noise_std: σ in intensity units; default `noise_level(image)`.
     Returns:
         (H, W) on the same pixels, not clipped.
@@ -53,6 +55,7 @@ def wiener(
     known = observe(image, psf, noise_std)
     if balance is None:
         balance = 3 * known.noise**2.25
+    balance = relative * balance
     _require_positive("balance", balance)
     margins = _margins(known.psf)
     padded = pad_for_circular(known.data, margins).cpu().numpy()
@@ -66,6 +69,7 @@ def tv(
     psf: np.ndarray | Tensor,
     *,
     weight: float | None = None,
+    relative: float = 1.0,
     noise_std: float | None = None,
     iterations: int = 20,
 ) -> Tensor:
@@ -80,6 +84,7 @@ def tv(
     known = observe(image, psf, noise_std)
     if weight is None:
         weight = 3.6 * known.noise**-1.5 / known.contrast
+    weight = relative * weight
     _require_positive("weight", weight)
     margins = _margins(known.psf)
     # scikit-image has TV for denoising only. Shrinking by this share of the contrast converges at every noise level,
@@ -96,6 +101,7 @@ def richardson_lucy(
     psf: np.ndarray | Tensor,
     *,
     iterations: int | None = None,
+    relative: float = 1.0,
     noise_std: float | None = None,
 ) -> Tensor:
     """Maximum likelihood under Poisson noise, stopped early, from a flat start.
@@ -112,6 +118,7 @@ def richardson_lucy(
     known = observe(image, psf, noise_std)
     if iterations is None:
         iterations = known.stop
+    iterations = max(round(relative * iterations), min(iterations, 1))
     (H, W), (h, w) = known.data.shape, known.psf.shape
     window = Window("valid", (H + h - 1, W + w - 1), (h, w))
     otf = transfer_function(known.psf.clamp(min=0), window.torus)

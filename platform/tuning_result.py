@@ -97,10 +97,10 @@ def tuning_metrics(result: TuningResult) -> dict[str, float]:
 def tuning_text(result: TuningResult) -> str:
     """The table as plain text: mean PSNR gain over the blurry input on validation images, defaults → tuned."""
     lines = [f"{result.title} (preset {result.preset}); mean PSNR gain on validation images, dB", ""]
-    lines.append(f"{'method':18} {'noise':10} {'defaults':>9} {'tuned':>9} {'s/image':>8}  settings")
+    lines.append(f"{'method':22} {'noise':8} {'defaults':>9} {'tuned':>9} {'s/image':>8}  settings")
     for row in tuning_table(result).itertuples():
         lines.append(
-            f"{row.method:18} {row.noise:10} {row.default_gain_db:+9.2f} {row.tuned_gain_db:+9.2f} {row.seconds:8.2f}  "
+            f"{row.method:22} {row.noise:8} {row.default_gain_db:+9.2f} {row.tuned_gain_db:+9.2f} {row.seconds:8.2f}  "
             f"{row.settings}"
         )
     return "\n".join(lines)

@@ -35,9 +35,9 @@ SPACES: dict[str, dict[str, Between | OneOf]] = {
         "median": OneOf((True, False)),
         "tv_weight": Between(100.0, 30_000.0, log=True),
     },
-    "wiener": {"balance": Between(1e-6, 1.0, log=True)},
-    "richardson_lucy": {"iterations": Between(1, 200, log=True, integer=True)},
-    "tv": {"weight": Between(10.0, 100_000.0, log=True)},
+    "wiener": {"relative": Between(0.01, 100.0, log=True)},
+    "richardson_lucy": {"relative": Between(0.1, 10.0, log=True)},
+    "tv": {"relative": Between(0.01, 100.0, log=True)},
 }
 
 

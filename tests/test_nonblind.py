@@ -152,3 +152,14 @@ def test_richardson_lucy_takes_noise_below_zero_for_darkness(rng):
 def test_bad_input_is_refused(draw, restorer, arguments, message):
     with pytest.raises(ValueError, match=message):
         restorer(**({"image": draw(40, 57), "psf": torch.ones(3, 3)} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("name", "strength"), [("wiener", "balance"), ("tv", "weight"), ("richardson_lucy", "iterations")]
+)
+def test_relative_multiplies_the_strength(rng, name, strength):
+    _, psf, y = observe(rng, data.camera(), 0.01)
+    given = RESTORERS[name](y, psf, **{strength: 12})
+    assert torch.equal(RESTORERS[name](y, psf, **{strength: 4}, relative=3.0), given)
+    followed = RESTORERS[name](y, psf)
+    assert not torch.equal(RESTORERS[name](y, psf, relative=3.0), followed)
