@@ -64,7 +64,7 @@ def as_json(result: TuningResult) -> str:
     for search in result.searches:
         entry = {"noise": asdict(search.noise), "default": search.default, "tuned": search.best}
         methods.setdefault(search.method, []).append(entry | {"trials": len(search.trials)})
-    head = {"study": result.name, "preset": result.preset, "command": result.command}
+    head = {"study": result.name, "preset": result.preset}
     facts = {name: text for name, text in result.facts.items() if name.startswith(("data", "git", "versions"))}
     return json.dumps({**head, "facts": facts, "methods": methods}, indent=1) + "\n"
 

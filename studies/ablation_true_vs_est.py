@@ -7,7 +7,7 @@ Measure  PSNR and SSIM on the fixed grid (noise x eta), blind in both arms: gamm
 Cost     quick: 7 min on 2 cores. standard is meant for one GPU, paper for several; neither has been timed yet.
 Run      python studies/ablation_true_vs_est.py --preset quick
 Outcome  quick, on 7 photographs, 2 seeds, 2026-11-22: no difference shown, estimated - true = -0.005 dB of PSNR, 95 %
-         interval [-0.091, +0.062]; both beat the blurry input by 2.35 dB. Recorded by `make demo` in the MLflow
+         interval [-0.128, +0.078]; both beat the blurry input by 2.35 dB. Recorded by `make demo` in the MLflow
          experiment of this name, run "ablation_true_vs_est quick". standard and paper: not run yet.
 """
 

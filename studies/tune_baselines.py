@@ -4,11 +4,13 @@ Claim    None of the paper's, which tuned its rivals by hand for each noise leve
 Measure  Mean PSNR gain over the blurry input on validation images at one noise level; trial 0 is the published
          defaults, the others are Optuna's (TPE), as many for every method. Non-blind restorations are tuned with the
          true PSF, and again with the mean PSF, which asks for less strength.
-Cost     quick: see Outcome, on 2 cores.
+Cost     quick: 12 min on 2 cores, nearly all of it Goldstein-Fattal's.
 Run      python studies/tune_baselines.py --preset quick
          The last lines name the file of tuned settings, which studies/compare_methods.py takes with
          --set tuned_file=FILE. The file beside the studies is the one of the quick preset.
-Outcome  not run yet
+Outcome  quick, 3 photographs, 12 trials each, 2026-11-22, dB at no, low and high noise, defaults -> tuned: l0 -1.6 ->
+         -0.7, -2.3 -> +0.3, -5.3 -> +1.3; Goldstein-Fattal -1.3 -> +1.2, -2.4 -> +1.5, -5.4 -> +1.9. The rules by which
+         TV, Wiener and Richardson-Lucy follow the noise leave little to tune (up to +0.1 dB with noise, +1.4 without).
 """
 
 from typing import Any
