@@ -22,7 +22,7 @@ demo: $(VENV)/installed  ## the first study as a Ray job on this machine: table,
 	$(BIN)/python -m deepblur.platform.demo
 
 test: $(VENV)/installed  ## all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/installed  ## style and types
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ def comparison_text(result: MethodsResult) -> str:
     for heading, sentences in (
         ("Where another method beats the reference", lead_sentences(result)),
         ("Lost draws", loss_sentences(result)),
-        ("Beside the paper's figures", [paper_sentence(verdict) for verdict in paper]),
+        ("Beside the paper's figures", paper_sentences(paper)),
         ("What these figures cannot say", caveats(result)),
     ):
         if sentences:
@@ -65,6 +65,8 @@ def lead_sentences(result: MethodsResult) -> list[str]:
     leads = rival_leads(result)
     rivals = leads[~leads["informed"]]
     sentences = [_lead(rows, result.reference) for _, rows in rivals.groupby(["arm", "measure"], sort=False)]
+    if sentences:
+        sentences.append("Confirmed: by the paired test, corrected for the methods; otherwise by the interval only.")
     if not sentences:
         compared = [arm for arm in result.paired["arm"].unique() if arm not in result.informed]
         if not compared:
@@ -90,10 +92,18 @@ def loss_sentences(result: MethodsResult) -> list[str]:
     return sentences
 
 
-def paper_sentence(verdict: Verdict) -> str:
-    claim = verdict.claim
-    figures = f"paper {verdict.published_figure}, ours {verdict.our_figure}"
-    return f"{claim.text} ({claim.where}), {verdict.arm}: {figures}: {verdict.words}."
+def paper_sentences(found: Sequence[Verdict]) -> list[str]:
+    """A sentence per claim, with all methods that it speaks of; the reason that most share is said once, at the end."""
+    reasons = [verdict.because for verdict in found if verdict.because]
+    common = max(set(reasons), key=lambda reason: (reasons.count(reason), reason), default="")
+    sentences: dict[str, list[str]] = {}
+    for verdict in found:
+        claim = verdict.claim
+        head = f"{claim.text} ({claim.where}), paper {verdict.published_figure}"
+        words = "not comparable*" if common and verdict.because == common else verdict.words
+        sentences.setdefault(head, []).append(f"{verdict.arm} {verdict.our_figure}, {words}")
+    lines = [f"{head}: {'; '.join(arms)}." for head, arms in sentences.items()]
+    return [*lines, f"* because {common}."] if common else lines
 
 
 def caveats(result: MethodsResult) -> list[str]:
@@ -134,9 +144,9 @@ def _lead(rows: pd.DataFrame, reference: str) -> str:
     unit = f" {measure.unit}" * bool(measure.unit)
     parts = []
     for row in rows.to_dict("records"):
-        doubt = "" if row["p_holm"] < SIGNIFICANT else " (not confirmed by the test, corrected for the methods)"
+        sure = " (confirmed)" * bool(row["p_holm"] < SIGNIFICANT)
         bounds = bracketed(row["low"], row["high"], decimals)
-        parts.append(f"{row['level']} {signed(row['difference'], decimals)}{unit} {bounds}{doubt}")
+        parts.append(f"{row['level']} {signed(row['difference'], decimals)}{unit} {bounds}{sure}")
     better = "" if measure.higher_is_better else ", lower is better"
     verb = "beats" if (rows["p_holm"] < SIGNIFICANT).any() else "is ahead of"
     return f"{first['arm']} {verb} {reference} in {measure.label}{better}: {'; '.join(parts)}."
@@ -145,7 +155,7 @@ def _lead(rows: pd.DataFrame, reference: str) -> str:
 def _tables(result: MethodsResult) -> list[str]:
     """A line per arm, under a heading per noise level, in the widest form that fits; real images have other columns."""
     names = [name for name in _TEXT_COLUMNS if result.gives(name)] or list(_REAL_COLUMNS)
-    for columns, width in ((names, 22), (names, 14), (names[:2], 22), (names[:1], 22)):
+    for columns, width in ((names, 22), (names, 17), (names[:2], 22), (names[:1], 22)):
         lines = _table(result, columns, width)
         if max(map(len, lines)) <= WIDTH:
             break

@@ -299,15 +299,21 @@ def _under_condition(result: "MethodsResult", claim: Claim, arm: str) -> tuple[p
         return rows, f"{arm} has no such figure"
     low, high = claim.eta_waves
     if claim.eta_waves != ANY:
-        rows = rows[rows["eta_waves"].between(low - 1e-6, high + 1e-6)]
+        there = rows[rows["eta_waves"].between(low - 1e-6, high + 1e-6)]
+        if there.empty and claim.because:  # shown for what it is: the study says why it does not compare
+            there = rows[rows["eta_waves"] == rows["eta_waves"].max()]
+        rows = there
         if rows.empty:
             return rows, f"no draw has η = {low:g}" if low == high else f"no draw has η from {low:g} to {high:.2g}"
     low, high = claim.noise_std
     if claim.noise_std == ANY:
         return rows, ""
-    rows = rows[rows["noise_std"].between(low, high)]
+    there = rows[rows["noise_std"].between(low, high)]
     if claim.noise_std == CLEAN:
-        rows = rows[rows["gain"] == 0]
+        there = there[there["gain"] == 0]
+    if there.empty and claim.because:
+        there = rows
+    rows = there
     if rows.empty:
         clean = claim.noise_std == CLEAN
         return rows, "no draw is free of noise" if clean else f"no draw has a noise of standard deviation {low:g} or so"

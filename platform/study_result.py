@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from deepblur.platform.assessment import SCORES
-from deepblur.platform.comparison import MethodPicture, MethodsResult
+from deepblur.platform.comparison import EXACT_DB, MethodPicture, MethodsResult
 from deepblur.platform.execution import read_rows
 from deepblur.platform.layout import Result
 from deepblur.platform.ledger import Ledger
@@ -129,7 +129,14 @@ def _method_pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> lis
                     for name in arrays.files:
                         where, _, kind = name.rpartition("|")
                         found.setdefault(where, {}).setdefault(arm, {})[kind] = arrays[name]
-    return [_method_picture(where, arms, items[items.seed == first]) for where, arms in found.items()]
+    images, noises = (list(dict.fromkeys(where.split("|")[i] for where in found)) for i in (0, 1))
+
+    def turn(where: str) -> tuple[int, int]:
+        """So that the first few pictures show other images at other noise levels."""
+        image, noise = images.index(where.split("|")[0]), noises.index(where.split("|")[1])
+        return (noise - image) % len(noises), image
+
+    return [_method_picture(where, found[where], items[items.seed == first]) for where in sorted(found, key=turn)]
 
 
 def _method_picture(where: str, arms: dict[str, dict[str, np.ndarray]], items: pd.DataFrame) -> MethodPicture:
@@ -155,8 +162,8 @@ def _method_picture(where: str, arms: dict[str, dict[str, np.ndarray]], items: p
 def _caption(row: Any) -> str:
     if row.status != "ok":
         return row.status
-    scores = {"{:.1f} dB": row.psnr_db, "PSF {:.1f} dB": row.psf_snr_db}
-    return ", ".join(text.format(value) for text, value in scores.items() if np.isfinite(value))
+    known = {"{:.1f} dB": row.psnr_db, "PSF {:.1f} dB": row.psf_snr_db}
+    return ", ".join(text.format(value) for text, value in known.items() if value < EXACT_DB)  # NaN is not below it
 
 
 def _items(graph: "Graph", ledger: Ledger) -> pd.DataFrame:

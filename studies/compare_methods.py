@@ -67,20 +67,21 @@ ARMS: dict[str, dict[str, Any]] = {
     "NAFNet": {"psf": "none", "image": "restore"},
     "l0": {"psf": "l0_gradient", "image": "own"},
     "l0 tuned": {"psf": "l0_gradient", "image": "own", "tuned": "l0_gradient"},
-    "Goldstein-Fattal": {"psf": "goldstein_fattal", "image": "own"},
-    "Goldstein-Fattal tuned": {"psf": "goldstein_fattal", "image": "own", "tuned": "goldstein_fattal"},
+    "Goldstein": {"psf": "goldstein_fattal", "image": "own"},
+    "Goldstein tuned": {"psf": "goldstein_fattal", "image": "own", "tuned": "goldstein_fattal"},
     "spectral": {"psf": "spectral", "image": "own"},
     "spectral + DN": {"psf": "spectral", "image": "deblur"},
-    "IN + RL by patches": {"psf": "identify", "image": "patchwise"},
+    "IN patches + RL": {"psf": "identify", "image": "patchwise"},
     **{
-        f"{psf} PSF + {name}": {"psf": source, "image": restorer, "tuned": restorer + " mean" * (psf == "mean")}
-        for psf, source in {"IN": "identify", "mean": "mean", "true": "true"}.items()
-        for name, restorer in {"Wiener": "wiener", "RL": "richardson_lucy", "TV": "tv"}.items()
+        f"{name} + {restorer}": {"psf": psf, "image": image, "tuned": image + " mean" * (psf == "mean")}
+        for name, psf in {"IN": "identify", "mean": "mean", "true": "true"}.items()
+        for restorer, image in {"Wiener": "wiener", "RL": "richardson_lucy", "TV": "tv"}.items()
     },
     "blurry": {"psf": "none", "image": "blurry"},
-    "oracle (true PSF + DN)": {"psf": "true", "image": "deblur"},
+    "true + DN": {"psf": "true", "image": "deblur"},
 }
-"""Arm → where its PSF comes from and what restores with it; see `deepblur.platform.methods.Method`."""
+"""Arm → where its PSF comes from and what restores with it; see `deepblur.platform.methods.Method`. "mean" is the mean
+PSF of the family, "true" the true one: those arms are oracles."""
 
 
 def defaults(method: str, names: tuple[str, ...]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ STUDY = Study(
     name="content",
     about=__doc__,
     arm=COMPARISON.arm,
-    arms={name: ARMS[name] for name in ("deep-blur", "spectral", "spectral + DN", "blurry", "oracle (true PSF + DN)")},
+    arms={name: ARMS[name] for name in ("deep-blur", "spectral", "spectral + DN", "blurry", "true + DN")},
     contrast=("deep-blur", "blurry"),
     presets={
         "quick": Preset(

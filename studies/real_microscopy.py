@@ -20,7 +20,7 @@ STUDY = Study(
     name="real_microscopy",
     about=__doc__,
     arm=COMPARISON.arm,
-    arms=BLIND | {"IN PSF + TV": {"psf": "identify", "image": "tv"}, "mean PSF + TV": {"psf": "mean", "image": "tv"}},
+    arms=BLIND | {"IN + TV": {"psf": "identify", "image": "tv"}, "mean + TV": {"psf": "mean", "image": "tv"}},
     contrast=("deep-blur", "blurry"),
     presets={
         name: Preset(seeds=preset.seeds[:1], grid=RealImages(images=16, crop_px=256), data=preset.data,
