@@ -8,8 +8,9 @@ prior that photographs teach (`spectrum_model`), the noise N one. With d(f) = lo
 a Student likelihood, because the spectra of real scenes have lines and holes that no smooth S follows; Whittle's,
 I/v + log v, loses 9 dB to them. Levenberg–Marquardt minimises it from many random γ at once, with reweighted squares.
 
-The spectrum cannot see a turn of the PSF by 180°, which flips the sign of all odd orders: both are restored, and the
-sparser restoration decides. In focus, flipping all even orders changes no PSF at all: γ is one of two twins.
+The spectrum cannot see a turn of the PSF by 180°, which flips the sign of all odd orders, and several optima may be
+nearly as good: each is restored, and the sparsity of the restoration decides (`spectral_choice`). In focus, flipping
+all even orders changes no PSF at all: γ is one of two twins.
 
 Sources: Whittle, J. R. Stat. Soc. B 15(1), 1953 (likelihood of spectra); Lange, Little and Taylor, JASA 84, 1989 (the
 Student likelihood); model 2.3 of P. Debarnot and P. Weiss, "Deep-Blur", Biological Imaging, 2024.
@@ -17,15 +18,16 @@ Student likelihood); model 2.3 of P. Debarnot and P. Weiss, "Deep-Blur", Biologi
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import jacfwd, vmap
 
 from deepblur.baselines.estimate import Estimate, check_image
-from deepblur.baselines.odd_sign import equivalents, sparser
+from deepblur.baselines.spectral_choice import equivalents, sparsest
 from deepblur.baselines.spectrum_model import Grid, Spectrum, average_spectrum
 from deepblur.operators import ZernikeBlur
 
@@ -33,10 +35,24 @@ _WINDOW = 64  # pixels; the power spectrum of a 31×31 PSF is fully sampled by 6
 _SPARE_NODES = 12  # fewer quadrature nodes than ZernikeBlur takes by itself: 56 dB, beyond what a spectrum can tell
 _START_SPREAD = 0.7  # of artanh(γ/η)
 _NOISE_LOG_STD = 0.3
+_CORRELATED = 2.0  # the misfit of S is alike over many cells; with it training photographs err by about gamma_std
 _LEAST_CURVATURE = 1e-3  # where artanh(γ/η) runs off to infinity
 _TINY = 1e-12  # |ĥ|² below it is below any noise
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for thousands of small steps: more gain 0.1 s, and on a busy machine their barriers cost minutes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
+@torch.no_grad()
 def spectral(
     image: np.ndarray | Tensor,
     operator: ZernikeBlur | None = None,
@@ -78,9 +94,9 @@ def spectral(
     objective = Objective(family, eta_waves, grid, spectrum)
     free, loss = search(objective, starts, steps, seed, math.inf if seconds is None else time.monotonic() + seconds)
     gamma = objective.gamma(free)
-    best = int(loss.argmin())
-    std = (_curvature_std(objective, free[best]).square() + _spread(family, gamma, loss).square()).sqrt()
-    chosen, restored = sparser(y, family, gamma[best], float(spectrum.noise_var) ** 0.5)
+    best, chosen, restored = sparsest(y, family, gamma, loss, float(spectrum.noise_var) ** 0.5)
+    within = _curvature_std(objective, free[best])
+    std = (within.square() + _spread(family, gamma, loss, gamma[best]).square()).sqrt()
     return Estimate(image=restored, psf=family.psf(chosen[None])[0, 0], gamma=chosen, gamma_std=std)
 
 
@@ -142,12 +158,8 @@ class Objective:
     def gauss_newton(self, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Value (S,), gradient (S, P) and the Gauss–Newton matrix (S, P, P) with reweighted squares, P = K + 37."""
         blur = self.sizes[0]
-
-        def log_gain(a: Tensor) -> Tensor:
-            return self.grid.gain(self.family.psf(self.eta * torch.tanh(a)[None])[:, 0])[0].clamp_min(_TINY).log()
-
         log_v, signal = self._parts(free)
-        by_blur = vmap(jacfwd(log_gain))(free[:, :blur]).mT * signal[:, None]
+        by_blur = self._log_gain_jacobian(free[:, :blur]) * signal[:, None]
         by_scene = self.scene_factor * signal[:, None]
         jacobian = torch.cat([by_blur, by_scene, 1 - signal[:, None]], 1)  # (S, P, M)
         deviation = self.log_power - log_v
@@ -159,11 +171,26 @@ class Objective:
         gradient = prior * offset - (weighted @ deviation[..., None])[..., 0]
         return self._value(free, deviation), gradient, weighted @ jacobian.mT + torch.diag_embed(prior)
 
+    @torch.enable_grad()
+    def _log_gain_jacobian(self, a: Tensor) -> Tensor:
+        """∂ log|Ĥ|² / ∂a at a = artanh(γ/η) (S, K): (S, K, M).
+
+        The transpose product g = Jᵀu is linear in u, so that ∂g_k/∂u is row k of the transposed Jacobian.
+        """
+        a = a.detach().requires_grad_()
+        log_gain = self._log_gain(a)
+        u = torch.zeros_like(log_gain).requires_grad_()
+        (g,) = torch.autograd.grad(log_gain, a, u, create_graph=True)
+        rows = [torch.autograd.grad(g[:, k].sum(), u, retain_graph=True)[0] for k in range(g.shape[1])]
+        return torch.stack(rows, 1)
+
+    def _log_gain(self, a: Tensor) -> Tensor:
+        return self.grid.gain(self.family.psf(self.eta * torch.tanh(a))[:, 0]).clamp_min(_TINY).log()
+
     def _parts(self, free: Tensor) -> tuple[Tensor, Tensor]:
         """log v and the signal's share of v, both (S, M)."""
-        _, z, log_noise = free.split(self.sizes, dim=1)
-        gain = self.grid.gain(self.family.psf(self.gamma(free))[:, 0]).clamp_min(_TINY)
-        log_scene = self.scene_mean + z @ self.scene_factor + gain.log()
+        a, z, log_noise = free.split(self.sizes, dim=1)
+        log_scene = self.scene_mean + z @ self.scene_factor + self._log_gain(a)
         log_v = torch.logaddexp(log_scene, log_noise + self.spectrum.unit_noise.log())
         return log_v, (log_scene - log_v).exp()
 
@@ -213,17 +240,15 @@ def _curvature_std(objective: Objective, free: Tensor) -> Tensor:
     matrix = objective.gauss_newton(free[None])[2][0].double()
     matrix.diagonal()[:K] += 1
     variance = torch.linalg.inv(matrix).diagonal()[:K].to(free)
-    return objective.eta * (1 - torch.tanh(free[:K]).square()) * variance.sqrt()
+    return _CORRELATED * objective.eta * (1 - torch.tanh(free[:K]).square()) * variance.sqrt()
 
 
-def _spread(family: ZernikeBlur, gamma: Tensor, loss: Tensor) -> Tensor:
-    """(K,): root weighted mean square distance of all ends (S, K) from the best one, each in its nearest equivalent."""
-    best = gamma[loss.argmin()]
-    alike = equivalents(family, gamma)  # (E, S, K)
-    nearest = (alike - best).square().sum(-1).argmin(0)
-    distance = alike[nearest, torch.arange(len(gamma), device=gamma.device)] - best
-    weight = torch.softmax(-(loss - loss.min()), 0)
-    return (weight[:, None] * distance.square()).sum(0).sqrt()
+def _spread(family: ZernikeBlur, gammas: Tensor, losses: Tensor, centre: Tensor) -> Tensor:
+    """(K,): root weighted mean square distance of all ends (S, K) from `centre`, each in its nearest equivalent."""
+    alike = equivalents(family, gammas)  # (E, S, K)
+    nearest = (alike - centre).square().sum(-1).argmin(0)
+    distance = alike[nearest, torch.arange(len(gammas), device=gammas.device)] - centre
+    return (torch.softmax(-losses, 0)[:, None] * distance.square()).sum(0).sqrt()
 
 
 def _check(eta_waves: float, starts: int, steps: int, noise_std: float | None, seconds: float | None) -> None:

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepblur.baselines.odd_sign import equivalents
 from deepblur.baselines.spectral import Objective, search, spectral
+from deepblur.baselines.spectral_choice import equivalents
 from deepblur.baselines.spectrum_model import ORDERS, POWERS, Grid, average_spectrum, basis
 from deepblur.operators import UniformGamma, ZernikeBlur
 from deepblur.platform.image_file import SUFFIXES, read_grey
