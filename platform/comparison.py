@@ -180,6 +180,12 @@ class MethodsResult:
         known = set(self.scored.loc[self.scored[measure].notna(), "arm"])
         return [arm for arm in self.arms if arm in known]
 
+    def distinct(self, measure: str) -> list[str]:
+        """Those of them that are not the copy of an earlier one, as the PSF scores of methods that share a PSF are."""
+        keys = [key for key in KEYS if key != "arm"]
+        table = self.scored.pivot_table(measure, keys, "arm", dropna=False)[self.gives(measure)]
+        return list(table.T.drop_duplicates().index)
+
     @cached_property
     def summary(self) -> pd.DataFrame:
         return summary_table(self)

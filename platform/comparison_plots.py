@@ -24,7 +24,7 @@ _MIN_VIOLIN = 8  # draws, below which an estimated density would pretend to know
 @styled
 def psf_snr_distribution(result: MethodsResult) -> Figure | None:
     """Every draw's PSF SNR, a row per method and a panel per noise level (the paper's Fig. 4)."""
-    arms = result.gives("psf_snr_db")
+    arms = result.distinct("psf_snr_db")
     if not arms:
         return None
     noises = _noises_of(result, "psf_snr_db")
@@ -76,37 +76,54 @@ def stability(result: MethodsResult) -> Figure | None:
     The typical error is that of the mean SNR in dB, a geometric mean. (a) rests on the η that the networks were
     trained at, where it was evaluated, (b) on the weakest noise. The band holds the reference's middle half of draws.
     """
-    arms = result.gives("psf_snr_db")
+    arms = result.distinct("psf_snr_db")
     if not arms:
         return None
     trained = [eta for eta in result.etas if result.trained_eta_waves and abs(eta - result.trained_eta_waves) < 1e-9]
     noises = _noises_of(result, "psf_snr_db")
     against = {"noise_std": {"eta_waves": trained[0]} if trained else {}, "eta_waves": {"noise": noises[0]}}
+    at = f"η = {trained[0]:g} waves" if trained else "all η"
+    titles = {
+        "noise_std": {"xlabel": "noise standard deviation (images in [0, 1])", "title": at},
+        "eta_waves": {"xlabel": "η (waves)", "title": f"noise {noises[0]}"},
+    }
+    shown = [column for column in against if result.scored[column].nunique() > 1]  # one value is no dependence
+    if not shown:
+        return None
     figure = Figure(figsize=(WIDTH_IN, 3.4 + 0.12 * len(arms)))
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, (column, where) in zip(panels, against.items(), strict=True):
-        rows = chosen(result.scored, where)
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, column in zip(panels, shown, strict=True):
+        rows = chosen(result.scored, against[column])
         rows = rows.assign(noise_std=rows.groupby("noise")["noise_std"].transform("mean"))
         _errors(axes, rows, column, result)
         axes.axhline(5, color=INK, linewidth=0.8, linestyle="--")
         axes.axhline(10, color=INK, linewidth=0.8, linestyle=":")
-    if result.trained_eta_waves:
-        panels[1].axvline(result.trained_eta_waves, color=INK, linewidth=0.8, linestyle="-.")
-        last = result.trained_eta_waves >= np.mean(panels[1].get_xlim())
-        panels[1].annotate("trained", (result.trained_eta_waves, 0.99), xycoords=("data", "axes fraction"), va="top",
-                           xytext=(-3 if last else 3, 0), textcoords="offset points", fontsize=7,
-                           ha="right" if last else "left")  # fmt: skip
-    at = f"η = {trained[0]:g} waves" if trained else "all η"
-    panels[0].set(xlabel="noise standard deviation (images in [0, 1])", title=f"(a) {at}")
-    panels[1].set(xlabel="η (waves)", title=f"(b) noise {noises[0]}")
+        axes.set(**titles[column])
+        if column == "eta_waves" and result.trained_eta_waves:
+            _mark_trained(axes, result.trained_eta_waves)
     panels[0].set_ylabel("typical error of the PSF, ‖ĥ − h‖² / ‖h‖² (%)")
     _percent_axis(panels[0])
     legend(figure, panels, result.arms)
     return figure
 
 
+def _mark_trained(axes: Axes, eta: float) -> None:
+    axes.axvline(eta, color=INK, linewidth=0.8, linestyle="-.")
+    last = eta >= np.mean(axes.get_xlim())
+    axes.annotate(
+        "trained",
+        (eta, 0.99),
+        xycoords=("data", "axes fraction"),
+        xytext=(-3 if last else 3, 0),
+        textcoords="offset points",
+        ha="right" if last else "left",
+        va="top",
+        fontsize=7,
+    )
+
+
 def _errors(axes: Axes, rows: pd.DataFrame, column: str, result: MethodsResult) -> None:
-    arms = result.gives("psf_snr_db")
+    arms = result.distinct("psf_snr_db")
     for arm, look in looks(result.arms, result.reference).items():
         here = rows[rows["arm"] == arm]
         if arm not in arms or here.empty:
@@ -134,7 +151,7 @@ def noise_dependence(result: MethodsResult) -> Figure | None:
     figure = Figure(figsize=(WIDTH_IN, 0.7 + 1.9 * len(measures) + 0.1 * len(result.arms)))
     panels = figure.subplots(len(measures), 1, squeeze=False, sharex=True)[:, 0]
     for axes, name in zip(panels, measures, strict=True):
-        arms = result.gives(name)
+        arms = result.distinct(name)
         for arm, look in looks(result.arms, result.reference).items():
             if arm not in arms:
                 continue
@@ -167,7 +184,11 @@ def differences(result: MethodsResult) -> Figure | None:
     measures = [name for name in ("psnr_db", "psf_snr_db") if name in set(paired["measure"])]
     noises = [level for level in "noise " + result.noises["noise"] if level in set(paired["level"])]
     arms = {
-        name: [arm for arm in result.rivals if arm in set(paired.loc[paired["measure"] == name, "arm"])]
+        name: [
+            arm
+            for arm in result.rivals
+            if arm in set(paired.loc[paired["measure"] == name, "arm"]) & set(result.distinct(name))
+        ]
         for name in measures
     }
     heights = [len(arms[name]) + 1 for name in measures]
@@ -202,7 +223,7 @@ def quality_and_time(result: MethodsResult) -> Figure | None:
     for axes, name in zip(panels, measures, strict=True):
         for arm, look in looks(result.arms, result.reference).items():
             rows = result.scored[(result.scored["arm"] == arm) & (result.scored["seconds"] > 0)]
-            if arm not in result.gives(name) or rows.empty:
+            if arm not in result.distinct(name) or rows.empty:
                 continue
             mean, low, high = interval(rows, name)
             first, median, third = rows["seconds"].quantile([0.25, 0.5, 0.75])
@@ -269,7 +290,7 @@ def by_texture(result: MethodsResult, *, bins: int = 4) -> Figure | None:
 
 
 def _binned(axes: Axes, rows: pd.DataFrame, centres: pd.Series, name: str, result: MethodsResult) -> None:
-    arms = result.gives(name)
+    arms = result.distinct(name)
     for arm, look in looks(result.arms, result.reference).items():
         if arm in arms:
             here = rows[rows["arm"] == arm]

@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from made_up_methods import ARMS, picture, result, table
 from matplotlib.figure import Figure
@@ -58,9 +59,23 @@ def test_without_any_psf_there_is_no_psf_to_draw():
 @pytest.mark.parametrize("images", [1, 2])
 def test_few_images_still_make_figures(images):
     study = result(table(arms=FEW, etas=(0.1,), images=images, noises={"low": 0.02}), trained_eta_waves=0.1)
-    for name in ("psf_snr_distribution", "stability", "noise_dependence", "quality_and_time"):
+    for name in ("psf_snr_distribution", "noise_dependence", "quality_and_time"):
         CHARTS[name](study).draw_without_rendering()
     assert comparison_plots.by_texture(study) is None
+    assert comparison_plots.stability(study) is None, "one noise level and one η show no dependence"
+
+
+def test_a_dependence_needs_two_values():
+    study = result(table(arms=FEW, etas=(0.1,), noises={"low": 0.02, "high": 0.1}), trained_eta_waves=0.1)
+    (axes,) = comparison_plots.stability(study).axes
+    assert "noise" in axes.get_xlabel()
+
+
+def test_methods_that_share_a_psf_are_drawn_once():
+    items = table(arms=FEW)
+    shared = items[items.arm == "l0_gradient"].assign(arm="the same PSF + TV")
+    study = result(pd.concat([items, shared], ignore_index=True))
+    assert study.distinct("psf_snr_db") == [arm for arm in study.gives("psf_snr_db") if arm != "the same PSF + TV"]
 
 
 def test_a_figure_becomes_three_files_with_the_same_bytes_each_time(usual):
