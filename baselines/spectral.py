@@ -32,11 +32,13 @@ from deepblur.baselines.spectrum_model import Grid, Spectrum, average_spectrum
 from deepblur.operators import ZernikeBlur
 
 _WINDOW = 64  # pixels; the power spectrum of a 31×31 PSF is fully sampled by 61
+_LEAST_SIDE = 16
 _SPARE_NODES = 12  # fewer quadrature nodes than ZernikeBlur takes by itself: 56 dB, beyond what a spectrum can tell
 _START_SPREAD = 0.7  # of artanh(γ/η)
 _NOISE_LOG_STD = 0.3
 _CORRELATED = 2.0  # the misfit of S is alike over many cells; with it training photographs err by about gamma_std
 _LEAST_CURVATURE = 1e-3  # where artanh(γ/η) runs off to infinity
+_EDGE = 1.5  # of artanh(γ/η): further out nothing changes any more, and curvature there would mean false certainty
 _TINY = 1e-12  # |ĥ|² below it is below any noise
 
 
@@ -83,12 +85,18 @@ def spectral(
         image, psf, gamma, and gamma_std in waves: within the optimum found by the curvature of the objective, between
         optima by the spread of the other starts, equal PSFs counted as equal and starts weighted by their likelihood.
     Raises:
-        ValueError: what `check_image` refuses; starts or steps below 1; eta_waves, noise_std or seconds out of range.
+        ValueError: what `check_image` refuses; a side below 16 pixels; starts or steps below 1; eta_waves, noise_std or
+            seconds out of range.
         DivergedError: no finite estimate.
     """
     family = ZernikeBlur(psf_size=psf_size) if operator is None else operator
     y = check_image(image, family.psf_size)
     _check(eta_waves, starts, steps, noise_std, seconds)
+    if min(y.shape) < _LEAST_SIDE:
+        raise ValueError(
+            f"a spectrum needs an image of at least {_LEAST_SIDE}x{_LEAST_SIDE} pixels; got {y.shape[0]}x{y.shape[1]}; "
+            "take a larger crop"
+        )
     grid = Grid(min(_WINDOW, *y.shape), y)
     spectrum = average_spectrum(y, grid, passband=2 * family.cutoff, noise_std=noise_std)
     objective = Objective(family, eta_waves, grid, spectrum)
@@ -235,12 +243,15 @@ def _minimize(objective: Objective, free: Tensor, steps: int, deadline: float) -
 
 
 def _curvature_std(objective: Objective, free: Tensor) -> Tensor:
-    """(K,), in waves: Laplace's approximation with the Gauss–Newton matrix, artanh(γ/η) of unit prior variance."""
+    """(K,), in waves: Laplace's approximation with the Gauss–Newton matrix, at most that of a uniform γ, η/√3."""
     K = objective.sizes[0]
-    matrix = objective.gauss_newton(free[None])[2][0].double()
+    inside = free.clone()
+    inside[:K] = free[:K].clamp(-_EDGE, _EDGE)
+    matrix = objective.gauss_newton(inside[None])[2][0].double()
     matrix.diagonal()[:K] += 1
-    variance = torch.linalg.inv(matrix).diagonal()[:K].to(free)
-    return _CORRELATED * objective.eta * (1 - torch.tanh(free[:K]).square()) * variance.sqrt()
+    std = torch.linalg.inv(matrix).diagonal()[:K].sqrt().to(free)
+    slope = objective.eta * (1 - torch.tanh(inside[:K]).square())
+    return (_CORRELATED * slope * std).clamp_max(objective.eta / math.sqrt(3))
 
 
 def _spread(family: ZernikeBlur, gammas: Tensor, losses: Tensor, centre: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ LOWEST, HIGHEST = 0.03, 0.45  # |f| in cycles per pixel, between which spectra a
 _CENTRE, _WIDTH = 0.15, 0.7
 _BAND = (0.05, 0.3)  # where a window's contrast is measured
 _LEAST_CONTRAST = 0.01  # of the mean: flatter windows do not count as more than this
+_LEAST_SNR = 1e-3  # below it a window is noise
 _OVERLAP = 0.8  # independent looks per window, at half overlap
 
 # Learnt from photographs by `benchmarks/spectral.py --learn`: 231 training images of BSDS and COCO, twice each. Rows
@@ -134,12 +135,12 @@ def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float
 
     in_band = (grid.radius > _BAND[0]) & (grid.radius < _BAND[1])
     contrast = (windows[:, in_band].mean(-1) - noise_var).clamp_min(0)
-    contrast = (contrast + _LEAST_CONTRAST * contrast.mean() + 1e-12)[:, None, None]
-    shape = _ring_means((windows - noise_var).sum(0) / contrast.sum(), grid).clamp_min(1e-9)
-    snr = contrast * shape / noise_var
+    contrast = (contrast + _LEAST_CONTRAST * contrast.mean() + _LEAST_SNR * noise_var)[:, None, None]
+    shape = _ring_means((windows - noise_var).sum(0) / contrast.sum(), grid)
+    snr = (contrast * shape / noise_var).clamp_min(_LEAST_SNR)
     weights = (snr / (1 + snr)).square()
     weights = weights / weights.sum(0) / contrast
-    expected = weights * (contrast * shape + noise_var)
+    expected = weights * noise_var * (1 + snr)
     return Spectrum(
         power=(weights * windows).sum(0)[grid.keep].clamp_min(1e-12),
         unit_noise=weights.sum(0)[grid.keep],
