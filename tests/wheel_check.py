@@ -17,8 +17,8 @@ USE = """
 import deepblur, platform
 assert platform.python_version()
 assert "site-packages" in deepblur.__file__, deepblur.__file__
-import deepblur.operators as operators, deepblur.nets as nets
-for room in (operators, nets):
+import deepblur.operators as operators, deepblur.nets as nets, deepblur.baselines as baselines
+for room in (operators, nets, baselines):
     for name in room.__all__:
         getattr(room, name)
 from deepblur.operators import EigenPSFBlur, PoissonGaussian, ProductConvolutionBlur, ZernikeBlur
@@ -26,6 +26,8 @@ from deepblur.nets import Deblurrer, DRUNet, Identifier
 import deepblur.platform.study, deepblur.platform.study_run, deepblur.platform.scheduling, deepblur.platform.registry
 from deepblur.platform.cli import studies
 assert "ablation_true_vs_est" in studies(), studies()
+from deepblur.studies.compare_methods import TUNED
+assert TUNED.is_file(), TUNED
 """
 
 
