@@ -181,10 +181,11 @@ class MethodsResult:
         return [arm for arm in self.arms if arm in known]
 
     def distinct(self, measure: str) -> list[str]:
-        """Those of them that are not the copy of an earlier one, as the PSF scores of methods that share a PSF are."""
+        """Those of them that are no copy of another, as the PSF scores of methods that share a PSF are."""
         keys = [key for key in KEYS if key != "arm"]
-        table = self.scored.pivot_table(measure, keys, "arm", dropna=False)[self.gives(measure)]
-        return list(table.T.drop_duplicates().index)
+        arms = sorted(self.gives(measure), key=lambda arm: arm != self.reference)  # whose copies go, and not itself
+        kept = set(self.scored.pivot_table(measure, keys, "arm", dropna=False)[arms].T.drop_duplicates().index)
+        return [arm for arm in self.gives(measure) if arm in kept]
 
     @cached_property
     def summary(self) -> pd.DataFrame:

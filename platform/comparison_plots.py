@@ -181,22 +181,21 @@ def differences(result: MethodsResult) -> Figure | None:
     ]
     if paired.empty:
         return None
-    measures = [name for name in ("psnr_db", "psf_snr_db") if name in set(paired["measure"])]
     noises = [level for level in "noise " + result.noises["noise"] if level in set(paired["level"])]
-    arms = {
-        name: [
-            arm
-            for arm in result.rivals
-            if arm in set(paired.loc[paired["measure"] == name, "arm"]) & set(result.distinct(name))
-        ]
-        for name in measures
-    }
+    arms = {}
+    for name in ("psnr_db", "psf_snr_db"):
+        compared = set(paired.loc[paired["measure"] == name, "arm"]) & set(result.distinct(name))
+        arms[name] = [arm for arm in result.rivals if arm in compared]
+    measures = [name for name in arms if arms[name]]
+    if not measures:
+        return None
     heights = [len(arms[name]) + 1 for name in measures]
     figure = Figure(figsize=(WIDTH_IN, 0.5 * len(measures) + 0.2 * sum(heights)))
     grid = figure.subplots(len(measures), len(noises), squeeze=False, sharex="row", sharey="row", height_ratios=heights)
     for panels, name in zip(grid, measures, strict=True):
         for axes, level in zip(panels, noises, strict=True):
             rows = chosen(paired, {"measure": name, "level": level})
+            rows = rows[rows["arm"].isin(arms[name])]
             for row in rows.to_dict("records"):
                 fill = INK if row["p_holm"] < SIGNIFICANT and row["in_favour"] else "white"
                 bars = _bars(row["difference"], row["low"], row["high"])
