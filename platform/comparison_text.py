@@ -63,6 +63,8 @@ def seconds_text(seconds: float) -> str:
 def lead_sentences(result: MethodsResult) -> list[str]:
     """Every arm × level × measure whose interval lies on the other arm's side, a sentence per arm and measure."""
     leads = rival_leads(result)
+    if len(result.noises) == 1:  # its level says what all draws say
+        leads = leads[leads["level"] == "all draws"]
     rivals = leads[~leads["informed"]]
     sentences = [_lead(rows, result.reference) for _, rows in rivals.groupby(["arm", "measure"], sort=False)]
     if sentences:
@@ -164,7 +166,8 @@ def _tables(result: MethodsResult) -> list[str]:
 
 def _table(result: MethodsResult, names: Sequence[str], name_width: int) -> list[str]:
     rows = [["", "draws ok", *(MEASURES[name].axis for name in names), "seconds"]]
-    for level, here in result.summary[result.summary["group"] != "eta_waves"].groupby("level", sort=False):
+    groups = ["all", "noise"] if len(result.noises) > 1 else ["all"]
+    for level, here in result.summary[result.summary["group"].isin(groups)].groupby("level", sort=False):
         rows.append([_cut(str(level), 80)])
         for row in here.to_dict("records"):
             label = _cut(row["arm"], name_width) + " *" * (row["arm"] == result.reference)

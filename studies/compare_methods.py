@@ -92,7 +92,7 @@ def defaults(method: str, names: tuple[str, ...]) -> dict[str, Any]:
 
 def published(preset: str) -> tuple[Claim, ...]:
     if preset == "quick":
-        return paper_claims(because="three modes at eta 0.10, small networks trained for minutes on eight photographs")
+        return paper_claims(because="three modes at eta 0.10, and small networks trained for minutes")
     if preset == "standard":
         return paper_claims(because="other training images, and networks and budgets of another size")
     return paper_claims()

@@ -32,7 +32,7 @@ def arms() -> dict[str, dict[str, Any]]:
 def published(preset: str) -> tuple[Claim, ...]:
     keys = ("psf_snr_clean", "mean_error", "error_at_noise", "error_small_eta", "error_large_eta")
     if preset == "quick":
-        return paper_claims(*keys, because="small networks trained for minutes on eight photographs")
+        return paper_claims(*keys, because="small networks trained for minutes")
     return paper_claims(*keys, because="" if preset == "paper" else "other training images and budget")
 
 
