@@ -128,7 +128,8 @@ def _label(stage: Stage, users: list[tuple[str, int]]) -> str:
     kind = {"identify": "IN", "deblur": "DN", "restore": "NAFNet", "evaluate": "evaluation", "assess": "assessment",
             "tune": "tuning"}[stage.kind]  # fmt: skip
     arms, seeds = ({user[i] for user in users} for i in (0, 1))
-    parts = [kind + (f" {users[0][0]}" if len(arms) == 1 and kind not in arms else "")]
+    only = users[0][0] if len(arms) == 1 else ""
+    parts = [only if only.startswith(kind) else f"{kind} {only}".strip()]
     parts += [f"seed {users[0][1]}"] if len(seeds) == 1 else []
     if isinstance(stage, Assess):
         parts.append(f"image {stage.position}")

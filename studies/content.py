@@ -3,9 +3,12 @@
 Claim    None of the paper's. Identification reads the blur off edges and texture, so smooth images should be harder.
 Measure  PSF error and restoration gain of each method per COCO category of the image and per bin of local standard
          deviation and of edge density of the sharp crop, with intervals and counts.
-Cost     quick: see Outcome, on 2 cores. Categories need `--data coco:ROOT`; the photographs have none.
+Cost     quick: 6 min on 2 cores, on COCO. Categories need `--data coco:ROOT`; the photographs have none.
 Run      python studies/content.py --preset quick
-Outcome  not run yet
+Outcome  quick --data coco:... --draws 2, 64 images, one seed, 2026-11-22, no noise: no effect on identification shown.
+         IN's PSF SNR is 16.0 to 17.0 dB in all four bins of local deviation and of edge density, all intervals overlap;
+         of 8 categories with 5 images or more only cup (7 images, 14.5 dB [12.4, 15.9]) lies off the mean of 16.4. DN's
+         gain falls with texture, from 3.0 dB to 2.2. The spectral likelihood beats IN by 5.7 dB [4.2, 7.2].
 """
 
 from deepblur.platform.stages import Grid
