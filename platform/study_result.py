@@ -126,9 +126,13 @@ def _method_pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> lis
         for key in keys if seed == first else ():
             if ledger.done(key) is not None:
                 with np.load(ledger.folder(key) / "pictures.npz") as arrays:
+                    family = _family(graph.arms[arm, seed])  # other operators blur another observation
                     for name in arrays.files:
                         where, _, kind = name.rpartition("|")
-                        found.setdefault(where, {}).setdefault(arm, {})[kind] = arrays[name]
+                        found.setdefault(f"{where}|{family}", {}).setdefault(arm, {})[kind] = arrays[name]
+    families = {where.split("|")[3] for where in found}
+    if len(families) == 1:
+        found = {where.rpartition("|")[0] + "|": arms for where, arms in found.items()}
     images, noises = (list(dict.fromkeys(where.split("|")[i] for where in found)) for i in (0, 1))
 
     def turn(where: str) -> tuple[int, int]:
@@ -139,14 +143,21 @@ def _method_pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> lis
     return [_method_picture(where, found[where], items[items.seed == first]) for where in sorted(found, key=turn)]
 
 
+def _family(method: Any) -> str:
+    """What people call the operator family of a method: its Zernike modes."""
+    assert isinstance(method, Method)
+    noll = method.degradation.operator.noll
+    return f"Noll {', '.join(map(str, noll))}"
+
+
 def _method_picture(where: str, arms: dict[str, dict[str, np.ndarray]], items: pd.DataFrame) -> MethodPicture:
-    image, noise, eta = where.split("|")
+    image, noise, eta, family = where.split("|")
     rows = items[(items.image == image) & (items.noise == noise) & (items.eta_waves == float(eta)) & (items.draw == 0)]
     captions = {row.arm: _caption(row) for row in rows.itertuples()}
-    row = rows.iloc[0]
+    row = rows[rows.arm.isin(list(arms))].iloc[0]
     captions["blurry"] = f"{row.blurry_psnr_db:.1f} dB" if np.isfinite(row.blurry_psnr_db) else ""
     some = next(iter(arms.values()))
-    where = f" · noise {noise} · η {float(eta):.2f}" if "sharp" in some else ""
+    where = f" · noise {noise} · η {float(eta):.2f}" + f" · {family}" * bool(family) if "sharp" in some else ""
     return MethodPicture(
         title=f"{image.rpartition('.')[0] or image}{where}",
         blurry=some["blurry"],
