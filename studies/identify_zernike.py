@@ -5,9 +5,12 @@ Claim    The paper, section 3.1.1: IN's relative squared error is below 5 % on a
          at 0.15 (Fig. 5b).
 Measure  PSF SNR and relative squared error per draw, over noise levels and over eta, for K = 7 (Noll 4-10) and K = 8
          (with primary spherical, Noll 11); beside IN the training-free spectral likelihood, and the mean PSF.
-Cost     quick: see Outcome, on 2 cores. standard is meant for one GPU, paper for several; neither has been timed yet.
+Cost     quick: 7 min on 2 cores. standard is meant for one GPU, paper for several; neither has been timed yet.
 Run      python studies/identify_zernike.py --preset quick
-Outcome  not run yet
+Outcome  quick, 7 photographs, one seed, 2026-11-22: minutes of training teach IN nothing at K = 7 or 8; its mean PSF
+         SNR over all cells is 4.1 and 3.4 dB, that of the mean PSF 4.0 and 3.5. The spectral likelihood reaches 13.8
+         and 13.7 dB without noise over all eta (a typical error of 2 % and 1 % at eta 0.15, 3 % and 12 % at 0.2), 7.0
+         and 6.8 at a noise of 0.01, and no more than the mean PSF from 0.05 on.
 """
 
 from typing import Any

@@ -3,9 +3,11 @@
 Claim    The paper, Fig. 9: real images come out denoised and with better contrast; judged by eye, there is no truth.
 Measure  Side by side, every blind method's restoration, PSF and re-blur residual; the residual's whiteness says whether
          image and PSF together explain the data. No PSNR, no SSIM: a truth would have to be invented.
-Cost     quick: see Outcome, on 2 cores.
+Cost     quick: 4 min on 2 cores for 14 images.
 Run      python studies/real_microscopy.py --preset quick
-Outcome  not run yet
+Outcome  quick --test folder:... with 14 microscopy images, 2026-11-22, whiteness of the residual (0 is white): spectral
+         0.057, mean PSF + TV 0.063, IN + TV 0.064, l0 0.065, deep-blur 0.071, Goldstein-Fattal 0.195; no difference is
+         confirmed after Holm. None is white: no method explains these data entirely.
 """
 
 from deepblur.platform.stages import RealImages
