@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from deepblur.baselines.estimate import Estimate, check_image
-from deepblur.baselines.l0_kernel import basic_kernel, iterative_kernel
+from deepblur.baselines.l0_kernel import basic_kernel, iterative_kernel, size_of
 from deepblur.baselines.noise import denoised, noise_std_of
 from deepblur.baselines.tv import edge_taper, laplacian
 from deepblur.operators import transfer_function
@@ -131,7 +131,7 @@ def l0_image(
     """
     u = v if start is None else start
     beta = 2 * lam if beta is None else beta
-    otf, edges = transfer_function(psf, _size(v)), laplacian(v)
+    otf, edges = transfer_function(psf, size_of(v)), laplacian(v)
     data, energy = otf.conj() * torch.fft.rfft2(v), otf.real.square() + otf.imag.square()
     while beta < _BETA_END:
         right, down = u.roll(-1, 1) - u, u.roll(-1, 0) - u
@@ -156,7 +156,7 @@ def tv_final(y: Tensor, psf: Tensor, weight: float) -> Tensor:
     (H, W), (r, c) = y.shape, (side // 2 for side in psf.shape)
     bottom, after = (next_fast_len(n + 2 * m, real=True) - n - m for n, m in ((H, r), (W, c)))
     v = edge_taper(pad(y[None], (c, after, r, bottom), mode="reflect")[0], psf, times=3)
-    otf, edges = transfer_function(psf, _size(v)), laplacian(v)
+    otf, edges = transfer_function(psf, size_of(v)), laplacian(v)
     data, energy = otf.conj() * torch.fft.rfft2(v), otf.real.square() + otf.imag.square()
     u, beta = v, 1.0
     while beta < 256:
@@ -172,7 +172,7 @@ def _nearest(data: Tensor, energy: Tensor, edges: Tensor, beta: float, right: Te
     """argmin_u ‖k ⋆ u − v‖² + β‖∇u − (right, down)‖²."""
     divergence = right.roll(1, 1) - right + down.roll(1, 0) - down
     spectrum = torch.add(data, torch.fft.rfft2(divergence), alpha=beta) / torch.add(energy, edges, alpha=beta)
-    return torch.fft.irfft2(spectrum, s=_size(right))
+    return torch.fft.irfft2(spectrum, s=size_of(right))
 
 
 def _closed(y: Tensor, psf_size: int) -> Tensor:
@@ -192,17 +192,13 @@ def _gaussian(image: Tensor, std_px: float) -> Tensor:
     rows = torch.fft.fftfreq(H, dtype=image.dtype, device=image.device)
     columns = torch.fft.rfftfreq(W, dtype=image.dtype, device=image.device)
     spectrum = torch.exp(-2 * (torch.pi * std_px) ** 2 * (rows.square()[:, None] + columns.square()))
-    return torch.fft.irfft2(spectrum * torch.fft.rfft2(image), s=_size(image))
+    return torch.fft.irfft2(spectrum * torch.fft.rfft2(image), s=size_of(image))
 
 
 def _resized(image: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
     if image.shape == size:
         return image
     return interpolate(image[None, None], size=tuple(size), mode=mode, align_corners=False)[0, 0]
-
-
-def _size(image: Tensor) -> tuple[int, int]:
-    return image.shape[0], image.shape[1]
 
 
 def _check_settings(

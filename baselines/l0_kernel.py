@@ -35,8 +35,8 @@ def iterative_kernel(u: Tensor, v: Tensor, size: int, gamma: float) -> Tensor:
     kernel = u.new_full((size, size), 1 / size**2)
     mu = 1.0
     while mu < _MU_END:
-        spectrum = torch.add(data, transfer_function(kernel, _size(u)), alpha=mu) / (energy + mu)
-        kernel = (_support(spectrum, _size(u), size) - 0.5 / mu).clamp_min(0)
+        spectrum = torch.add(data, transfer_function(kernel, size_of(u)), alpha=mu) / (energy + mu)
+        kernel = (_support(spectrum, size_of(u), size) - 0.5 / mu).clamp_min(0)
         mu *= 2  # published as 1, 2, … below 1000; a factor of 2 gives the authors' level and time, steps of 1 do not
     return centred(kernel)
 
@@ -50,7 +50,7 @@ def basic_kernel(u: Tensor, v: Tensor, size: int, gamma: float, threshold: float
     """
     U, edges = torch.fft.rfft2(u), laplacian(u)
     data = edges * U.conj() * torch.fft.rfft2(v)
-    kernel = _support(data / (edges * (U.real.square() + U.imag.square()) + gamma), _size(u), size).clamp_min(0)
+    kernel = _support(data / (edges * (U.real.square() + U.imag.square()) + gamma), size_of(u), size).clamp_min(0)
     if threshold > 0:
         kernel = without_small_parts(torch.where(kernel < threshold * kernel.max(), 0, kernel))
     return centred(kernel)
@@ -89,5 +89,6 @@ def _support(spectrum: Tensor, torus: tuple[int, int], size: int) -> Tensor:
     return torch.fft.irfft2(spectrum, s=torus).roll((r, r), (0, 1))[:size, :size]
 
 
-def _size(image: Tensor) -> tuple[int, int]:
+def size_of(image: Tensor) -> tuple[int, int]:
+    """(H, W), as the FFT wants it."""
     return image.shape[0], image.shape[1]

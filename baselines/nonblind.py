@@ -208,7 +208,7 @@ def observe(image: np.ndarray | Tensor, psf: np.ndarray | Tensor, noise_std: flo
             "pixels; crop the PSF or pad it by one pixel"
         )
     if noise_std is None:
-        noise_std = noise_level(data)
+        noise_std = noise_std_of(data)
     if not noise_std >= 0:
         raise ValueError(f"noise_std is a standard deviation and at least 0; got {noise_std}; None estimates it")
     variance = float(data.var())

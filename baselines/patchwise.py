@@ -1,6 +1,5 @@
 """PSFs identified patch by patch, and Richardson–Lucy with their smooth blend: for blur that varies over the field."""
 
-import math
 from collections.abc import Callable
 from itertools import product
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from deepblur.baselines.estimate import DivergedError, Estimate, check_image
 from deepblur.baselines.nonblind import maximize_likelihood, observe
+from deepblur.nets.identifier import half_overlapping_starts
 from deepblur.operators import Blur
 
 
@@ -48,7 +48,7 @@ def patchwise(
     if patch_px < 1:
         raise ValueError(f"patch_px is the side of a patch and at least 1; got {patch_px}; take the training size")
     sides = [min(patch_px, side) for side in data.shape]
-    rows, columns = (patch_starts(side, size) for side, size in zip(data.shape, sides, strict=True))
+    rows, columns = (half_overlapping_starts(side, size) for side, size in zip(data.shape, sides, strict=True))
     patches = torch.stack([data[r : r + sides[0], c : c + sides[1]] for r, c in product(rows, columns)])
     gamma = identifier(patches[:, None].float())
     if len(gamma) != len(patches):
@@ -122,12 +122,6 @@ class PatchBlur:
         row = x[self._starts[0][i] : self._starts[0][i] + size[0]]
         for c, part in zip(self._starts[1], parts, strict=True):
             row[:, c : c + size[1]] += part[: size[0], : size[1]]
-
-
-def patch_starts(side: int, size: int) -> list[int]:
-    """First pixels of the fewest patches of `size` that cover `side` evenly with at least half overlap."""
-    count = math.ceil((side - size) / (size / 2)) + 1
-    return [round(i * (side - size) / max(1, count - 1)) for i in range(count)]
 
 
 def _partition(starts: list[int], size: int, like: Tensor) -> Tensor:

@@ -72,13 +72,8 @@ class DRUNet(nn.Module):
         Raises:
             ValueError: x has another number of dimensions or channels.
         """
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"DRUNet takes images (B, {self.in_channels}, H, W); got {tuple(x.shape)}; set in_channels or reshape"
-            )
         H, W = x.shape[-2:]
-        bottom, right = -H % self.stride, -W % self.stride
-        features = self.head(pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x)
+        features = self.head(padded("DRUNet", x, self.in_channels, self.stride))
         skips = []
         for down in self.down:
             skips.append(features)
@@ -89,6 +84,18 @@ class DRUNet(nn.Module):
             features = up(features + skips.pop())
         out = self.tail(features + skips.pop())[..., :H, :W]
         return x + out if self.residual else out
+
+
+def padded(name: str, x: Tensor, channels: int, stride: int) -> Tensor:
+    """Images (B, channels, H, W), their sides grown to multiples of `stride` by replicating the last row and column.
+
+    Raises:
+        ValueError: x has another number of dimensions or channels; `name` is the network that takes it.
+    """
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise ValueError(f"{name} takes images (B, {channels}, H, W); got {tuple(x.shape)}; set in_channels or reshape")
+    bottom, right = -x.shape[-2] % stride, -x.shape[-1] % stride
+    return pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
 
 def _conv3x3(inputs: int, outputs: int) -> nn.Conv2d:

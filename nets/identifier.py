@@ -100,11 +100,15 @@ class Identifier(nn.Module):
 
 def half_overlapping_windows(y: Tensor, size: int) -> Tensor:
     """(B, C, H, W) → (N, B, C, h, w), h = min(H, size), w = min(W, size): windows that cover the image evenly."""
-    starts = []
-    for side in y.shape[-2:]:
-        count = math.ceil(max(0, side - size) / (size / 2)) + 1
-        starts.append([round(i * max(0, side - size) / max(1, count - 1)) for i in range(count)])
+    starts = [half_overlapping_starts(side, size) for side in y.shape[-2:]]
     return torch.stack([y[..., r : r + size, c : c + size] for r in starts[0] for c in starts[1]])
+
+
+def half_overlapping_starts(side: int, size: int) -> list[int]:
+    """First pixels of the fewest windows of `size` that cover `side` evenly with at least half overlap; [0] if one."""
+    spare = max(0, side - size)
+    count = math.ceil(spare / (size / 2)) + 1
+    return [round(i * spare / max(1, count - 1)) for i in range(count)]
 
 
 def standardize(y: Tensor) -> Tensor:

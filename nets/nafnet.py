@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, pad
+from torch.nn.functional import layer_norm
+
+from deepblur.nets.drunet import padded
 
 
 class LayerNorm2d(nn.Module):
@@ -120,13 +122,8 @@ class NAFNet(nn.Module):
         Raises:
             ValueError: y has another number of dimensions or channels.
         """
-        if y.ndim != 4 or y.shape[1] != self.in_channels:
-            raise ValueError(
-                f"NAFNet takes images (B, {self.in_channels}, H, W); got {tuple(y.shape)}; set in_channels or reshape"
-            )
         H, W = y.shape[-2:]
-        bottom, right = -H % self.stride, -W % self.stride
-        features = self.head(pad(y, (0, right, 0, bottom), mode="replicate") if bottom or right else y)
+        features = self.head(padded("NAFNet", y, self.in_channels, self.stride))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             skips.append(blocks(features))

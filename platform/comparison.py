@@ -3,7 +3,7 @@
 Everything here is a function of `MethodsResult.items`, one row per method ("arm") and draw. A draw on which a method
 failed has no score: it is counted beside the mean, never averaged into it, and a paired difference rests on the draws
 where both methods came to an estimate. Decibels are averaged as decibels. Intervals are 95 %, by the bootstrap of
-`deepblur.platform.statistics`, which redraws whole images and training seeds.
+`deepblur.platform.statistics`, which redraws whole images and adds the spread of training seeds.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from deepblur.platform.published import Claim
-from deepblur.platform.results import KEYS
+from deepblur.platform.results import KEYS, refuse_repeats
 from deepblur.platform.statistics import compare_to_reference, mean_interval
 
 OK, LOST = "ok", ("diverged", "failed", "timeout")
@@ -125,10 +125,7 @@ class MethodsResult:
         unknown = sorted(set(self.items["status"]) - {OK, *LOST})
         if unknown:
             raise ValueError(f"a status is one of {(OK, *LOST)}; got {unknown}")
-        twice = self.items.duplicated(list(KEYS))
-        if twice.any():
-            row = self.items.loc[twice, list(KEYS)].iloc[0].to_dict()
-            raise ValueError(f"a draw may be evaluated once per arm and seed; {row} occurs again: drop the repetition")
+        refuse_repeats(self.items)
         self._check_scores()
 
     def _check_scores(self) -> None:

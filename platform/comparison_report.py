@@ -3,7 +3,6 @@
 `write_comparison` writes everything into one folder; `comparison_text` tells the job log the same.
 """
 
-import os
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from deepblur.platform.comparison_text import (
     loss_sentences,
     seconds_text,
 )
+from deepblur.platform.ledger import replace_file
 from deepblur.platform.published import verdicts
 from deepblur.platform.report import VALIDATION
 from deepblur.platform.verdict import bracketed, p_text, signed
@@ -113,15 +113,15 @@ def write_comparison(result: MethodsResult, folder: Path) -> Path:
         "published": published_table(result),
     }
     for name, table in tables.items():
-        _write(folder / f"{name}.csv", table.to_csv(index=False).encode())
-    _write(folder / "items.parquet", result.items.to_parquet(index=False))
+        replace_file(folder / f"{name}.csv", table.to_csv(index=False).encode())
+    replace_file(folder / "items.parquet", result.items.to_parquet(index=False))
     (folder / "figures").mkdir(exist_ok=True)
     drawn = {name: figure for name, (draw, *_) in FIGURES.items() if (figure := draw(result)) is not None}
     figures = {name: rendered(figure) for name, figure in drawn.items()}
     for name, files in figures.items():
         for kind, content in files.items():
-            _write(folder / "figures" / f"{name}.{kind}", content)
-    return _write(folder / "report.html", comparison_page(result, figures).encode())
+            replace_file(folder / "figures" / f"{name}.{kind}", content)
+    return replace_file(folder / "report.html", comparison_page(result, figures).encode())
 
 
 def published_table(result: MethodsResult) -> pd.DataFrame:
@@ -218,9 +218,9 @@ def _paired(result: MethodsResult) -> str:
     head += markup.headings("p", "p, Holm") + markup.headings("in favour of", numeric=False)
     html = markup.paragraph(
         f"Each method minus {result.reference} on the draws where both came to an estimate; 95 % intervals from a "
-        "bootstrap over whole images and training seeds, p of a sign-flip test over images (with several seeds, of a "
-        "test that takes both as random), Holm's correction over the methods of one measure and level. Pairs that one "
-        "of the two lost are counted, not compared."
+        "bootstrap over whole images with the spread of seeds, p of a sign-flip test over images (with several seeds, "
+        "of a test that takes both as random), Holm's correction over the methods of one measure and level. Pairs that "
+        "one of the two lost are counted, not compared."
     )
     for name, rows in result.paired.groupby("measure", sort=False):
         measure, body = MEASURES[str(name)], []
@@ -292,10 +292,3 @@ def _opened(rows: pd.DataFrame, column: str) -> Sequence[tuple[dict, bool]]:
 
 def _kind(opens: bool, leads: bool) -> str:
     return " ".join(["first"] * opens + ["lead"] * leads)
-
-
-def _write(path: Path, content: bytes) -> Path:
-    """Replace a file as a whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    return partial.replace(path)

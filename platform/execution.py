@@ -23,7 +23,7 @@ from torch import nn
 from deepblur.platform.evaluation import cells, measure, picture_arrays
 from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import open_store
-from deepblur.platform.ledger import complete
+from deepblur.platform.ledger import complete, replace_file
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import Evaluate, Stage, Training
 from deepblur.platform.tasks import build
@@ -120,9 +120,7 @@ def load_state(path: Path) -> State:
 def write_live(path: Path, history: list[dict[str, float]]) -> None:
     """Show the curve so far; a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in history))
-    temporary.replace(path)
+    replace_file(path, "".join(json.dumps(row) + "\n" for row in history).encode())
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

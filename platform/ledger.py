@@ -93,6 +93,13 @@ def complete(temporary: Path, final: Path) -> None:
         shutil.rmtree(temporary)
 
 
+def replace_file(path: Path, content: bytes) -> Path:
+    """Write a file as a whole: a reader sees the old one or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content)
+    return partial.replace(path)
+
+
 def _acquire(path: Path) -> TextIO:
     handle = path.open("a+")
     try:

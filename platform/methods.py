@@ -171,8 +171,7 @@ def _find_psf(
             "eta_waves": degradation.eta_waves,
         }
         accepted = inspect.signature(METHODS[source]).parameters
-        with torch.enable_grad():  # the likelihood climbs its gradient
-            return METHODS[source](image, **{k: v for k, v in offered.items() if k in accepted}, **settings)
+        return METHODS[source](image, **{k: v for k, v in offered.items() if k in accepted}, **settings)
     if source == "none":
         return Estimate(image=image)
     if source == "mean":

@@ -18,7 +18,7 @@ from deepblur.platform.layout import LAYOUTS, Result
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.model import save_model
 from deepblur.platform.results import StudyResult
-from deepblur.platform.stages import Arm, Training
+from deepblur.platform.stages import Arm, Evaluate, Training
 from deepblur.platform.study_cli import Plan
 from deepblur.platform.tracking import NoTracker, Tracker, default_uri
 from deepblur.platform.tuning import Tune
@@ -86,13 +86,19 @@ class Record:
             self._rows(work.key, read_rows(work.live))
 
     def stage_done(self, work: Work) -> None:
-        """Send a training's whole curve, or an evaluation's means over the grid."""
+        """Send a training's whole curve, an evaluation's means, a search's gains; assessments come with the report."""
+        result = self.ledger.done(work.key) or {}
         if isinstance(work.stage, Training):
             self._rows(work.key, read_rows(self.ledger.folder(work.key) / "curve.jsonl"))
-            return
-        result = {"evaluate": _test_means, "tune": _tuned_gains}.get(work.stage.kind, _nothing)(work, self.ledger)
-        for run in self.children[work.key]:
-            self.tracker.log_metrics(run, result)
+        elif isinstance(work.stage, Evaluate):
+            self._metrics(work.key, {f"test_{name}": value for name, value in result.items()})
+        elif isinstance(work.stage, Tune):
+            gains = (name for name in ("default_gain_db", "tuned_gain_db") if name in result)
+            self._metrics(work.key, {f"{name}/{work.stage.noise.name}": result[name] for name in gains})
+
+    def _metrics(self, key: str, values: dict[str, float]) -> None:
+        for run in self.children[key]:
+            self.tracker.log_metrics(run, values)
 
     def _rows(self, key: str, rows: list[dict[str, float]]) -> None:
         for run in self.children[key]:
@@ -170,18 +176,3 @@ def commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return os.environ.get("DEEPBLUR_COMMIT", "unknown")
-
-
-def _test_means(work: Work, ledger: Ledger) -> dict[str, float]:
-    return {f"test_{name}": value for name, value in (ledger.done(work.key) or {}).items()}
-
-
-def _tuned_gains(work: Work, ledger: Ledger) -> dict[str, float]:
-    assert isinstance(work.stage, Tune)
-    result = ledger.done(work.key) or {}
-    return {f"{name}/{work.stage.noise.name}": result[name] for name in ("default_gain_db", "tuned_gain_db")
-            if name in result}  # fmt: skip
-
-
-def _nothing(work: Work, ledger: Ledger) -> dict[str, float]:
-    return {}

@@ -3,7 +3,6 @@
 `StudyResult` and `Picture` say what goes in, `write_report` writes, `text_summary` tells the job log the same.
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from deepblur.platform import markup, plots
+from deepblur.platform.ledger import replace_file
 from deepblur.platform.results import (
     Picture,
     StudyResult,
@@ -53,8 +53,8 @@ def write_report(result: StudyResult, folder: Path) -> Path:
     summary, paired = summary_table(result), paired_table(result)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in {"summary": summary, "paired": paired, "items": result.items}.items():
-        _write(folder / f"{name}.csv", table.to_csv(index=False))
-    return _write(folder / "report.html", page(result, summary, paired))
+        replace_file(folder / f"{name}.csv", table.to_csv(index=False).encode())
+    return replace_file(folder / "report.html", page(result, summary, paired).encode())
 
 
 def page(result: StudyResult, summary: pd.DataFrame, paired: pd.DataFrame) -> str:
@@ -265,10 +265,3 @@ def _last(table: pd.DataFrame, column: str, form: str = ".2f") -> str:
 
 def _range(counts: pd.Series) -> str:
     return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-
-
-def _write(path: Path, text: str) -> Path:
-    """Replace a file as a whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(path)

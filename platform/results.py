@@ -34,6 +34,14 @@ GAINS = {
 """Column of the summary → (measure, baseline subtracted from it)."""
 
 
+def refuse_repeats(items: pd.DataFrame) -> None:
+    """Raise a ValueError where a draw occurs twice for one arm and seed."""
+    twice = items.duplicated(list(KEYS))
+    if twice.any():
+        row = items.loc[twice, list(KEYS)].iloc[0].to_dict()
+        raise ValueError(f"a draw may be evaluated once per arm and seed; {row} occurs again: drop the repetition")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """One held-out draw as the eye should judge it; float32 in [0, 1], but for the PSFs, which sum to 1."""
@@ -90,10 +98,7 @@ class StudyResult:
                     f"every measure of a draw must be finite; {column} is not in {bad.sum()} rows, first {row}: "
                     "mend the evaluation, the report will not skip draws"
                 )
-        twice = self.items.duplicated(list(KEYS))
-        if twice.any():
-            row = self.items.loc[twice, list(KEYS)].iloc[0].to_dict()
-            raise ValueError(f"a draw may be evaluated once per arm and seed; {row} occurs again: drop the repetition")
+        refuse_repeats(self.items)
 
     @property
     def arms(self) -> list[str]:

@@ -100,6 +100,10 @@ def _assessed(plan: Plan, graph: "Graph", ledger: Ledger) -> pd.DataFrame:
     items = pd.concat(tables, ignore_index=True)
     shown = categories(plan.data.test)
     items["categories"] = [";".join(shown.get(image, ())) for image in items["image"]]
+    return _keys_first(items)
+
+
+def _keys_first(items: pd.DataFrame) -> pd.DataFrame:
     return items[[*KEYS, *(column for column in items.columns if column not in KEYS)]]
 
 
@@ -118,48 +122,53 @@ def _lost(plan: Plan, graph: "Graph", ledger: Ledger, key: str) -> pd.DataFrame:
     raise RuntimeError(f"no method came to an end on image {stage.position}: {ledger.error(key)}")
 
 
+Where = tuple[str, str, str, str]
+"""A picture's image, noise level and η, as the stage names them, and its operator family."""
+
+
 def _method_pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> list[MethodPicture]:
-    """The pictures of the first seed, all methods side by side."""
+    """The pictures of the first seed, all methods side by side that were given the same observation."""
     first = min(seed for _, seed in graph.results)
-    found: dict[str, dict[str, dict[str, np.ndarray]]] = {}  # picture → arm → name → array
+    found: dict[Where, dict[str, dict[str, np.ndarray]]] = {}  # picture → arm → name → array
     for (arm, seed), keys in graph.results.items():
         for key in keys if seed == first else ():
             if ledger.done(key) is not None:
                 with np.load(ledger.folder(key) / "pictures.npz") as arrays:
-                    family = _family(graph.arms[arm, seed])  # other operators blur another observation
                     for name in arrays.files:
-                        where, _, kind = name.rpartition("|")
-                        found.setdefault(f"{where}|{family}", {}).setdefault(arm, {})[kind] = arrays[name]
-    families = {where.split("|")[3] for where in found}
-    if len(families) == 1:
-        found = {where.rpartition("|")[0] + "|": arms for where, arms in found.items()}
-    images, noises = (list(dict.fromkeys(where.split("|")[i] for where in found)) for i in (0, 1))
+                        image, noise, eta, kind = name.split("|")
+                        where = (image, noise, eta, _family(graph.arms[arm, seed]))
+                        found.setdefault(where, {}).setdefault(arm, {})[kind] = arrays[name]
+    if not found:  # every method lost its process on every image that is shown
+        return []
+    images, noises, _, families = (list(dict.fromkeys(parts)) for parts in zip(*found, strict=True))
 
-    def turn(where: str) -> tuple[int, int]:
+    def turn(where: Where) -> tuple[int, int]:
         """So that the first few pictures show other images at other noise levels."""
-        image, noise = images.index(where.split("|")[0]), noises.index(where.split("|")[1])
-        return (noise - image) % len(noises), image
+        image = images.index(where[0])
+        return (noises.index(where[1]) - image) % len(noises), image
 
-    return [_method_picture(where, found[where], items[items.seed == first]) for where in sorted(found, key=turn)]
+    rows = items[items.seed == first]
+    return [_method_picture(where, found[where], rows, len(families) > 1) for where in sorted(found, key=turn)]
 
 
 def _family(method: Any) -> str:
     """What people call the operator family of a method: its Zernike modes."""
     assert isinstance(method, Method)
-    noll = method.degradation.operator.noll
-    return f"Noll {', '.join(map(str, noll))}"
+    return f"Noll {', '.join(map(str, method.degradation.operator.noll))}"
 
 
-def _method_picture(where: str, arms: dict[str, dict[str, np.ndarray]], items: pd.DataFrame) -> MethodPicture:
-    image, noise, eta, family = where.split("|")
+def _method_picture(
+    where: Where, arms: dict[str, dict[str, np.ndarray]], items: pd.DataFrame, name_family: bool
+) -> MethodPicture:
+    image, noise, eta, family = where
     rows = items[(items.image == image) & (items.noise == noise) & (items.eta_waves == float(eta)) & (items.draw == 0)]
     captions = {row.arm: _caption(row) for row in rows.itertuples()}
     row = rows[rows.arm.isin(list(arms))].iloc[0]
     captions["blurry"] = f"{row.blurry_psnr_db:.1f} dB" if np.isfinite(row.blurry_psnr_db) else ""
     some = next(iter(arms.values()))
-    where = f" · noise {noise} · η {float(eta):.2f}" + f" · {family}" * bool(family) if "sharp" in some else ""
+    cell = f" · noise {noise} · η {float(eta):.2f}" + f" · {family}" * name_family if "sharp" in some else ""
     return MethodPicture(
-        title=f"{image.rpartition('.')[0] or image}{where}",
+        title=f"{image.rpartition('.')[0] or image}{cell}",
         blurry=some["blurry"],
         sharp=some.get("sharp"),
         psf_true=some.get("psf_true"),
@@ -182,8 +191,7 @@ def _items(graph: "Graph", ledger: Ledger) -> pd.DataFrame:
     for (arm, seed), (key,) in graph.results.items():
         table = pd.read_csv(ledger.folder(key) / "items.csv", dtype={"noise": str, "image": str})
         tables.append(table.assign(arm=arm, seed=seed))
-    items = pd.concat(tables, ignore_index=True)
-    return items[[*KEYS, *(column for column in items.columns if column not in KEYS)]]
+    return _keys_first(pd.concat(tables, ignore_index=True))
 
 
 def _pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> list[Picture]:

@@ -8,11 +8,10 @@ import inspect
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
 from deepblur.baselines import DivergedError
 from deepblur.platform.assessment import time_limit
@@ -168,8 +167,7 @@ def _suggest(stage: Tune, space: Mapping[str, "BaseDistribution"], trials: list[
 
 def _try(stage: Tune, settings: Mapping[str, Any], observations: list[tuple[int, Any]]) -> dict[str, float]:
     method = stage.tuning.method
-    tried = Method(degradation=method.degradation, psf=method.psf, image=method.image, networks=method.networks,
-                   settings={**method.settings, **settings})  # fmt: skip
+    tried = replace(method, settings={**method.settings, **settings})
     border = method.degradation.operator.psf_size // 2
     gains, psf_snrs, failed = [], [], 0
     started = time.perf_counter()
@@ -185,7 +183,7 @@ def _try(stage: Tune, settings: Mapping[str, Any], observations: list[tuple[int,
         before = float(psnr_db(truth.blurry, truth.sharp, border))
         gains.append(float(psnr_db(found.image[None, None], truth.sharp, border)) - before)
         if found.psf is not None:
-            psf_snrs.append(float(psf_snr_db(torch.as_tensor(found.psf)[None, None], truth.psf)))
+            psf_snrs.append(float(psf_snr_db(found.psf[None, None], truth.psf)))
     return {
         "psnr_gain_db": float(np.mean(gains)),
         "psf_snr_db": float(np.mean(psf_snrs)) if psf_snrs else FAILED_DB,

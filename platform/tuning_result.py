@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deepblur.platform.comparison_style import WIDTH_IN, legend, looks, rendered, styled
+from deepblur.platform.ledger import replace_file
 from deepblur.platform.markup import document, figure, headings, numbers, pairs, table, words
 from deepblur.platform.stages import NoiseLevel
 
@@ -116,10 +117,9 @@ def write_tuning(result: TuningResult, folder: Path) -> Path:
     (folder / "figures").mkdir(exist_ok=True)
     pictures = rendered(convergence(result))
     for kind, content in pictures.items():
-        (folder / "figures" / f"convergence.{kind}").write_bytes(content)
-    (folder / "report.html").write_text(_page(result, pictures["svg"].decode()), encoding="utf-8")
-    (folder / FILE).write_text(as_json(result), encoding="utf-8")
-    return folder / FILE
+        replace_file(folder / "figures" / f"convergence.{kind}", content)
+    replace_file(folder / "report.html", _page(result, pictures["svg"].decode()).encode())
+    return replace_file(folder / FILE, as_json(result).encode())
 
 
 @styled

@@ -9,15 +9,16 @@ from torch.testing import assert_close
 
 from deepblur.baselines.estimate import DivergedError
 from deepblur.baselines.nonblind import richardson_lucy
-from deepblur.baselines.patchwise import PatchBlur, patch_starts, patchwise
+from deepblur.baselines.patchwise import PatchBlur, patchwise
 from deepblur.nets import Identifier
+from deepblur.nets.identifier import half_overlapping_starts
 from deepblur.operators import EigenPSFBlur, ZernikeBlur
 
 LENS = ZernikeBlur(noll=(4, 7), psf_size=15)
 
 
 def patch_blur(draw, shape=(5, 3), size=(41, 64), patch=(16, 24)):
-    starts = patch_starts(size[0], patch[0]), patch_starts(size[1], patch[1])
+    starts = half_overlapping_starts(size[0], patch[0]), half_overlapping_starts(size[1], patch[1])
     psfs = draw(len(starts[0]), len(starts[1]), *shape).abs()
     return PatchBlur(psfs, starts, patch), psfs
 
@@ -43,7 +44,7 @@ def test_the_response_to_a_point_is_a_smooth_mixture_of_the_psfs(draw):
 
 
 def test_the_weights_sum_to_one_everywhere():
-    starts = patch_starts(41, 16), patch_starts(64, 24)
+    starts = half_overlapping_starts(41, 16), half_overlapping_starts(64, 24)
     dirac = torch.ones(len(starts[0]), len(starts[1]), 1, 1, dtype=torch.float64)
     ones = torch.ones(41, 64, dtype=torch.float64)
     assert_close(PatchBlur(dirac, starts, (16, 24)).forward(ones), ones)
@@ -68,7 +69,7 @@ def test_blur_that_varies_over_the_field_is_restored_better_than_with_one_psf(dr
     layers = LENS.forward(scene[None, None].expand(21, 1, -1, -1), gammas)[:, 0]
     nearest = torch.linspace(0, 20, 280).round().long()
     y = layers.gather(0, nearest[None, None].expand(1, 200, 280))[0] + 0.01 * draw(200, 280)
-    starts = torch.tensor([(r, c) for r in patch_starts(200, 64) for c in patch_starts(280, 64)])
+    starts = torch.tensor([(r, c) for r in half_overlapping_starts(200, 64) for c in half_overlapping_starts(280, 64)])
 
     def oracle(patches):
         middle = nearest[starts[: len(patches), 1] + 32]
@@ -94,10 +95,10 @@ def test_a_network_and_a_psf_that_is_not_square(draw):
 
 
 def test_patches_cover_evenly_with_half_overlap():
-    assert patch_starts(256, 128) == [0, 64, 128]
-    assert patch_starts(100, 100) == [0]
+    assert half_overlapping_starts(256, 128) == [0, 64, 128]
+    assert half_overlapping_starts(100, 100) == [0]
     for side in range(33, 150):
-        starts = patch_starts(side, 32)
+        starts = half_overlapping_starts(side, 32)
         assert starts[-1] + 32 == side
         assert max(b - a for a, b in pairwise(starts)) <= 17
 
