@@ -100,6 +100,12 @@ class Training(Stage):
     network: dict[str, Any] = field(hash=False)
     """Keywords of deepblur.nets.Identifier, K excepted, of deepblur.nets.Deblurrer or of deepblur.nets.NAFNet."""
     seed: int
+    monitor: "Grid | None" = None
+    """A fixed grid on which the validation images show the curve too, so that trainings on other noise or another η
+    can be told apart while they run; see `deepblur.platform.search`."""
+
+    def runs(self) -> tuple[str, ...]:
+        return self.code if self.monitor is None else (*self.code, "platform/evaluation")
 
     def reads(self) -> tuple[tuple[Source, ...], ...]:
         return (self.train, self.validation)

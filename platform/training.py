@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from deepblur.platform.degrade import BLOCK, Batch, draw_batch
+from deepblur.platform.evaluation import cells
 from deepblur.platform.image_store import open_store
 from deepblur.platform.seeds import stream
 from deepblur.platform.stages import Deblur, Identify, Optimization, Restore, Training
@@ -81,11 +82,16 @@ class Trainer:
         return float(value)
 
     @torch.no_grad()
-    def validate(self, batches: list[Batch]) -> dict[str, float]:
+    def validate(self, held_out: dict[str, list[Batch]]) -> dict[str, float]:
+        """Means over each set of held-out draws: val_psnr_db on those of "val", grid_psnr_db on those of "grid"."""
         network = self.best().eval()
-        with self._autocast():
-            parts = [self.task.measure(network, batch) for batch in batches]
-        return {name: float(torch.cat([p[name].double() for p in parts]).mean()) for name in parts[0]}
+        row = {}
+        for place, batches in held_out.items():
+            with self._autocast():
+                parts = [self.task.measure(network, batch) for batch in batches]
+            for name in parts[0]:
+                row[name.replace("val", place, 1)] = float(torch.cat([p[name].double() for p in parts]).mean())
+        return row
 
     def best(self) -> nn.Module:
         """The network to validate and keep: the moving average where there is one."""
@@ -137,7 +143,7 @@ def train(stage: Training, *, cache: Path, identifier: State | None, run: Run) -
     state = run.resume()
     if state is not None:
         trainer.load(state)
-    held_out = _validation_draws(stage, cache, run) if run.rank == 0 else []
+    held_out = _validation_draws(stage, cache, run) if run.rank == 0 else {}
     marks = {math.ceil(settings.steps * (i + 1) / settings.validations) for i in range(settings.validations)}
     losses: list[float] = []
     started = time.perf_counter()
@@ -204,9 +210,13 @@ def _task(stage: Training, identifier: State | None, device: torch.device) -> Ta
     return DeblurTask(stage, network.to(device))
 
 
-def _validation_draws(stage: Training, cache: Path, run: Run) -> list[Batch]:
+def _validation_draws(stage: Training, cache: Path, run: Run) -> dict[str, list[Batch]]:
     """The same held-out observations for every seed, so that curves of different seeds can be compared."""
-    store = open_store(stage.validation, cache, progress=False).to(run.device)
+    store = open_store(stage.validation, cache, progress=False)
     blocks = range(math.ceil(stage.optimization.validation_draws / BLOCK))
-    batch = draw_batch(store, stage.degradation, 0, "validation", 0, blocks, run.device)
-    return batch.split(4 * BLOCK)
+    batch = draw_batch(store.to(run.device), stage.degradation, 0, "validation", 0, blocks, run.device)
+    held_out = {"val": batch.split(4 * BLOCK)}
+    if stage.monitor is not None:
+        drawn = cells(stage.monitor, stage.degradation, store)  # on the CPU, as in the evaluation
+        held_out["grid"] = [cell.batch.to(run.device) for cell in drawn]
+    return held_out
