@@ -23,6 +23,7 @@ from deepblur.platform.methods import Assess, Method, estimate
 from deepblur.platform.metrics import psf_snr_db, psnr_db
 from deepblur.platform.seeds import stream
 from deepblur.platform.sources import Source
+from deepblur.platform.space import Between, OneOf
 from deepblur.platform.stages import Grid, NoiseLevel, Stage
 
 if TYPE_CHECKING:
@@ -30,35 +31,6 @@ if TYPE_CHECKING:
 
 FAILED_DB = -20.0
 """Gain that a draw counts with on which the method came to no estimate: far worse than any restoration."""
-
-
-@dataclass(frozen=True)
-class Between:
-    """A setting to search: a number from low to high."""
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-    def distribution(self) -> "BaseDistribution":
-        from optuna.distributions import FloatDistribution, IntDistribution
-
-        if self.integer:
-            return IntDistribution(int(self.low), int(self.high), log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """A setting to search: one of some values."""
-
-    values: tuple[Any, ...]
-
-    def distribution(self) -> "BaseDistribution":
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution(self.values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +64,7 @@ class Tune(Stage):
     """Search one method's settings at one noise level; the objective is the mean PSNR gain over the blurry input."""
 
     kind: ClassVar[str] = "tune"
-    code: ClassVar[tuple[str, ...]] = (*Assess.code, "platform/tuning")
+    code: ClassVar[tuple[str, ...]] = (*Assess.code, "platform/tuning", "platform/space")
 
     tuning: Tuning
     noise: NoiseLevel

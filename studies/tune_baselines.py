@@ -18,9 +18,10 @@ from typing import Any
 from deepblur.baselines import RESTORERS
 from deepblur.platform.methods import Method
 from deepblur.platform.sources import Data
+from deepblur.platform.space import Between, OneOf
 from deepblur.platform.stages import Arm, Grid
 from deepblur.platform.study import Preset, Study, extends
-from deepblur.platform.tuning import Between, OneOf, Tuning
+from deepblur.platform.tuning import Tuning
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.compare_methods import STUDY as COMPARISON
 

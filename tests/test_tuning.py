@@ -8,10 +8,11 @@ from micro_comparison import STUDY as COMPARISON
 
 from deepblur.platform import tuning
 from deepblur.platform.methods import Method
+from deepblur.platform.space import Between, OneOf
 from deepblur.platform.stages import Grid
 from deepblur.platform.study import Preset, Study
 from deepblur.platform.study_cli import main
-from deepblur.platform.tuning import Between, OneOf, Tuning
+from deepblur.platform.tuning import Tuning
 from deepblur.platform.tuning_result import read_tuned
 
 FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
