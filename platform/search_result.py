@@ -35,9 +35,12 @@ class Objective:
         return 1 if self.direction == "maximize" else -1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SearchResult:
-    """A finished search: every trial of every sampler, its settings, what it was scored with and what it cost."""
+    """A finished search: every trial of every sampler, its settings, what it was scored with and what it cost.
+
+    Two results are equal only if they are the same one, for tables have no equality of their own.
+    """
 
     name: str
     title: str
@@ -142,7 +145,8 @@ def non_dominated(gains: np.ndarray) -> np.ndarray:
     exceeds somewhere. Equal rows stay together."""
     at_least = (gains[:, None] >= gains[None]).all(-1)
     better = (gains[:, None] > gains[None]).any(-1)
-    return ~(at_least & better).any(0)
+    dominated: np.ndarray = np.any(at_least & better, axis=0)
+    return ~dominated
 
 
 def hypervolume(gains: np.ndarray) -> float:
