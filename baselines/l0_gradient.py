@@ -17,9 +17,9 @@ from torch.nn.functional import interpolate, pad
 
 from deepblur.baselines.estimate import Estimate, check_image
 from deepblur.baselines.l0_kernel import basic_kernel, iterative_kernel, size_of
-from deepblur.baselines.noise import denoised, noise_std_of
+from deepblur.baselines.noise import denoised
 from deepblur.baselines.tv import edge_taper, laplacian
-from deepblur.operators import transfer_function
+from deepblur.operators import noise_std_of, transfer_function
 
 KernelStep = Literal["iterative", "basic"]
 
@@ -77,7 +77,7 @@ def l0_gradient(
     low, span = observed.min(), observed.max() - observed.min()
     y = data = (observed - low) / span
     if noise_aware:
-        std = noise_std_of(y) if noise_std is None else noise_std / float(span)
+        std = float(noise_std_of(y)) if noise_std is None else noise_std / float(span)
         std = max(std, _NOISE_FLOOR)
         lam_min, gamma = 0.5 * std, 200 * std
         data = denoised(y, std)

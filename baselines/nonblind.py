@@ -19,9 +19,8 @@ from skimage import restoration
 from torch import Tensor
 
 from deepblur.baselines.estimate import check_image
-from deepblur.baselines.noise import noise_std_of
 from deepblur.baselines.tv import split_bregman_tv
-from deepblur.operators import pad_for_circular, transfer_function
+from deepblur.operators import noise_std_of, pad_for_circular, transfer_function
 from deepblur.operators.convolution import Window
 
 _ITERATIONS_MAX = 200
@@ -175,7 +174,7 @@ def noise_level(image: np.ndarray | Tensor) -> float:
     Raises:
         ValueError: what `check_image` refuses.
     """
-    return noise_std_of(check_image(image))
+    return float(noise_std_of(check_image(image)))
 
 
 class Observation(NamedTuple):
@@ -208,7 +207,7 @@ def observe(image: np.ndarray | Tensor, psf: np.ndarray | Tensor, noise_std: flo
             "pixels; crop the PSF or pad it by one pixel"
         )
     if noise_std is None:
-        noise_std = noise_std_of(data)
+        noise_std = float(noise_std_of(data))
     if not noise_std >= 0:
         raise ValueError(f"noise_std is a standard deviation and at least 0; got {noise_std}; None estimates it")
     variance = float(data.var())

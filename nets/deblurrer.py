@@ -11,7 +11,8 @@ With PN_t = prox_{g/λ} for a convex g this is the Douglas–Rachford method, wh
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 from scipy.fft import next_fast_len
@@ -19,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from deepblur.nets.drunet import DRUNet
-from deepblur.operators import Blur, pad_for_circular
+from deepblur.operators import Blur, noise_std_of, pad_for_circular
 from deepblur.operators.blur import Convolution
 
 DataStep = Literal["closed_form", "cg"]
+Start = Literal["inverse", "blurry", "zero"]
 _Prox = Callable[[Tensor], Tensor]
 _Window = tuple[slice, slice]
 
@@ -40,7 +42,13 @@ class Deblurrer(nn.Module):
         data_step: "closed_form" extends y smoothly by half a PSF and inverts on the torus, one product per Fourier
             coefficient; "cg" inverts the operator as it is, by conjugate gradient. With a "valid" operator the image
             of "cg" reaches half a PSF beyond y, where R(0) is dark; "replicate" and "closed_form" have no such frame.
-        prox: makes each PN_t instead of a DRUNet: a module from (B, C, H, W) to the same shape.
+        cg_iterations: of "cg", in each R; None takes the operator's (20 by default).
+        noise_map: each PN_t gets one more channel, the standard deviation of the noise in y.
+        start: z_0, "inverse" for R(0); "blurry" for y, its edges going on where the unknown image is larger; "zero".
+            Zero makes z_1 = R(0), because a network without biases maps 0 to 0: T iterations are then T − 1, and PN_0
+            learns nothing, unless a noise map feeds it.
+        prox: makes each PN_t instead of a DRUNet: a module from (B, C, H, W), with a noise map (B, C + 1, H, W), to
+            (B, C, H, W).
     """
 
     def __init__(
@@ -54,6 +62,9 @@ class Deblurrer(nn.Module):
         lam: float = 0.05,
         learn_lam: bool = False,
         data_step: DataStep = "closed_form",
+        cg_iterations: int | None = None,
+        noise_map: bool = False,
+        start: Start = "inverse",
         prox: Callable[[], nn.Module] | None = None,
     ):
         super().__init__()
@@ -61,11 +72,16 @@ class Deblurrer(nn.Module):
             raise ValueError(f"unroll must be at least 1; got {unroll}")
         if not (lam > 0 and math.isfinite(lam)):
             raise ValueError(f"lam must be positive and finite, or R is not defined; got {lam}")
-        if data_step not in ("closed_form", "cg"):
-            raise ValueError(f'data_step must be "closed_form" or "cg"; got {data_step!r}')
-        make = prox or (lambda: DRUNet(widths=widths, blocks=blocks, residual=residual))
+        for name, value, known in (("data_step", data_step, DataStep), ("start", start, Start)):
+            if value not in get_args(known):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(known))}; got {value!r}")
+        if cg_iterations is not None and cg_iterations < 1:
+            raise ValueError(f"cg_iterations must be at least 1, or None for the operator's; got {cg_iterations}")
+        make = prox or (lambda: DRUNet(1 + noise_map, widths=widths, blocks=blocks, residual=residual))
         self.unroll = unroll
-        self.data_step = data_step
+        self.data_step, self.cg_iterations = data_step, cg_iterations
+        self.noise_map = noise_map
+        self.start = start
         self.proxes = nn.ModuleList(make() for _ in range(1 if shared else unroll))
         log_lam = torch.tensor(math.log(lam))
         if learn_lam:
@@ -78,24 +94,27 @@ class Deblurrer(nn.Module):
         """λ, a positive scalar tensor."""
         return self.log_lam.exp()
 
-    def forward(self, y: Tensor, gamma: Tensor, operator: Blur) -> Tensor:
+    def forward(self, y: Tensor, gamma: Tensor, operator: Blur, noise_std: float | Tensor | None = None) -> Tensor:
         """Restores y, given the parameters of its blur.
 
         Args:
             y: (B, C, H, W), blurry images; C is what the proximal networks take, 1 by default.
             gamma: (B, K), the true or estimated parameters; the result is differentiable in them.
             operator: the blur family that γ belongs to.
+            noise_std: for the noise map, one number or (B,), in the unit of y; None estimates it from y.
         Returns:
             (B, C, H, W), in the dtype of the last PN, which autocast may lower; data steps run in at least float32.
         Raises:
-            ValueError: shapes that do not fit, or "closed_form" with an operator that is no convolution.
+            ValueError: shapes that do not fit, "closed_form" with an operator that is no convolution, or noise_std for
+                networks without a noise map.
         """
         _check(y, gamma, operator)
         with torch.autocast(y.device.type, enabled=False):
             y = y.to(torch.promote_types(y.dtype, torch.float32))
             R, z, window = self._data_term(y, gamma.to(torch.promote_types(gamma.dtype, torch.float32)), operator)
+            noise = self._noise_channel(y, noise_std, z)
         for t in range(self.unroll):
-            x = self.proxes[t % len(self.proxes)](z)
+            x = self.proxes[t % len(self.proxes)](z if noise is None else torch.cat([z, noise], 1))
             if t + 1 < self.unroll:
                 with torch.autocast(y.device.type, enabled=False):
                     x = x.to(z.dtype)
@@ -103,13 +122,15 @@ class Deblurrer(nn.Module):
         return x[(..., *window)]
 
     def _data_term(self, y: Tensor, gamma: Tensor, operator: Blur) -> tuple[_Prox, Tensor, _Window]:
-        """R at this data, R(0), and where y lies in the unknown image."""
+        """R at this data, z_0, and where y lies in the unknown image."""
         H, W = y.shape[-2:]
         if self.data_step == "closed_form" and operator.boundary != "circular":
             y = pad(y, (0, W % 2, 0, H % 2), mode="replicate")  # even sides can grow to multiples of 8 on both ends
             margins = [_margin_px(n, side) for n, side in zip(y.shape[-2:], operator.psf_shape, strict=True)]
             y = pad_for_circular(y, (margins[0], margins[1]))
             operator = operator.with_boundary("circular")
+        if self.cg_iterations is not None:
+            operator = replace(operator, cg_iterations=self.cg_iterations)
         bound = operator.bind(gamma)
         if self.data_step == "closed_form" and not isinstance(bound, Convolution):
             raise ValueError(
@@ -119,8 +140,26 @@ class Deblurrer(nn.Module):
         rows, columns = operator.input_size((y.shape[-2], y.shape[-1]))
         top, left = (rows - H) // 2, (columns - W) // 2  # floor: a pixel that made a side even is the last one
         R = bound.prox(y, self.lam.to(y.dtype))
-        z = R(y.new_zeros(*y.shape[:2], rows, columns))
+        z = y.new_zeros(*y.shape[:2], rows, columns)
+        if self.start == "inverse":
+            z = R(z)
+        elif self.start == "blurry":
+            beyond = [(n - side) // 2 for n, side in zip((rows, columns), y.shape[-2:], strict=True)]
+            z = pad(y, (beyond[1], beyond[1], beyond[0], beyond[0]), mode="replicate")
         return R, z, (slice(top, top + H), slice(left, left + W))
+
+    def _noise_channel(self, y: Tensor, noise_std: float | Tensor | None, z: Tensor) -> Tensor | None:
+        """The channel (B, 1, rows, columns) beside z."""
+        if not self.noise_map:
+            if noise_std is not None:
+                raise ValueError(f"noise_std is for networks built with noise_map=True; got {noise_std}; leave it out")
+            return None
+        if noise_std is None:
+            noise_std = noise_std_of(y).mean(1)
+        std = torch.as_tensor(noise_std, dtype=z.dtype, device=z.device)
+        if std.shape not in ((), (len(z),)):
+            raise ValueError(f"noise_std is one number or one per image, ({len(z)},); got {tuple(std.shape)}")
+        return std.reshape(-1, 1, 1, 1).expand(len(z), 1, *z.shape[-2:])
 
 
 def _margin_px(side: int, psf_side: int) -> int:

@@ -28,10 +28,10 @@ class DRUNet(nn.Module):
     The default has 8,159,808 parameters, half the widths of the network of the source.
 
     Args:
-        in_channels, out_channels: channels of the images; a noise map would be one more input channel.
+        in_channels, out_channels: channels of the images; a noise map is one more input channel, after the image's.
         widths: channels per scale, finest first; each scale halves the side.
         blocks: residual blocks per scale, on the way down and again on the way up.
-        residual: returns x + net(x), whose start is near the identity; needs in_channels = out_channels.
+        residual: returns x + net(x), whose start is near the identity; x is the first out_channels of the input.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class DRUNet(nn.Module):
         super().__init__()
         if not widths or min(widths) < 1:
             raise ValueError(f"widths needs at least one positive channel count; got {tuple(widths)}")
-        if residual and in_channels != out_channels:
+        if residual and in_channels < out_channels:
             raise ValueError(
-                f"residual=True adds the input to the output, so their channels must agree; got {in_channels} in and "
-                f"{out_channels} out; set residual=False"
+                f"residual=True adds the input's first channels to the output; got {in_channels} in and {out_channels} "
+                "out; set residual=False"
             )
         self.in_channels = in_channels
         self.residual = residual
@@ -83,7 +83,7 @@ class DRUNet(nn.Module):
         for up in reversed(self.up):
             features = up(features + skips.pop())
         out = self.tail(features + skips.pop())[..., :H, :W]
-        return x + out if self.residual else out
+        return x[:, : out.shape[1]] + out if self.residual else out
 
 
 def padded(name: str, x: Tensor, channels: int, stride: int) -> Tensor:

@@ -4,7 +4,7 @@ from deepblur.operators.blur import Blur, BoundBlur
 from deepblur.operators.convolution import Boundary, transfer_function
 from deepblur.operators.eigen_psf import EigenPSFBlur, eigen_psfs
 from deepblur.operators.families import MILD, PRINTED, SWAPPED, NoiseRange, UniformGamma
-from deepblur.operators.noise import PoissonGaussian
+from deepblur.operators.noise import PoissonGaussian, noise_std_of
 from deepblur.operators.product_convolution import ProductConvolutionBlur
 from deepblur.operators.pupil import ZernikeBlur
 from deepblur.operators.solver import conjugate_gradient
@@ -26,6 +26,7 @@ __all__ = [
     "ZernikeBlur",
     "conjugate_gradient",
     "eigen_psfs",
+    "noise_std_of",
     "noll_to_nm",
     "pad_for_circular",
     "transfer_function",

@@ -7,10 +7,11 @@ from torch.nn.functional import pad, softshrink
 from torch.testing import assert_close
 
 from deepblur.nets import Deblurrer
-from deepblur.operators import EigenPSFBlur, ProductConvolutionBlur, ZernikeBlur
+from deepblur.operators import EigenPSFBlur, ProductConvolutionBlur, ZernikeBlur, eigen_psfs, noise_std_of
 
 SMALL = {"widths": (4, 6), "blocks": 1}
 ZERNIKE = ZernikeBlur(noll=(4, 6, 8), psf_size=9)
+Y, GAMMA = torch.zeros(2, 1, 20, 20), torch.zeros(2, 3)
 
 
 class SoftThreshold(nn.Module):
@@ -43,6 +44,7 @@ def test_the_default_has_the_published_count():
         assert count(Deblurrer()) == 32_639_232
         assert count(Deblurrer(shared=True)) == 8_159_808
         assert count(Deblurrer(learn_lam=True)) == 32_639_233
+        assert count(Deblurrer(noise_map=True)) == 32_639_232 + 4 * 9 * 32
 
 
 @pytest.mark.parametrize("data_step", ["closed_form", "cg"])
@@ -128,11 +130,80 @@ def test_one_step_is_the_network_on_the_tikhonov_solution(draw):
 
 @pytest.mark.parametrize("data_step", ["closed_form", "cg"])
 @pytest.mark.parametrize("boundary", ["valid", "circular", "replicate"])
+@pytest.mark.parametrize("start", ["inverse", "blurry", "zero"])
 @pytest.mark.parametrize("size", [(9, 9), (13, 10), (33, 40)])
-def test_the_restored_image_has_the_size_of_the_data(draw, data_step, boundary, size):
+def test_the_restored_image_has_the_size_of_the_data(draw, data_step, boundary, start, size):
     operator = ZERNIKE.with_boundary(boundary)
     y, gamma, _ = blurred(draw, operator, size)
-    assert small(data_step=data_step).double()(y, gamma, operator).shape == y.shape
+    net = small(data_step=data_step, start=start, noise_map=start == "zero", cg_iterations=3).double()
+    assert net(y, gamma, operator).shape == y.shape
+
+
+@pytest.mark.parametrize("data_step", ["closed_form", "cg"])
+@pytest.mark.parametrize("boundary", ["valid", "circular"])
+def test_the_blurry_start_is_the_data_where_they_are(draw, data_step, boundary):
+    operator = ZERNIKE.with_boundary(boundary)
+    y, gamma, _ = blurred(draw, operator, (13, 10))
+    net = Deblurrer(1, prox=nn.Identity, data_step=data_step, start="blurry").double()
+    assert torch.equal(net(y, gamma, operator), y)
+
+
+def test_a_zero_start_costs_an_iteration_whose_network_learns_nothing(draw):
+    y, gamma, _ = blurred(draw)
+    late, early = small(unroll=3, start="zero").double(), small(unroll=2).double()
+    for ours, theirs in zip(early.proxes, late.proxes[1:], strict=True):
+        ours.load_state_dict(theirs.state_dict())
+    restored = late(y, gamma, ZERNIKE)
+    assert_close(restored, early(y, gamma, ZERNIKE))
+    restored.square().sum().backward()
+    assert not any(p.grad.any() for p in late.proxes[0].parameters())
+    fed = small(unroll=3, start="zero", noise_map=True).double()
+    fed(y, gamma, ZERNIKE).square().sum().backward()
+    assert all(p.grad.any() for p in fed.proxes[0].parameters())
+
+
+def test_the_noise_map_holds_what_is_given_or_read_off_the_data(draw):
+    class Shown(nn.Module):
+        def forward(self, x):
+            return x[:, 1:]
+
+    y, gamma, _ = blurred(draw, size=(41, 47))
+    y = y + torch.tensor([0.03, 0.1]).double().reshape(2, 1, 1, 1) * draw(*y.shape)
+    net = Deblurrer(2, prox=Shown, noise_map=True).double()
+    assert torch.equal(net(y, gamma, ZERNIKE, torch.tensor([0.2, 0.3]))[:, 0, 0, 0], torch.tensor([0.2, 0.3]).double())
+    shown = net(y, gamma, ZERNIKE)
+    assert_close(shown, noise_std_of(y)[..., None, None].expand_as(y))
+    assert_close(shown[:, 0, 0, 0], torch.tensor([0.03, 0.1]).double(), rtol=0.1, atol=0)
+
+
+def test_a_network_that_ignores_its_noise_map_is_the_one_without(draw):
+    y, gamma, _ = blurred(draw)
+    plain, mapped = small().double(), small(noise_map=True).double()
+    state = plain.state_dict()
+    for name, value in mapped.state_dict().items():
+        if name.endswith("head.weight"):
+            state[name] = torch.cat([state[name], torch.zeros_like(value[:, 1:])], 1)
+    mapped.load_state_dict(state)
+    assert_close(mapped(y, gamma, ZERNIKE), plain(y, gamma, ZERNIKE))
+
+
+@pytest.mark.parametrize("size", [(24, 30), (25, 31)])
+def test_conjugate_gradient_comes_to_the_closed_form_where_both_are_exact(draw, size):
+    basis = eigen_psfs(draw(8, 5, 5), 3)[0]
+    by_spectra = EigenPSFBlur(basis, boundary="circular")
+    by_iteration = ProductConvolutionBlur(basis, torch.ones(1, *size).double(), "circular", cg_tolerance=0.0)
+    y, gamma, _ = blurred(draw, by_spectra, size)
+    exact = small().double()(y, gamma, by_spectra)
+    few, many = (small(data_step="cg", cg_iterations=n).double()(y, gamma, by_iteration) for n in (2, 200))
+    assert (many - exact).norm() < 1e-9 * exact.norm()
+    assert (few - exact).norm() > 1e-5 * exact.norm()
+
+
+def test_the_operator_says_how_many_iterations_unless_the_network_does(draw):
+    y, gamma, _ = blurred(draw)
+    said = [small(data_step="cg", cg_iterations=n).double()(y, gamma, ZERNIKE) for n in (None, 20, 2)]
+    assert torch.equal(said[0], said[1])
+    assert not torch.equal(said[0], said[2])
 
 
 @pytest.mark.parametrize("size", [(40, 48), (41, 47)])
@@ -205,6 +276,10 @@ def test_a_blur_that_varies_in_space_is_inverted_by_conjugate_gradient(draw):
         (lambda: Deblurrer(lam=0.0), r"lam must be positive .* got 0.0"),
         (lambda: Deblurrer(lam=float("nan")), r"lam must be positive .* got nan"),
         (lambda: Deblurrer(data_step="fft"), r"data_step must be .* got 'fft'"),
+        (lambda: Deblurrer(start="noise"), r"start must be .* got 'noise'"),
+        (lambda: Deblurrer(cg_iterations=0), r"cg_iterations must be at least 1, .* got 0"),
+        (lambda: small()(Y, GAMMA, ZERNIKE, 0.1), r"noise_std is for .* noise_map=True; got 0.1"),
+        (lambda: small(noise_map=True)(Y, GAMMA, ZERNIKE, torch.ones(3)), r"one per image, \(2,\); got \(3,\)"),
         (lambda: small()(torch.zeros(2, 20, 20), torch.zeros(2, 3), ZERNIKE), r"images .* got \(2, 20, 20\)"),
         (lambda: small()(torch.zeros(2, 1, 20, 20), torch.zeros(2, 4), ZERNIKE), r"gamma \(2, 3\); got \(2, 4\)"),
         (lambda: small()(torch.zeros(2, 1, 20, 20), torch.zeros(1, 3), ZERNIKE), r"gamma \(2, 3\); got \(1, 3\)"),

@@ -110,6 +110,14 @@ def test_a_residual_drunet_adds_its_input(draw):
     assert count(net) == count(DRUNet(widths=(2, 3), blocks=1))
 
 
+def test_a_residual_drunet_does_not_add_the_noise_map(draw):
+    net = DRUNet(2, 1, widths=(2, 3), blocks=1, residual=True).double()
+    x = draw(1, 2, 9, 10)
+    residual = net(x)
+    net.residual = False
+    assert_close(residual, x[:, :1] + net(x))
+
+
 def test_the_operator_schemas_are_declared_once():
     assert declare_missing_operators() == ()
 
@@ -128,7 +136,7 @@ def test_networks_need_no_scheduler_and_no_tracker():
         (lambda: Identifier(3)(torch.zeros(2, 3, 64, 64)), r"grey images .* got \(2, 3, 64, 64\)"),
         (lambda: Identifier(3)(torch.zeros(2, 1, 31, 64)), r"at least 32x32 pixels; got 31x64"),
         (lambda: DRUNet(widths=(4, 0)), r"at least one positive channel count; got \(4, 0\)"),
-        (lambda: DRUNet(2, 1, residual=True), r"must agree; got 2 in and 1 out"),
+        (lambda: DRUNet(1, 2, residual=True), r"first channels .* got 1 in and 2 out"),
         (lambda: DRUNet()(torch.zeros(1, 2, 8, 8)), r"takes images \(B, 1, H, W\); got \(1, 2, 8, 8\)"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from deepblur.operators import MILD, PRINTED, SWAPPED, NoiseRange, PoissonGaussian, UniformGamma
+from deepblur.operators import MILD, PRINTED, SWAPPED, NoiseRange, PoissonGaussian, UniformGamma, noise_std_of
 
 
 @pytest.mark.parametrize(("gain", "read_std"), [(0.05, 0.0), (0.0, 0.1), (0.02, 0.05)])
@@ -68,6 +68,16 @@ def test_gammas_are_uniform_in_the_box(rng):
 def test_plain_values_are_hashed_and_pickled(value):
     assert pickle.loads(pickle.dumps(value)) == value
     assert hash(pickle.loads(pickle.dumps(value))) == hash(value)
+
+
+def test_the_noise_of_each_image_is_read_off_its_finest_details(draw):
+    std = torch.tensor([[0.01, 0.03], [0.1, 0.2]], dtype=torch.float64)
+    ramp = torch.linspace(0, 1, 150, dtype=torch.float64)
+    images = ramp + std[..., None, None] * draw(2, 2, 140, 150)
+    assert_close(noise_std_of(images), std, rtol=0.05, atol=0)
+    assert_close(noise_std_of(images[1, 0]), noise_std_of(images)[1, 0])
+    with pytest.raises(ValueError, match=r"at least 4x4 pixels; got 3x9"):
+        noise_std_of(torch.zeros(3, 9))
 
 
 def test_bad_levels_are_refused():
