@@ -1,15 +1,20 @@
 """Which function carries out which stage in this process."""
 
+from collections.abc import Callable
 from typing import Any
 
 from deepblur.platform.execution import Work, evaluate_here, train_here
 from deepblur.platform.stages import Training
 
 
-def carry_out_here(work: Work) -> dict[str, Any]:
-    """Carry out one stage; its result for the ledger. What a kind alone needs is imported for that kind alone."""
+def carry_out_here(work: Work, watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Carry out one stage; its result for the ledger. What a kind alone needs is imported for that kind alone.
+
+    Args:
+        watch: called after every checkpoint of a training; what it raises ends the training.
+    """
     if isinstance(work.stage, Training):
-        return train_here(work)
+        return train_here(work, watch)
     if work.stage.kind == "evaluate":
         return evaluate_here(work)
     if work.stage.kind == "assess":

@@ -4,6 +4,8 @@ Draw d of image i has one crop, one direction of γ and one field of white noise
 level and η; noise levels and η only scale them. Differences between arms, and between cells, are therefore paired.
 """
 
+import statistics
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -105,6 +107,17 @@ def restore(batch: Batch, identifier: nn.Module, deblurrer: nn.Module, operator:
     """(γ̂ (B, K), x̂ (B, 1, H, W)): blind restoration of the observations."""
     gamma = identifier(batch.blurry).float()
     return gamma, deblurrer(batch.blurry, gamma, operator).float()
+
+
+def latency_ms(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, operator: ZernikeBlur) -> float:
+    """Milliseconds to identify and restore one image of the cell: the median of five, after one to warm up."""
+    one = cell.batch.split(1)[0]
+    seconds = []
+    for _ in range(6):
+        started = time.perf_counter()
+        restore(one, identifier, deblurrer, operator)[1].cpu()  # the copy waits for a GPU
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds[1:])
 
 
 def picture_arrays(

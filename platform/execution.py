@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from deepblur.platform.evaluation import cells, measure, picture_arrays
+from deepblur.platform.evaluation import cells, latency_ms, measure, picture_arrays
 from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import open_store
 from deepblur.platform.ledger import complete, replace_file
@@ -96,9 +96,9 @@ class LocalRun:
 
     rank, world_size = 0, 1
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, watch: Callable[[], None]) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._work = work
+        self._work, self._watch = work, watch
         self._checkpoint = work.scratch / "state.pt"
 
     def resume(self) -> State | None:
@@ -111,6 +111,7 @@ class LocalRun:
         torch.save(state, temporary)
         temporary.replace(self._checkpoint)
         write_live(self._work.live, state["history"])
+        self._watch()
 
 
 def load_state(path: Path) -> State:
@@ -127,11 +128,13 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def train_here(work: Work) -> dict[str, Any]:
-    """Carry out a training stage in this process."""
+def train_here(work: Work, watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Carry out a training stage in this process; `watch` is called after every checkpoint and may raise."""
     work.prepare()
     started = time.time()
-    result = train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=LocalRun(work))
+    result = train(
+        training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=LocalRun(work, watch)
+    )
     return finish_training(work, result, time.time() - started)
 
 
@@ -183,6 +186,7 @@ def evaluate_here(work: Work) -> dict[str, Any]:
     np.savez(temporary / "pictures.npz", **pictures)
     complete(temporary, work.folder)
     means = {name: float(table[name].mean()) for name in table.columns if name.endswith(("_db", "ssim"))}
+    means["latency_ms"] = latency_ms(cell, identifier, deblurrer, degradation.operator)
     return {"seconds": time.time() - started, **means}
 
 
@@ -198,16 +202,21 @@ def load_network(runs: Path, key: str, stage: Training) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def describe_error(error: BaseException) -> str:
-    """The innermost cause in one line: what went wrong, without the layers it travelled through."""
+def root_cause(error: BaseException) -> BaseException:
+    """What went wrong at first, without the layers it travelled through."""
     while True:
         inner = getattr(error, "cause", None) or error.__cause__
         failures = getattr(error, "worker_failures", None)
         if failures:
             inner = next(iter(failures.values()))
         if not isinstance(inner, BaseException) or inner is error:
-            break
+            return error
         error = inner
+
+
+def describe_error(error: BaseException) -> str:
+    """The root cause in one line."""
+    error = root_cause(error)
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[-1] if text else 'no message'}"
 

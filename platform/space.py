@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Between:
         if self.integer:
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def suggest(self, trial: "Trial", name: str) -> Any:
+        if self.integer:
+            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
 
     def value(self, choice: Any) -> Any:
         """What the arm function gets for Optuna's choice."""
@@ -61,7 +67,10 @@ class OneOf:
     def distribution(self) -> "BaseDistribution":
         from optuna.distributions import CategoricalDistribution
 
-        return CategoricalDistribution([_choice(value) for value in self.values])
+        return CategoricalDistribution(self.grid())
+
+    def suggest(self, trial: "Trial", name: str) -> Any:
+        return trial.suggest_categorical(name, self.grid())
 
     def value(self, choice: Any) -> Any:
         """What the arm function gets for Optuna's choice."""
