@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help demo test check wheel
+.PHONY: help demo test check wheel chaos
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -31,3 +31,6 @@ check: $(VENV)/installed  ## style and types
 
 wheel: $(VENV)/installed  ## build the wheel, install it in an empty environment, import every public name
 	$(BIN)/python tests/wheel_check.py
+
+chaos: $(VENV)/installed  ## strike a study with all that happens to long jobs; report in runs/chaos (about 15 minutes)
+	$(BIN)/python tests/chaos/chaos.py --out runs/chaos
