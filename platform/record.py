@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepblur.platform import provenance
 from deepblur.platform.execution import Work, load_network, note, read_rows, training_stage
 from deepblur.platform.identity import flatten
 from deepblur.platform.layout import LAYOUTS, Result
@@ -24,7 +25,7 @@ from deepblur.platform.tracking import NoTracker, Tracker, default_uri
 from deepblur.platform.tuning import Tune
 
 if TYPE_CHECKING:
-    from deepblur.platform.study_run import Graph
+    from deepblur.platform.graph import Graph
 
 NOWHERE = "none"
 SYNC_S = 5.0
@@ -40,12 +41,15 @@ class Record:
         text = "/".join([plan.study.name, *plan.contrast, *measured])
         self.key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.folder = plan.runs / "studies" / f"{plan.study.name}-{self.key}"
-        self.tracker = _open_tracker(plan)
+        self.tracker = open_tracker(plan)
         tags = {"preset": plan.preset, "mlflow.source.git.commit": commit(), "command": plan.command}
         shared = {"preset": plan.preset, "seeds": str(plan.seeds), **flatten(plan.grid, "grid")}
         self.parent = self.tracker.study_run(
             key=self.key, name=f"{plan.study.name} {plan.preset}", params=shared, tags=tags
         )
+        self.provenance = provenance.take(plan, graph)
+        self.parts: dict[str, provenance.Json] = {}
+        """Child run → the part of the study that it shows."""
         self.children = self._children()
         self.synced = 0.0
         for key in graph.works:
@@ -55,19 +59,22 @@ class Record:
     def _children(self) -> dict[str, list[str]]:
         """Key of a stage → the runs that show it: an arm's run, and one for each IN or training that arms share."""
         children: dict[str, list[str]] = {}
-        users: dict[str, set[str]] = {}
+        users: dict[str, dict[str, int]] = {}
         for arm, seed in self.graph.results:
             for key in self.graph.trainings(arm, seed):
-                users.setdefault(key, set()).add(arm)
+                users.setdefault(key, {})[arm] = seed
         for key, arms in users.items():
             work = self.graph.works[key]
             if work.stage.kind == "identify" or len(arms) > 1:
                 tags = {"stage": work.stage.kind, "seed": str(training_stage(work).seed)}
                 children[key] = [self._child(key, work.label, flatten(work.stage), tags)]
+                arm, seed = next(iter(arms.items()))
+                self.parts[children[key][0]] = {"stage": key, "arm": arm, "seed": seed}
         for (arm, seed), keys in self.graph.results.items():
             keywords = {"arm": arm, "seed": str(seed), **self.plan.study.keywords(arm, self.plan.settings)}
             tags = {"stage": "arm", "arm": arm, "seed": str(seed)}
             run = self._child(f"{arm}/{seed}", f"{arm}, seed {seed}", keywords, tags)
+            self.parts[run] = {"arm": arm, "seed": seed}
             for key in keys:
                 children.setdefault(key, []).append(run)
             for key in self.graph.trainings(arm, seed):
@@ -108,17 +115,25 @@ class Record:
         """Write the report, log it, register what was trained for use, and print the result."""
         layout = LAYOUTS[type(result)]
         report = layout.write(result, self.folder)
+        metrics = layout.metrics(result)
+        self._provenance(metrics)
         self.tracker.log_folder(self.parent, self.folder)
-        self.tracker.log_metrics(self.parent, layout.metrics(result))
+        self.tracker.log_metrics(self.parent, metrics)
         self.tracker.log_tags(self.parent, {name.replace(", ", "."): value for name, value in result.facts.items()})
         note("\n" + layout.text(result) + "\n")
         if isinstance(result, StudyResult):
             for arm in self.plan.arms:
                 self._register(arm, result)
         note(f"report  {report}")
-        if self.plan.tracking_uri != NOWHERE:
-            uri = self.plan.tracking_uri or default_uri(self.plan.runs)
-            note(f"mlflow  {uri if uri.startswith('http') else f'mlflow ui --backend-store-uri {uri}'}")
+        show_where(self.plan)
+
+    def _provenance(self, metrics: dict[str, float]) -> None:
+        """From what all this was made, and with what it ended: in the report folder and in every child run."""
+        made_with = self.provenance.ingredients["made_with"]
+        outcome = provenance.outcome(self.graph, self.ledger, metrics, made_with)
+        self.provenance.write(self.folder, outcome)
+        for run, part in self.parts.items():
+            self.tracker.log_text(run, self.provenance.text(outcome, part), provenance.FILE)
 
     def _register(self, arm: str, result: StudyResult) -> None:
         """Register the arm's model of the seed that validated best, never of the one that tested best."""
@@ -130,7 +145,7 @@ class Record:
         operator = stages.identify.degradation.operator
         items = result.items[(result.items.arm == arm) & (result.items.seed == seed)]
         measures = ("psf_snr_db", "mean_psf_snr_db", "psnr_db", "blurry_psnr_db", "ssim", "blurry_ssim")
-        provenance = {"study": self.plan.study.name, "preset": self.plan.preset, "arm": arm, "seed": str(seed)}
+        origin = {"study": self.plan.study.name, "preset": self.plan.preset, "arm": arm, "seed": str(seed)}
         folder = self.plan.runs / "models" / self.folder.name / arm
         save_model(
             folder,
@@ -140,14 +155,14 @@ class Record:
             deblurrer_config=stages.deblur.network,
             deblurrer=load_network(self.plan.runs, self.graph.inputs(arm, seed)["deblur"], stages.deblur),
             card={
-                **provenance,
+                **origin,
                 "parameters": flatten(stages),
                 "test_means": {name: float(items[name].mean()) for name in measures},
             },
         )
         example = result.pictures[0].blurry[None, None].astype(np.float32)
         run = self.children[self.graph.results[arm, seed][0]][0]
-        version = log_and_register(self.tracker, run, folder, tags=provenance, example=example)
+        version = log_and_register(self.tracker, run, folder, tags=origin, example=example)
         if version:
             note(f"model   models:/deepblur/{version} is arm {arm!r}, seed {seed}")
 
@@ -161,11 +176,19 @@ class Record:
         self.tracker.finish(self.parent, ok)
 
 
-def _open_tracker(plan: Plan) -> NoTracker:
+def open_tracker(plan: Plan) -> NoTracker:
+    """Where the plan wants its record."""
     if plan.tracking_uri == NOWHERE:
         return NoTracker()
     uri = plan.tracking_uri or default_uri(plan.runs)
     return Tracker.open(uri, plan.study.name, plan.runs / "mlartifacts")
+
+
+def show_where(plan: Plan) -> None:
+    """Print what opens the record in MLflow."""
+    if plan.tracking_uri != NOWHERE:
+        uri = plan.tracking_uri or default_uri(plan.runs)
+        note(f"mlflow  {uri if uri.startswith('http') else f'mlflow ui --backend-store-uri {uri}'}")
 
 
 def commit() -> str:

@@ -14,6 +14,7 @@ from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import ImageStore, open_store
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.methods import Assess, Method
+from deepblur.platform.provenance import write_made
 from deepblur.platform.record import Record, commit
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import Arm, Evaluate, Grid, Stage, Training
@@ -184,6 +185,7 @@ class _Progress:
         return replace(work, attempt=self.ledger.start(work.key, work.stage.kind, work.label))
 
     def done(self, work: Work, result: dict[str, Any]) -> None:
+        write_made(self.ledger.folder(work.key), self.record.provenance.ingredients["made_with"])
         self.ledger.finish(work.key, result)
         self.finished += 1
         if not isinstance(work.stage, Assess):  # many and short: counted now and then

@@ -1,0 +1,219 @@
+"""From what, with what and by what a run was made: the record from which `deepblur reproduce` makes it again.
+
+It is one JSON file, `provenance.json`, with what it refers to beside it (the difference from the commit, files that the
+settings name): in the report folder, as artifacts of the study's MLflow run and, cut to its part, of each child run.
+Places and credentials are left out: where results and the record lie does not change them.
+"""
+
+import argparse
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import os
+import platform as machine
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from deepblur.platform import source_tree
+from deepblur.platform.execution import read_rows
+from deepblur.platform.ledger import Ledger, replace_file
+from deepblur.platform.stages import Training
+from deepblur.platform.study import Study
+from deepblur.platform.study_cli import Plan, parser
+
+if TYPE_CHECKING:
+    from deepblur.platform.graph import Graph
+
+FILE = "provenance.json"
+FORMAT = 1
+INPUTS = "inputs"
+STUDY_FILE = "study.py"
+PLACES = ("runs", "tracking_uri")
+"""Options that say where results go."""
+PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "ray", "mlflow")
+MADE = "made.json"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a study is made from, as it was when the study began."""
+
+    ingredients: Json
+    attachments: dict[str, bytes]
+    """Relative name → content of what the ingredients refer to."""
+
+    def write(self, folder: Path, outcome: Json) -> None:
+        """Put it into the report folder, which the record sends as a whole."""
+        for name, content in self.attachments.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            replace_file(folder / name, content)
+        replace_file(folder / FILE, self.text(outcome).encode())
+
+    def text(self, outcome: Json, part: Json | None = None) -> str:
+        """As JSON; `part` says which arm and seed, or which stage, a child run shows."""
+        cut = outcome if part is None else part_of(outcome, part)
+        return json.dumps({**self.ingredients, "part": part, "outcome": cut}, indent=1, sort_keys=True)
+
+
+def take(plan: Plan, graph: "Graph") -> Provenance:
+    """The ingredients of a plan, and what has to be kept of them."""
+    root = source_tree.root()
+    study, own, kept = _study(plan.study, root)
+    source = source_tree.take(root, own)
+    inputs = {}
+    for name, value in plan.settings.items():
+        if isinstance(value, str) and value and Path(value).is_file():
+            content = Path(value).read_bytes()
+            inputs[name] = {"file": Path(value).name, "sha256": hashlib.sha256(content).hexdigest()}
+            kept[f"{INPUTS}/{name}"] = content
+    ingredients = {
+        "format": FORMAT,
+        "study": study,
+        "options": options(plan),
+        "arms": list(plan.arms),
+        "seeds": list(plan.seeds),
+        "settings": {name: str(value) for name, value in plan.settings.items()},
+        "inputs": inputs,
+        "data": _data(plan, graph),
+        "source": {"hash": source.hash, "commit": source.commit, "differs": source.differs, "kept": list(source.kept)},
+        "made_with": circumstances(plan),
+    }
+    return Provenance(ingredients, kept | source.kept)
+
+
+def circumstances(plan: Plan) -> Json:
+    """What the bits of a result depend on beside its specification, as the driver sees it."""
+    cuda = plan.gpus > 0 or (plan.local and torch.cuda.is_available())
+    name = f" {torch.cuda.get_device_name()}" if cuda and torch.cuda.is_available() else ""
+    return {
+        "device": f"GPU{name}" if cuda else f"CPU with {torch.backends.cpu.get_cpu_capability()}",
+        "workers": plan.workers,
+        "threads per worker": plan.cpus,
+        "python": machine.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+        "processor": _processor(),
+    }
+
+
+def write_made(folder: Path, made_with: Json) -> None:
+    """Note in a finished stage's folder under which circumstances it was made: another study may reuse it."""
+    replace_file(folder / MADE, json.dumps(made_with).encode())
+
+
+def outcome(graph: "Graph", ledger: Ledger, metrics: Mapping[str, float], made_with: Json) -> Json:
+    """What a study ended with.
+
+    Returns: `metrics` of the study; `arms`, "arm/seed" → metrics and keys of the trainings it rests on; `stages`, key
+        of a training → label, last metrics and SHA-256 of the weights; `elsewhere`, what was made under other
+        circumstances and reused: label → the circumstances that differ, None where nobody noted them.
+    """
+    stages, elsewhere = {}, {}
+    for key, work in graph.works.items():
+        if ledger.done(key) is None:
+            continue
+        folder = ledger.folder(key)
+        if isinstance(work.stage, Training):
+            rows = read_rows(folder / "curve.jsonl")
+            weights = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+            stages[key] = {"label": work.label, "weights": weights, "metrics": _untimed(rows[-1])}
+        made = json.loads((folder / MADE).read_text()) if (folder / MADE).is_file() else None
+        if made != made_with:
+            elsewhere[work.label] = made and {n: v for n, v in made.items() if v != made_with.get(n)}
+    arms = {}
+    for (arm, seed), keys in graph.results.items():
+        results = {graph.works[key].label: ledger.done(key) or {} for key in keys}
+        values = {f"{label}/{n}": v for label, result in results.items() for n, v in _untimed(result).items()}
+        arms[f"{arm}/{seed}"] = {"metrics": values, "stages": graph.trainings(arm, seed)}
+    return {"metrics": _untimed(metrics), "arms": arms, "stages": stages, "elsewhere": elsewhere}
+
+
+def part_of(outcome: Json, part: Json) -> Json:
+    """What belongs to one arm and seed, or to one training."""
+    if "stage" in part:
+        stages = {key: stage for key, stage in outcome["stages"].items() if key == part["stage"]}
+        return {**outcome, "metrics": {}, "arms": {}, "stages": stages}
+    name = f"{part['arm']}/{part['seed']}"
+    arm = outcome["arms"].get(name, {"metrics": {}, "stages": []})
+    stages = {key: stage for key, stage in outcome["stages"].items() if key in arm["stages"]}
+    return {**outcome, "metrics": {}, "arms": {name: arm}, "stages": stages}
+
+
+def options(plan: Plan) -> Json:
+    """The options that were given, as text, without the places; preset and data are always spelt out."""
+    line = parser(plan.study)
+    for action in line._actions:  # argparse has no other way to tell what was given, before it is converted
+        action.default, action.type = argparse.SUPPRESS, None
+    given = vars(line.parse_args(shlex.split(plan.command)[2:]))
+    preset = plan.study.presets[plan.preset]
+    given = {"preset": plan.preset, "data": preset.data} | {n: v for n, v in given.items() if n not in PLACES}
+    given["data"] = _absolute(given["data"])
+    if test := given.get("test", preset.test):
+        given["test"] = _absolute(test)
+    return given
+
+
+def argv(options: Mapping[str, Any]) -> list[str]:
+    """Options as the words of a command line."""
+    words = []
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        values = value if isinstance(value, list) else [value]
+        words += [flag] if value is True else [f"{flag}={v}" for v in values]
+    return words
+
+
+def _study(study: Study, root: Path) -> tuple[Json, tuple[str, ...], dict[str, bytes]]:
+    """The study's file; its name as one that a difference must cover; its content where it lies outside of the tree."""
+    file = Path(inspect.getsourcefile(study.arm) or sys.argv[0]).resolve()
+    content = file.read_bytes()
+    inside = file.is_relative_to(root)
+    name = file.relative_to(root).as_posix() if inside else str(file)
+    found = {"name": study.name, "file": name, "sha256": hashlib.sha256(content).hexdigest()}
+    return found, (name,) if inside else (), {} if inside else {f"{INPUTS}/{STUDY_FILE}": content}
+
+
+def _data(plan: Plan, graph: "Graph") -> Json:
+    """Role → the sources and the fingerprint of their pixels, of what some stage looks at."""
+    pixels = {sources: seen for work in graph.works.values() for sources, seen in work.pixels.items()}
+    roles = {"train": plan.data.train, "validation": plan.data.validation, "test": plan.data.test}
+    return {
+        role: {"sources": " + ".join(map(str, sources)), "fingerprint": pixels[sources]}
+        for role, sources in roles.items()
+        if sources in pixels
+    }
+
+
+def _absolute(source: str) -> str:
+    kind, colon, folder = source.partition(":")
+    return f"{kind}:{os.path.abspath(os.path.expanduser(folder))}" if colon else source
+
+
+def _untimed(values: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers that a repetition must give again: not how long it took, nor how much memory."""
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, (int, float)) and not name.endswith(("_s", "_ms", "_mb")) and "seconds" not in name
+    }
+
+
+def _version(package: str) -> str:
+    return torch.__version__ if package == "torch" else importlib.metadata.version(package)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else machine.processor() or machine.machine()

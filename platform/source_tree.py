@@ -1,0 +1,157 @@
+"""The source that runs: its hash, how it differs from a commit, and the way back to it.
+
+The hash covers every file of the package under its name in the source tree, byte for byte, so that a checkout, the
+upload of a Ray job and an installed wheel of the same source agree.
+"""
+
+import hashlib
+import io
+import os
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import deepblur
+
+ROOMS = ("operators", "nets", "baselines", "platform", "studies")
+LIMIT_BYTES = 4_000_000
+"""A difference larger than this is not one for people to read; the source itself is kept instead."""
+DIFF, ARCHIVE = "uncommitted.diff", "source.zip"
+GIT_S = 60
+
+
+def root() -> Path:
+    """The folder that holds the rooms: of the source tree, or the package itself where it was installed."""
+    package = Path(deepblur.__file__).resolve().parent
+    return package.parent if (package.parent / "cluster.yaml").is_file() else package
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """Name in the source tree → file, of everything that the package is made of."""
+    package = folder / "deepblur" if (folder / "deepblur").is_dir() else folder
+    found = {"deepblur/__init__.py": package / "__init__.py"}
+    for room in ROOMS:
+        for file in (folder / room).rglob("*"):
+            name = file.relative_to(folder)
+            if file.is_file() and "__pycache__" not in name.parts and not any(p.startswith(".") for p in name.parts):
+                found[name.as_posix()] = file
+    return dict(sorted(found.items()))
+
+
+def source_hash(folder: Path) -> str:
+    """32 hexadecimal digits over names and contents of the source in a folder such as `root()`."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, file in files(folder).items():
+        content = file.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Source:
+    """What ran, as far as it can be known here."""
+
+    hash: str
+    commit: str | None
+    """All 40 digits; None outside of a checkout."""
+    differs: bool | None
+    """From the commit; None where there is none to compare with."""
+    kept: dict[str, bytes]
+    """What leads back to the source together with the commit: a difference, or the source itself."""
+
+
+def take(folder: Path, also: tuple[str, ...] = ()) -> Source:
+    """The state of the source in a folder, now.
+
+    Args:
+        also: other files of the tree that the run reads, such as a study outside of its rooms.
+    """
+    commit = head(folder)
+    if commit is None:
+        return Source(source_hash(folder), None, None, {ARCHIVE: archive(folder)})
+    diff = _diff(folder, also)
+    if len(diff) > LIMIT_BYTES:
+        return Source(source_hash(folder), commit, True, {ARCHIVE: archive(folder)})
+    return Source(source_hash(folder), commit, bool(diff), {DIFF: diff} if diff else {})
+
+
+def head(folder: Path) -> str | None:
+    """The commit that is checked out in a folder; None where it is not the top of a git checkout."""
+    try:
+        top, commit = _git(folder, "rev-parse", "--show-toplevel", "HEAD").decode().split("\n")[:2]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit if Path(top).resolve() == folder.resolve() else None
+
+
+def holds(folder: Path, commit: str) -> bool:
+    """Whether the checkout that a folder lies in knows a commit."""
+    try:
+        _git(folder, "cat-file", "-e", f"{commit}^{{commit}}")
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def _diff(folder: Path, also: tuple[str, ...]) -> bytes:
+    """The package's files against the commit, new ones included; other files may hold what is nobody's business."""
+    paths = ["deepblur", *ROOMS, *also]
+    with tempfile.TemporaryDirectory() as scratch:  # an index of its own: the user's stays as it is
+        index = f"{scratch}/index"
+        _git(folder, "read-tree", "HEAD", index=index)
+        _git(folder, "add", "--intent-to-add", "--", *(p for p in paths if (folder / p).exists()), index=index)
+        options = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+        return _git(folder, "diff", *options, "HEAD", "--", *paths, index=index)
+
+
+def archive(folder: Path) -> bytes:
+    """The source as a zip file that runs where it is unpacked."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, file in files(folder).items():
+            target.writestr(name, file.read_bytes())
+        target.writestr("cluster.yaml", "# marks a source tree\n")
+    return buffer.getvalue()
+
+
+@contextmanager
+def unpacked(content: bytes) -> Iterator[Path]:
+    """An archived source in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="deepblur-source-") as scratch:
+        with zipfile.ZipFile(io.BytesIO(content)) as source:
+            source.extractall(scratch)
+        yield Path(scratch).resolve()
+
+
+@contextmanager
+def checked_out(repository: Path, commit: str, diff: bytes) -> Iterator[Path]:
+    """A commit of a repository with a difference applied, in a git worktree that ends with the block.
+
+    Raises:
+        RuntimeError: git could not do it; its own words are in the message.
+    """
+    with tempfile.TemporaryDirectory(prefix="deepblur-source-") as scratch:
+        folder = Path(scratch).resolve() / "source"
+        try:
+            _git(repository, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+            if diff:
+                _git(folder, "apply", "--whitespace=nowarn", "-", content=diff)
+            yield folder
+        except subprocess.CalledProcessError as error:
+            words = error.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+            raise RuntimeError(f"git could not check out {commit[:12]} of {repository}: {words[-1]}") from None
+        finally:
+            subprocess.run(["git", "-C", str(repository), "worktree", "remove", "--force", str(folder)],
+                           capture_output=True, check=False, timeout=GIT_S)  # fmt: skip
+
+
+def _git(folder: Path, *arguments: str, content: bytes | None = None, index: str | None = None) -> bytes:
+    command = ["git", "-C", str(folder), *arguments]
+    environment = os.environ | ({"GIT_INDEX_FILE": index} if index else {})
+    return subprocess.run(
+        command, input=content, capture_output=True, check=True, timeout=GIT_S, env=environment
+    ).stdout
