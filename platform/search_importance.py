@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import kruskal
 
 from deepblur.platform.search_result import SearchResult, plain
+from deepblur.platform.statistics import holm
 
 MIN_TRIALS = 10
 """Complete trials below which a forest would describe chance."""
-COLUMNS = ("objective", "setting", "importance", "chance", "trials", "conditional")
-_TREES = 32
-_SHUFFLES = 8
+COLUMNS = ("objective", "setting", "importance", "p", "p_holm", "trials", "conditional")
+_GROUP = 5
+"""Trials of a group that a rank test compares."""
 _SEED = 0
 
 
@@ -34,9 +36,10 @@ def importances(result: SearchResult) -> tuple[pd.DataFrame, str]:
 
     Returns:
         The table, and a sentence where there is none or where it lacks something ("" otherwise). One row per objective
-        and setting, largest first: objective, setting, importance (0 … 1; what is left belongs to interactions and
-        noise), chance (the mean importance of the setting when the scores are shuffled among the trials), trials,
-        conditional.
+        and setting, largest first: objective, setting, importance (0 … 1, of the variance that the forest sees; what
+        is left belongs to interactions), p (Kruskal–Wallis test of the scores between the setting's levels, or up to
+        four groups of equal size along its range; NaN where they are too few), p_holm (corrected for the settings of
+        the objective), trials, conditional. A sampler that learns changes several settings together, so p is a guide.
     """
     tables, reasons = [], []
     for objective in result.objectives:
@@ -50,7 +53,9 @@ def importances(result: SearchResult) -> tuple[pd.DataFrame, str]:
         elif not (rows := _of_objective(settings, values)):
             reasons.append(f"no setting differs between the {len(trials)} complete trials")
         else:
-            tables.append(pd.DataFrame(rows).assign(objective=objective.name))
+            found = pd.DataFrame(rows).assign(objective=objective.name)
+            p = found["p"].dropna()
+            tables.append(found.assign(p_holm=pd.Series(holm(p), p.index, dtype=float)))
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
     why = f"No importances: {'; '.join(dict.fromkeys(reasons))}." if reasons else ""
     return table[list(COLUMNS)], why
@@ -70,13 +75,11 @@ def _of_objective(settings: list[dict[str, Any]], values: np.ndarray) -> list[di
         if len(chosen) < MIN_TRIALS or not np.ptp(scores) > 0:
             continue
         points = [{name: settings[i][name] for name in group} for i in chosen]
-        found = _fanova(points, scores)
-        rng = np.random.default_rng(_SEED)
-        shuffled = [_fanova(points, rng.permutation(scores)) for _ in range(_SHUFFLES)]
+        shares = _fanova(points, scores)
         for name in wanted:
-            chance = float(np.mean([shares[name] for shares in shuffled]))
-            row = {"setting": name, "importance": found[name], "chance": chance, "trials": len(chosen)}
-            rows.append(row | {"conditional": name not in common})
+            p = _rank_test([point[name] for point in points], scores)
+            rows.append({"setting": name, "importance": shares[name], "p": p, "trials": len(chosen)})
+            rows[-1]["conditional"] = name not in common
     return sorted(rows, key=lambda row: -row["importance"])
 
 
@@ -97,10 +100,21 @@ def _fanova(points: list[dict[str, Any]], values: np.ndarray) -> dict[str, float
             }  # fmt: skip
             trial = optuna.trial.create_trial(params=params, distributions=distributions, value=float(value))
             study.add_trial(trial)
-        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, seed=_SEED)
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=_SEED)
         return evaluator.evaluate(study)  # get_param_importances would make the shares sum to one
     finally:
         optuna.logging.set_verbosity(level)
+
+
+def _rank_test(given: list[Any], scores: np.ndarray) -> float:
+    """Kruskal and Wallis's p that the scores of all groups come from one distribution."""
+    series = pd.Series(given) if numeric(given) else pd.Series([repr(value) for value in given])
+    if numeric(given) and series.nunique() > 4:
+        parts = min(4, len(series) // _GROUP)
+        series = pd.qcut(series, parts, labels=False, duplicates="drop") if parts > 1 else series
+    groups = [scores[(series == level).to_numpy()] for level in series.unique()]
+    groups = [group for group in groups if len(group) >= _GROUP]
+    return float(kruskal(*groups).pvalue) if len(groups) > 1 else np.nan
 
 
 def _distribution(values: list[Any]) -> Any:
