@@ -3,16 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
+from deepblur.platform.disk import writing
 from deepblur.platform.execution import Work, evaluate_here, train_here
 from deepblur.platform.stages import Training
 
 
 def carry_out_here(work: Work, watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Carry out one stage; its result for the ledger. What a kind alone needs is imported for that kind alone.
+    """Carry out one stage; its result for the ledger.
 
     Args:
         watch: called after every checkpoint of a training; what it raises ends the training.
     """
+    with writing(f"stage {work.label}", work.runs):
+        return _carry_out(work, watch)
+
+
+def _carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
+    """What a kind alone needs is imported for that kind alone."""
     if isinstance(work.stage, Training):
         return train_here(work, watch)
     if work.stage.kind == "evaluate":

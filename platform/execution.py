@@ -6,6 +6,7 @@ an evaluation. It is written under a temporary name and renamed when complete. R
 
 import json
 import os
+import pickle
 import shutil
 import sys
 import time
@@ -102,26 +103,51 @@ class LocalRun:
         self._checkpoint = work.scratch / "state.pt"
 
     def resume(self) -> State | None:
-        return load_state(self._checkpoint) if self._checkpoint.is_file() else None
+        return resume_from(self._checkpoint) if self._checkpoint.is_file() else None
 
     def report(self, row: dict[str, float], state: State | None) -> None:
         assert state is not None
         self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._checkpoint.with_suffix(".tmp")
-        torch.save(state, temporary)
+        save_state(state, temporary)
         temporary.replace(self._checkpoint)
         write_live(self._work.live, state["history"])
         self._watch()
+
+
+def save_state(state: State, path: Path) -> None:
+    """Write a checkpoint that is there even if the power goes off once this returns."""
+    with path.open("wb") as file:  # a file of our own: where the disk is full, it says so
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_state(path: Path) -> State:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def resume_from(path: Path) -> State | None:
+    """A checkpoint; None where the file is damaged, so that its stage begins anew."""
+    try:
+        return load_state(path)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        note(f"the checkpoint {path} is damaged ({type(error).__name__}); its stage begins anew")
+        return None
+
+
 def write_live(path: Path, history: list[dict[str, float]]) -> None:
     """Show the curve so far; a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, "".join(json.dumps(row) + "\n" for row in history).encode())
+
+
+def live_rows(work: Work) -> list[dict[str, float]]:
+    """The curve so far; empty where there is none, or where the file has just gone or is damaged: it is only shown."""
+    try:
+        return read_rows(work.live)
+    except (OSError, ValueError):
+        return []
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

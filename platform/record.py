@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepblur.platform import provenance
-from deepblur.platform.execution import Work, load_network, note, read_rows, training_stage
+from deepblur.platform.execution import Work, live_rows, load_network, note, read_rows, training_stage
 from deepblur.platform.identity import flatten
 from deepblur.platform.layout import LAYOUTS, Result
 from deepblur.platform.ledger import Ledger
@@ -90,7 +90,7 @@ class Record:
             return
         self.synced = time.time()
         for work in running:
-            self._rows(work.key, read_rows(work.live))
+            self._rows(work.key, live_rows(work))
 
     def stage_done(self, work: Work) -> None:
         """Send a training's whole curve, an evaluation's means, a search's gains; assessments come with the report."""

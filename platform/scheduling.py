@@ -11,12 +11,12 @@ from typing import Any
 
 import ray
 import ray.train
-import torch
 from ray.exceptions import RayTaskError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from deepblur.platform.cluster import running_cluster
+from deepblur.platform.disk import writing
 from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.execution import (
     Work,
@@ -24,6 +24,8 @@ from deepblur.platform.execution import (
     finish_training,
     identifier_weights,
     load_state,
+    resume_from,
+    save_state,
     training_stage,
     write_live,
 )
@@ -79,7 +81,7 @@ class RayRun:
         if checkpoint is None:
             return None
         with checkpoint.as_directory() as folder:
-            return load_state(Path(folder) / "state.pt")
+            return resume_from(Path(folder) / "state.pt")
 
     def report(self, row: dict[str, float], state: State | None) -> None:
         if state is None:
@@ -87,14 +89,15 @@ class RayRun:
             return
         write_live(self._live, state["history"])
         with tempfile.TemporaryDirectory() as folder:
-            torch.save(state, Path(folder) / "state.pt")
+            save_state(state, Path(folder) / "state.pt")
             ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def _worker(config: dict[str, Any]) -> None:
     work: Work = config["work"]
-    work.prepare()
-    train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=RayRun(work.live))
+    with writing(f"stage {work.label}", work.runs):
+        work.prepare()
+        train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=RayRun(work.live))
 
 
 def train_on_ray(work: Work, resources: Resources) -> dict[str, Any]:
@@ -125,7 +128,10 @@ def train_on_ray(work: Work, resources: Resources) -> dict[str, Any]:
 
 
 def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
-    return train_on_ray(work, resources) if isinstance(work.stage, Training) else carry_out_here(work)
+    if not isinstance(work.stage, Training):
+        return carry_out_here(work)
+    with writing(f"stage {work.label}", work.runs):
+        return train_on_ray(work, resources)
 
 
 def connect() -> None:

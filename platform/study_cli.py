@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from deepblur.platform.disk import writing
 from deepblur.platform.sources import Data, parse_data, parse_test
 from deepblur.platform.stages import Grid, NoiseLevel, RealImages
 from deepblur.platform.study import Study
@@ -149,7 +150,9 @@ def main(study: Study, argv: Sequence[str] | None = None) -> int:
     try:
         from deepblur.platform.study_run import run
 
-        run(plan(study, argv))
+        chosen = plan(study, argv)
+        with writing(f"the study {study.name}", chosen.runs):
+            run(chosen)
     except KeyboardInterrupt:
         print("stopped; the same command goes on where this one stopped", file=sys.stderr)
         return 130

@@ -9,7 +9,7 @@ from typing import Any
 
 from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.evaluation import usable_images
-from deepblur.platform.execution import Work, note, read_rows, training_stage
+from deepblur.platform.execution import Work, live_rows, note, training_stage
 from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import ImageStore, open_store
 from deepblur.platform.ledger import Ledger
@@ -207,7 +207,7 @@ class _Progress:
         if time.time() - self.spoken < PROGRESS_S:
             return
         self.spoken = time.time()
-        curves = [(work, read_rows(work.live)) for work in running]
+        curves = [(work, live_rows(work)) for work in running]
         lines = [f"{work.label} step {rows[-1]['step']:.0f}/{_steps(work)}, {_headline(rows[-1])}"
                  for work, rows in curves if rows]  # fmt: skip
         assessed = [work.label for work in running if isinstance(work.stage, Assess)]
