@@ -29,7 +29,7 @@ from world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 SOUND = (
-    "At the end of every study: all stages done, files and table of results bit for bit those of the undisturbed study, "
+    "At the end of every study: all stages done, files and table of results bit for bit those of the undisturbed one, "
     "every MLflow run FINISHED and there once, nothing left behind."
 )
 NEEDS_DISK = ("disk full", "cache disk full")
@@ -99,30 +99,27 @@ class Chaos:
         return truth
 
     def study(self, truth: checks.Truth, events: list[str], deadline: float) -> list[str]:
-        """Run a study and strike it until it ends; the events that found no time."""
+        """Run a study and strike it until it ends, first of all as it begins; the events that found no time."""
         self.studies += 1
         world = self.world(f"study{self.studies}")
-        world.type_command()
-        waiting = sorted(events, key=lambda name: not EVENTS[name].first)
-        if not EVENTS[waiting[0]].first:
-            waiting = list(events)
-        firsts = 0
-        while waiting and time.monotonic() < deadline:
-            name = waiting[0]
-            if EVENTS[name].first and firsts:
-                break  # one study begins once
-            firsts += EVENTS[name].first
-            if not EVENTS[name].first and not self._moment(world):
+        first = next((name for name in events if EVENTS[name].first), None)
+        if first is None:
+            world.type_command()
+        else:
+            self._strike(world, first, truth)
+        struck = [first] if first else []
+        for name in (name for name in events if not EVENTS[name].first):
+            if time.monotonic() > deadline or not self._moment(world):
                 break
-            waiting.pop(0)
             self._strike(world, name, truth)
+            struck.append(name)
         world.finish()
         problems = world.problems + checks.broken_stages(world.runs, truth) + checks.unfinished(world.runs, truth)
         problems += checks.Runs(self.server.uri).duplicates()
         self.endings += [f"study {self.studies}: {problem}" for problem in dict.fromkeys(problems)]
         say(f"study {self.studies} is complete after {world.commands} commands" + "".join(f"\n  {p}" for p in problems))
         self._forget(world)
-        return waiting
+        return list((Counter(events) - Counter(struck)).elements())
 
     def _moment(self, world: World) -> bool:
         """Wait until stages are under way, and then for a random moment; False where the study ended before."""

@@ -51,6 +51,15 @@ def driver(world: World, rng: random.Random) -> str:
     return "killed the driver"
 
 
+def early_driver(world: World, rng: random.Random) -> str:
+    world.type_command()
+    services.wait_for(
+        lambda: bool(list(world.runs.glob("cache/.*/pixels.u8"))) or world.ended(), 240, "the first image"
+    )
+    time.sleep(rng.uniform(0, 2))
+    return driver(world, rng) + " while it decoded the images"
+
+
 def head(world: World, rng: random.Random) -> str:
     world.cluster.kill_head()
     time.sleep(rng.uniform(0, 5))
@@ -82,6 +91,7 @@ def disk_full(world: World, rng: random.Random) -> str:
 
 def cache_disk_full(world: World, rng: random.Random) -> str:
     left = rng.randrange(400_000)
+    world.type_command()
     with world.disk.full(left):
         ended = world.wait_for_the_end(120)
     return f"no more than {left // 1000} kB were free for the image cache; {ended}; then space was made"
@@ -106,6 +116,7 @@ def second_driver(world: World, rng: random.Random) -> str:
 
 
 EVENTS = {
+    "driver, early": Event(early_driver, hits="none", first=True),
     "cache disk full": Event(cache_disk_full, hits="none", first=True),
     "worker": Event(worker, hits="one"),
     "stage process": Event(stage, hits="one"),
