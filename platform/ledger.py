@@ -35,6 +35,18 @@ class Ledger:
         self._db.executescript(_SCHEMA)
         for leftover in self.stages.glob(".*"):  # what an attempt that was killed had begun to write
             shutil.rmtree(leftover, ignore_errors=True)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what a driver or worker that was killed had no time to: curves and checkpoints of done stages."""
+        for partial in (self.runs / "live").glob(".*.partial"):
+            partial.unlink(missing_ok=True)
+        for curve in (self.runs / "live").glob("*.jsonl"):
+            if self.done(curve.stem) is not None:
+                curve.unlink(missing_ok=True)
+        for scratch in (self.runs / "train").glob("*"):
+            if self.done(scratch.name) is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
 
     def __enter__(self) -> "Ledger":
         return self
