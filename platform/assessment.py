@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from deepblur.baselines import DivergedError, Estimate, noise_level, reblur, whiteness
 from deepblur.platform.degrade import Batch
 from deepblur.platform.evaluation import image_cells, usable_images
-from deepblur.platform.execution import Work, load_network
+from deepblur.platform.execution import Work, load_network, settle
 from deepblur.platform.image_store import ImageStore, open_store
-from deepblur.platform.ledger import complete
 from deepblur.platform.methods import Assess, Method, estimate
 from deepblur.platform.metrics import otf_error, psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db, ssim
 from deepblur.platform.seeds import stream
@@ -71,7 +70,7 @@ def assess_here(work: Work) -> dict[str, Any]:
     work.prepare()
     stage = work.stage
     assert isinstance(stage, Assess)
-    started = time.time()
+    meter = work.begin()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks = {n.kind: load_network(work.runs, work.inputs[n.kind], n).to(device) for n in stage.method.networks}
     store = open_store(stage.test, work.cache, progress=False)
@@ -84,14 +83,12 @@ def assess_here(work: Work) -> dict[str, Any]:
         if stage.position < PICTURES and draw.keys["draw"] == 0 and draw.keys["eta_waves"] == shown:
             prefix = f"{draw.keys['image']}|{draw.keys['noise']}|{shown}"
             pictures |= {f"{prefix}|{name}": array for name, array in _arrays(stage.method, draw, found).items()}
-    temporary = work.folder.with_name(f".{work.key}-{work.attempt}")
-    temporary.mkdir(parents=True, exist_ok=True)
+    temporary = work.unfinished_folder()
     table = pd.DataFrame(rows)
     table.to_parquet(temporary / "items.parquet", index=False)
     np.savez(temporary / "pictures.npz", **pictures)  # type: ignore[arg-type]
-    complete(temporary, work.folder)
-    counts = table["status"].value_counts()
-    return {"seconds": time.time() - started, "draws": len(table), **{k: int(n) for k, n in counts.items()}}
+    counts = {str(status): int(n) for status, n in table["status"].value_counts().items()}
+    return settle(work, temporary, {"draws": len(table), **counts}, meter)
 
 
 def _shown_eta(stage: Assess) -> float:

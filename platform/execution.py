@@ -1,7 +1,8 @@
 """How one stage is carried out: training with Ray Train or in this process, evaluation, and their artifacts.
 
 A finished stage is a folder: `weights.safetensors` and `curve.jsonl` of a training, `items.csv` and `pictures.npz` of
-an evaluation. It is written under a temporary name and renamed when complete. Ray is imported in `scheduling` only.
+an evaluation, `result.json` of each. It is written under a temporary name and renamed when complete. Ray is imported in
+`scheduling` only.
 """
 
 import json
@@ -24,7 +25,8 @@ from torch import nn
 from deepblur.platform.evaluation import cells, latency_ms, measure, picture_arrays
 from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import open_store
-from deepblur.platform.ledger import complete, replace_file
+from deepblur.platform.journal import Journal, Meter
+from deepblur.platform.ledger import RESULT, complete, replace_file
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import Evaluate, Stage, Training
 from deepblur.platform.tasks import build
@@ -70,6 +72,20 @@ class Work:
     def folder(self) -> Path:
         return self.runs / "stages" / self.key
 
+    def journal(self, rank: int = 0) -> Journal:
+        return Journal(self.live.parent, self.key, self.attempt, rank)
+
+    def begin(self) -> Meter:
+        """Begin a stage that has no checkpoints."""
+        self.journal().alive(0)
+        return Meter()
+
+    def unfinished_folder(self) -> Path:
+        """An empty folder for the stage's artifacts, which `settle` moves to its place."""
+        temporary = self.folder.with_name(f".{self.key}-{self.attempt}")
+        temporary.mkdir(parents=True, exist_ok=True)
+        return temporary
+
     def input_weights(self, kind: str) -> State:
         return load_file(self.runs / "stages" / self.inputs[kind] / "weights.safetensors")
 
@@ -101,9 +117,13 @@ class LocalRun:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._work, self._watch = work, watch
         self._checkpoint = work.scratch / "state.pt"
+        self._journal = work.journal()
 
     def resume(self) -> State | None:
         return resume_from(self._checkpoint) if self._checkpoint.is_file() else None
+
+    def alive(self, step: int) -> None:
+        self._journal.alive(step)
 
     def report(self, row: dict[str, float], state: State | None) -> None:
         assert state is not None
@@ -112,6 +132,7 @@ class LocalRun:
         save_state(state, temporary)
         temporary.replace(self._checkpoint)
         write_live(self._work.live, state["history"])
+        self._journal.saved(state["step"])
         self._watch()
 
 
@@ -157,11 +178,9 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 def train_here(work: Work, watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Carry out a training stage in this process; `watch` is called after every checkpoint and may raise."""
     work.prepare()
-    started = time.time()
-    result = train(
-        training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=LocalRun(work, watch)
-    )
-    return finish_training(work, result, time.time() - started)
+    meter, run = Meter(), LocalRun(work, watch)
+    result = train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=run)
+    return finish_training(work, result, meter)
 
 
 def training_stage(work: Work) -> Training:
@@ -173,16 +192,24 @@ def identifier_weights(work: Work) -> State | None:
     return work.input_weights("identify") if "identify" in work.inputs else None
 
 
-def finish_training(work: Work, result: State, seconds: float) -> dict[str, Any]:
+def finish_training(work: Work, result: State, meter: Meter) -> dict[str, Any]:
     """Write the finished stage's folder, drop its checkpoints; the result for the ledger."""
-    temporary = work.folder.with_name(f".{work.key}-{work.attempt}")
-    temporary.mkdir(parents=True, exist_ok=True)
+    temporary = work.unfinished_folder()
     save_file(result["weights"], temporary / "weights.safetensors")
     write_live(temporary / "curve.jsonl", result["history"])
+    return settle(work, temporary, result["history"][-1], meter)
+
+
+def settle(work: Work, temporary: Path, result: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
+    """Move a stage's complete folder to its place and drop what led there; the result, with `cost`, for the ledger."""
+    cost = meter.cost()
+    told = {"seconds": cost["seconds"], **result, "cost": cost}
+    facts = {"kind": work.stage.kind, "label": work.label, "attempt": work.attempt, "finished": time.time()}
+    (temporary / RESULT).write_text(json.dumps({**facts, "result": told}))
     complete(temporary, work.folder)
     shutil.rmtree(work.scratch, ignore_errors=True)
     work.live.unlink(missing_ok=True)
-    return {"seconds": seconds, **result["history"][-1]}
+    return told
 
 
 def evaluate_here(work: Work) -> dict[str, Any]:
@@ -190,7 +217,7 @@ def evaluate_here(work: Work) -> dict[str, Any]:
     work.prepare()
     stage = work.stage
     assert isinstance(stage, Evaluate)
-    started = time.time()
+    meter = work.begin()
     degradation = stage.arm.identify.degradation
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     identifier = load_network(work.runs, work.inputs["identify"], stage.arm.identify).to(device)
@@ -206,14 +233,12 @@ def evaluate_here(work: Work) -> dict[str, Any]:
             for name, array in picture_arrays(cell, identifier, deblurrer, degradation.operator).items():
                 pictures[f"{cell.image}|{cell.noise.name}|{cell.eta_waves}|{name}"] = array
     table = pd.concat(tables, ignore_index=True)
-    temporary = work.folder.with_name(f".{work.key}-{work.attempt}")
-    temporary.mkdir(parents=True, exist_ok=True)
+    temporary = work.unfinished_folder()
     table.to_csv(temporary / "items.csv", index=False)
     np.savez(temporary / "pictures.npz", **pictures)
-    complete(temporary, work.folder)
     means = {name: float(table[name].mean()) for name in table.columns if name.endswith(("_db", "ssim"))}
     means["latency_ms"] = latency_ms(cell, identifier, deblurrer, degradation.operator)
-    return {"seconds": time.time() - started, **means}
+    return settle(work, temporary, means, meter)
 
 
 def _at_most(stage: Evaluate) -> float:

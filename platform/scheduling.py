@@ -29,6 +29,7 @@ from deepblur.platform.execution import (
     training_stage,
     write_live,
 )
+from deepblur.platform.journal import Meter
 from deepblur.platform.stages import Training
 from deepblur.platform.training import State, result_of, train
 
@@ -70,11 +71,12 @@ class Resources:
 class RayRun:
     """A training run as one worker of Ray Train."""
 
-    def __init__(self, live: Path) -> None:
+    def __init__(self, work: Work) -> None:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
-        self._live = live
+        self._live = work.live
+        self._journal = work.journal(self.rank)
 
     def resume(self) -> State | None:
         checkpoint = ray.train.get_checkpoint()
@@ -82,6 +84,9 @@ class RayRun:
             return None
         with checkpoint.as_directory() as folder:
             return resume_from(Path(folder) / "state.pt")
+
+    def alive(self, step: int) -> None:
+        self._journal.alive(step)
 
     def report(self, row: dict[str, float], state: State | None) -> None:
         if state is None:
@@ -91,18 +96,19 @@ class RayRun:
         with tempfile.TemporaryDirectory() as folder:
             save_state(state, Path(folder) / "state.pt")
             ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        self._journal.saved(state["step"])
 
 
 def _worker(config: dict[str, Any]) -> None:
     work: Work = config["work"]
     with writing(f"stage {work.label}", work.runs):
         work.prepare()
-        train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=RayRun(work.live))
+        train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=RayRun(work))
 
 
 def train_on_ray(work: Work, resources: Resources) -> dict[str, Any]:
     """Carry out a training stage with Ray Train; the same name and folder again resume it."""
-    started = time.time()
+    meter = Meter()
     per_worker = {"CPU": float(resources.cpus)} | ({"GPU": resources.gpus} if resources.gpus else {})
     trainer = TorchTrainer(
         _worker,
@@ -124,7 +130,7 @@ def train_on_ray(work: Work, resources: Resources) -> dict[str, Any]:
         raise RuntimeError(f"the training {work.label} ended without a checkpoint; see the log of its worker")
     with result.checkpoint.as_directory() as folder:
         state = result_of(load_state(Path(folder) / "state.pt"))
-    return finish_training(work, state, time.time() - started)
+    return finish_training(work, state, meter)
 
 
 def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:

@@ -36,6 +36,9 @@ class Run(Protocol):
     def resume(self) -> State | None:
         """The newest complete checkpoint of this stage, or None at the start."""
 
+    def alive(self, step: int) -> None:
+        """Called by every worker before every step, with the number of steps done."""
+
     def report(self, row: dict[str, float], state: State | None) -> None:
         """Called by every worker at every validation; row and state are rank 0's."""
 
@@ -148,6 +151,7 @@ def train(stage: Training, *, cache: Path, identifier: State | None, run: Run) -
     losses: list[float] = []
     started = time.perf_counter()
     while trainer.step < settings.steps:
+        run.alive(trainer.step)
         batch = draw_batch(store, degradation, stage.seed, "train", trainer.step, blocks, run.device)
         losses.append(trainer.update(batch))
         if not math.isfinite(losses[-1]):

@@ -16,9 +16,9 @@ import numpy as np
 from deepblur.baselines import DivergedError
 from deepblur.platform.assessment import time_limit
 from deepblur.platform.evaluation import image_cells, usable_images
-from deepblur.platform.execution import Work, read_rows, write_live
+from deepblur.platform.execution import Work, read_rows, settle, write_live
 from deepblur.platform.image_store import open_store
-from deepblur.platform.ledger import complete
+from deepblur.platform.journal import Meter
 from deepblur.platform.methods import Assess, Method, estimate
 from deepblur.platform.metrics import psf_snr_db, psnr_db
 from deepblur.platform.seeds import stream
@@ -87,24 +87,23 @@ def tune_here(work: Work) -> dict[str, Any]:
     work.prepare()
     stage = work.stage
     assert isinstance(stage, Tune)
-    started = time.time()
+    meter, journal = Meter(), work.journal()
     observations = _observations(stage, work)
     trials = read_rows(work.scratch / "trials.jsonl")
     space = {name: part.distribution() for name, part in stage.tuning.space.items()}
     while len(trials) < stage.tuning.trials:
+        journal.alive(len(trials))
         settings = _suggest(stage, space, trials)
         trials.append({"settings": settings, **_try(stage, settings, observations)})
         write_live(work.scratch / "trials.jsonl", trials)
+        journal.saved(len(trials))
         write_live(work.live, [{"step": len(trials), "best_gain_db": max(t["psnr_gain_db"] for t in trials)}])
     best = max(trials, key=lambda trial: trial["psnr_gain_db"])  # the first of equals, so the defaults win a tie
-    temporary = work.folder.with_name(f".{work.key}-{work.attempt}")
-    temporary.mkdir(parents=True, exist_ok=True)
+    temporary = work.unfinished_folder()
     write_live(temporary / "trials.jsonl", trials)
     (temporary / "best.json").write_text(json.dumps({"default": trials[0], "tuned": best}, indent=2))
-    complete(temporary, work.folder)
-    work.live.unlink(missing_ok=True)
-    return {"seconds": time.time() - started, "default_gain_db": trials[0]["psnr_gain_db"],
-            "tuned_gain_db": best["psnr_gain_db"], "trials": len(trials)}  # fmt: skip
+    gains = {"default_gain_db": trials[0]["psnr_gain_db"], "tuned_gain_db": best["psnr_gain_db"]}
+    return settle(work, temporary, {**gains, "trials": len(trials)}, meter)
 
 
 def _observations(stage: Tune, work: Work) -> list[tuple[int, Any]]:

@@ -30,6 +30,9 @@ class MemoryRun:
     def resume(self):
         return copy.deepcopy(self.start)
 
+    def alive(self, step):
+        pass
+
     def report(self, row, state):
         self.states.append(copy.deepcopy(state))
         if row["step"] == self.die_at:
