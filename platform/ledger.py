@@ -62,24 +62,12 @@ class Ledger:
         self._bury()
         self._adopt()
         self._sweep()
-        self._sweep()
         now = time.time()
         self._counted = self._seen = now if started is None else started
         self.session = self.db.execute(
             "insert into session (study, host, pid, started, seen) values (?, ?, ?, ?, ?)",
             (study, socket.gethostname(), os.getpid(), self._counted, now),
         ).lastrowid
-
-    def _sweep(self) -> None:
-        """Remove what a driver or worker that was killed had no time to: curves and checkpoints of done stages."""
-        for partial in (self.runs / "live").glob(".*.partial"):
-            partial.unlink(missing_ok=True)
-        for curve in (self.runs / "live").glob("*.jsonl"):
-            if self.done(curve.stem) is not None:
-                curve.unlink(missing_ok=True)
-        for scratch in (self.runs / "train").glob("*"):
-            if self.done(scratch.name) is not None:
-                shutil.rmtree(scratch, ignore_errors=True)
 
     def __enter__(self) -> "Ledger":
         return self
