@@ -107,6 +107,10 @@ class MethodsResult:
     informed: tuple[str, ...] = ()
     """Arms that were given a truth, such as an oracle: their lead over the reference is no rival's."""
     trained_eta_waves: float | None = None
+    """η of the training, where it is the same for all arms."""
+    trained: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Arm → what its networks were trained for: η in waves, and the largest standard deviation of the noise on a signal
+    of one half."""
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Training run → columns step, loss, and where known val_…; a gap is NaN."""
     pictures: tuple[MethodPicture, ...] = ()

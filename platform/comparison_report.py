@@ -3,7 +3,6 @@
 `write_comparison` writes everything into one folder; `comparison_text` tells the job log the same.
 """
 
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from deepblur.platform import comparison_pictures, comparison_plots, markup, plots
+from deepblur.platform import comparison_matrix, comparison_pictures, comparison_plots, markup, plots
 from deepblur.platform.comparison import (
     MEASURES,
     MethodsResult,
@@ -53,6 +52,12 @@ FIGURES: dict[str, tuple[Callable[[MethodsResult], Figure | None], str, str]] = 
         "PSF SNR, draw by draw",
         "Distribution of the PSF SNR over draws; diamond: mean and 95 % interval. Dashed: an error of 5 %. A number "
         "beside ◂ counts draws beyond the left edge.",
+    ),
+    "generalisation": (
+        comparison_matrix.generalisation,
+        "Trained and tested",
+        "Mean with its 95 % interval of every arm at every level of the test. Framed: the levels that the arm was "
+        "trained for; bold: the best of the column.",
     ),
     "stability": (
         comparison_plots.stability,
@@ -257,10 +262,8 @@ def _published(result: MethodsResult) -> str:
 def _figure(files: dict[str, bytes], name: str, caption: str) -> str:
     """Charts stay vectors; pictures are pixels, and as such half the size."""
     kind = "png" if name in ("examples", "real_images") else "svg"
-    media = {"png": "image/png", "svg": "image/svg+xml"}[kind]
-    source = f"data:{media};base64,{b64encode(files[kind]).decode()}"
     width = {"png": "72rem", "svg": "57rem"}[kind]
-    image = f'<img src="{source}" alt="{name.replace("_", " ")}" style="width: {width}; max-width: 100%">'
+    image = markup.embedded(files[kind], kind, name.replace("_", " "), width)
     return markup.figure(image, caption)
 
 

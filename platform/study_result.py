@@ -15,7 +15,7 @@ from deepblur.platform.ledger import Ledger
 from deepblur.platform.methods import FROM_TRUTH, Assess, Method
 from deepblur.platform.results import KEYS, Picture, StudyResult
 from deepblur.platform.sources import categories
-from deepblur.platform.stages import Arm, Training
+from deepblur.platform.stages import Arm, NoiseLevel, Training
 from deepblur.platform.study_cli import Plan
 from deepblur.platform.tuning import Tune, Tuning
 from deepblur.platform.tuning_result import Tuned, TuningResult
@@ -49,18 +49,25 @@ def _methods(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) 
     items = _assessed(plan, graph, ledger)
     methods = {arm: method for (arm, _), method in graph.arms.items() if isinstance(method, Method)}
     reference = plan.contrast[0] if plan.contrast[0] in plan.arms else plan.arms[0]
+    etas = {method.degradation.eta_waves for method in methods.values()}
     return MethodsResult(
         **_shared(plan, facts),
         abstract=plan.study.abstract,
         items=items,
         reference=reference,
         informed=tuple(arm for arm, method in methods.items() if method.psf in FROM_TRUTH),
-        trained_eta_waves=methods[reference].degradation.eta_waves,
+        trained_eta_waves=methods[reference].degradation.eta_waves if len(etas) == 1 else None,
+        trained={arm: (method.degradation.eta_waves, _most_noise(method)) for arm, method in methods.items()},
         curves=_curves(graph, ledger),
         pictures=tuple(_method_pictures(graph, ledger, items)),
         parameters={arm: plan.study.keywords(arm, plan.settings) for arm in plan.arms},
         published=plan.study.published(plan.preset),
     )
+
+
+def _most_noise(method: Method) -> float:
+    noise = method.degradation.noise
+    return NoiseLevel("most", gain=noise.gain[1], read_std=noise.read_std[1]).std
 
 
 def _tunings(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> TuningResult:
