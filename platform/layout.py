@@ -14,10 +14,12 @@ from deepblur.platform.comparison_text import comparison_text
 from deepblur.platform.plots import png
 from deepblur.platform.report import write_report
 from deepblur.platform.results import GAINS, StudyResult, summary_table
+from deepblur.platform.search_report import search_metrics, search_text, write_search
+from deepblur.platform.search_result import SearchResult
 from deepblur.platform.tuning_result import TuningResult, tuning_metrics, tuning_text, write_tuning
 from deepblur.platform.verdict import text_summary
 
-Result = StudyResult | MethodsResult | TuningResult
+Result = StudyResult | MethodsResult | TuningResult | SearchResult
 
 
 @dataclass(frozen=True)
@@ -72,4 +74,5 @@ LAYOUTS: dict[type, Layout] = {
     StudyResult: Layout(_write_study, text_summary, _overall),
     MethodsResult: Layout(write_comparison, comparison_text, _means),
     TuningResult: Layout(write_tuning, tuning_text, tuning_metrics),
+    SearchResult: Layout(write_search, search_text, search_metrics),
 }

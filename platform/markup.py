@@ -56,6 +56,10 @@ def paragraph(text: str) -> str:
     return f'<p class="soft">{escape(text)}</p>\n'
 
 
+def code(text: str) -> str:
+    return f"<p><code>{escape(text)}</code></p>\n"
+
+
 def listed(sentences: Iterable[str]) -> str:
     return "<ul>\n" + "".join(f"<li>{escape(sentence)}</li>\n" for sentence in sentences) + "</ul>\n"
 
@@ -72,8 +76,15 @@ def folded(summary: str, content: str) -> str:
 
 
 def figure(svg: str, caption: str) -> str:
-    """`svg` is an <svg> element."""
+    """`svg` is an <svg> or <img> element."""
     return f'<figure><div class="plot">{svg}</div><figcaption>{escape(caption)}</figcaption></figure>\n'
+
+
+def embedded(content: bytes, kind: str, alt: str, width: str) -> str:
+    """An <img> that holds its own file; kind is "png" or "svg", width a length of CSS."""
+    media = {"png": "image/png", "svg": "image/svg+xml"}[kind]
+    source = f"data:{media};base64,{b64encode(content).decode()}"
+    return f'<img src="{source}" alt="{escape(alt)}" style="width: {width}; max-width: 100%">'
 
 
 def strip(title: str, pictures: Sequence[tuple[str, bytes, str]]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from deepblur.platform.comparison_style import INK, WIDTH_IN, legend, looks, styled
 from deepblur.platform.plots import ARM_COLOURS
@@ -22,7 +22,7 @@ from deepblur.platform.verdict import SIGNIFICANT
 SOFT = "#9a9a9a"
 CUT = "#d55e00"
 FAILED = "#cc79a7"
-_RING: dict[str, Any] = {"color": INK, "linestyle": "none", "zorder": 5}
+_RING: dict[str, Any] = {"color": INK, "linestyle": "none", "zorder": 5, "clip_on": False}
 DEFAULT = _RING | {"marker": "*", "markersize": 11, "markerfacecolor": "#f0e442", "markeredgewidth": 0.8}
 BEST = _RING | {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.3}
 
@@ -57,18 +57,19 @@ def convergence_plot(result: SearchResult) -> Figure | None:
 
 
 def _runs(axes: Axes, curve: pd.DataFrame, spent: str, measure: str, arm: str, look: dict[str, Any]) -> None:
-    """Steps of every seed, marked where they rise; thin where a mean over the seeds can be drawn over them."""
+    """One run in steps, marked where they rise; several thin, and by trials their mean over them."""
+    look = look | {"drawstyle": "steps-post"}
     runs = [run for _, run in curve.groupby("seed", sort=False)]
-    steps: dict[str, Any] = {"drawstyle": "steps-post"}
-    averaged = spent == "trial" and len(runs) > 1
-    for i, run in enumerate(runs):
-        rises = np.flatnonzero(run[measure].ne(run[measure].shift()) & run[measure].notna()).tolist()
-        thin = {"alpha": 0.4, "linewidth": 0.7, "marker": "none"} if averaged else {"markevery": rises}
-        label = arm if i == 0 and not averaged else "_"
-        axes.plot(run[spent], run[measure], label=label, **(look | steps | thin))
-    if averaged:
-        mean = pd.concat([run.set_index("trial")[measure] for run in runs], axis=1, join="inner").mean(1, skipna=False)
-        axes.plot(mean.index, mean, label=f"{arm}, mean of {len(runs)} seeds", **(look | steps | {"marker": "none"}))
+    if len(runs) == 1:
+        rises = np.flatnonzero(runs[0][measure].ne(runs[0][measure].shift()) & runs[0][measure].notna()).tolist()
+        axes.plot(runs[0][spent], runs[0][measure], label=arm, markevery=rises, **look)
+        return
+    look |= {"marker": "none"}
+    for run in runs:
+        axes.plot(run[spent], run[measure], **(look | {"linewidth": 0.8, "alpha": 0.45 if spent == "trial" else 0.9}))
+    if spent == "trial":
+        by_trial = pd.concat([run.set_index("trial")[measure] for run in runs], axis=1, join="inner")
+        axes.plot(by_trial.index, by_trial.mean(axis=1, skipna=False), label=arm, **look)
 
 
 @styled
@@ -78,27 +79,45 @@ def pareto_plot(result: SearchResult) -> Figure | None:
     trials = result.scored.dropna(subset=[objective.name for objective in others])
     if not others or trials.empty:
         return None
-    front, default = pareto(result), default_trial(result)
+    front, default, shown = pareto(result), default_trial(result), within_reach(result)
     figure = Figure(figsize=(WIDTH_IN if len(others) > 1 else 0.72 * WIDTH_IN, 3.3))
     panels = figure.subplots(1, len(others), squeeze=False, sharey=True)[0]
     for axes, other in zip(panels, others, strict=True):
         for arm, look in points(result.arms).items():
             here = trials[trials["arm"] == arm]
-            axes.plot(here[other.name], here[lead.name], label=arm, **look)
+            axes.plot(here[other.name], shown[here.index], label=arm, **look)
         if len(others) == 1:
             line = front.sort_values(other.name)
             where = "steps-post" if other.direction == "minimize" else "steps-pre"
-            axes.plot(line[other.name], line[lead.name], color=INK, linewidth=1, drawstyle=where, label="_", zorder=2)
-        axes.plot(front[other.name], front[lead.name], "o", color=INK, markersize=3, label="Pareto front", zorder=4)
+            axes.plot(line[other.name], shown[line.index], color=INK, linewidth=1, drawstyle=where, label="_", zorder=2)
+        axes.plot(front[other.name], shown[front.index], "o", color=INK, markersize=3, label="Pareto front", zorder=4)
         if default is not None:
-            axes.plot(default[other.name], default[lead.name], label="default", **DEFAULT)
+            axes.plot(default[other.name], shown[default.name], label="default", **DEFAULT)
         values = trials[other.name]
         if values.min() > 0 and values.max() > 30 * values.min():
-            axes.set_xscale("log")
-        axes.set_xlabel(other.label + " →" * (other.direction == "maximize"))
+            log_axis(axes, "x", values.min(), values.max())
+        axes.set_xlabel(other.label)
     panels[0].set_ylabel(lead.label)
     legend(figure, panels, result.arms)
     return figure
+
+
+def within_reach(result: SearchResult) -> pd.Series:
+    """The first objective of the scored trials; one that is worse than the others by far, as a training that diverged,
+    is brought to three interquartile ranges below the middle half, so that it does not hide them."""
+    lead = result.objectives[0]
+    gain = result.scored[lead.name] * lead.sign
+    first, third = gain.quantile([0.25, 0.75])
+    return gain.clip(lower=first - 3 * (third - first)) * lead.sign
+
+
+def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
+    """A logarithmic axis with plain numbers: whole decades, or 1, 2 and 5 of each where there is hardly one."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 20 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def points(arms: list[str]) -> dict[str, dict[str, Any]]:

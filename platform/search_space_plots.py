@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from deepblur.platform.comparison_style import INK, WIDTH_IN, legend, styled
 from deepblur.platform.search_importance import importances, numeric
-from deepblur.platform.search_plots import BEST, CUT, DEFAULT, FAILED, points
+from deepblur.platform.search_plots import BEST, CUT, DEFAULT, FAILED, log_axis, points, within_reach
 from deepblur.platform.search_result import SearchResult, best_trial, plain
 from deepblur.platform.search_text import default_trial, number, value_text
 
@@ -67,9 +67,7 @@ class Scale:
             axis.set_ticks(range(len(self.levels)), texts, **slanted)
             (axes.set_xlim if which == "x" else axes.set_ylim)(-0.5, len(self.levels) - 0.5)
         elif self.log:
-            (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_locator(NullLocator())
+            log_axis(axes, which, *(axes.get_xlim() if which == "x" else axes.get_ylim()))
         else:
             axis.set_major_locator(MaxNLocator(5, integer=self.integer))
         axis.set_label_text(self.name)
@@ -116,22 +114,23 @@ def slices_plot(result: SearchResult) -> Figure | None:
 
 
 def _slice(axes: Axes, result: SearchResult, scale: Scale, colours: mpl.colors.Normalize) -> None:
-    value = result.objectives[0].name
+    values = within_reach(result)
     have = [row for row, settings in enumerate(result.settings) if scale.name in settings]
     place = pd.Series({row: _jittered(result, scale, row) for row in have})
     scored = result.scored[result.scored.index.isin(have)]
     for arm, look in points(result.arms).items():
         here = scored[scored["arm"] == arm]
-        _scatter(axes, place[here.index], here[value], here["number"], colours, arm, look["marker"])
+        _scatter(axes, place[here.index], values[here.index], here["number"], colours, arm, look["marker"])
     for state, colour in (("pruned", CUT), ("failed", FAILED)):
         x = place[[row for row in have if result.trials["state"][row] == state]]
-        low = axes.get_xaxis_transform()
-        axes.plot(x, np.full(len(x), 0.03), "|", color=colour, markersize=7, transform=low, label=state)
+        if len(x):
+            edge = axes.get_xaxis_transform()
+            axes.plot(x, np.full(len(x), 0.03), "|", color=colour, markersize=7, transform=edge, label=state)
     for label, (row, look) in _marked(result).items():
         if row in scored.index:
-            axes.plot(place[row], scored[value][row], label=label, **look)
+            axes.plot(place[row], values[row], label=label, **look)
     scale.apply(axes, "x")
-    axes.margins(y=0.12)
+    axes.margins(x=0.08, y=0.12)
 
 
 def _scatter(axes: Axes, x: Any, y: Any, values: Any, colours: mpl.colors.Normalize, arm: str, marker: str) -> None:
@@ -162,7 +161,7 @@ def contour_plot(result: SearchResult) -> Figure | None:
     lead, scored = result.objectives[0], result.scored.loc[have]
     x, y = (Scale.of(result, name) for name in names)
     at = np.array([[scale.linear(result.settings[row][scale.name]) for scale in (x, y)] for row in have])
-    values = scored[lead.name].to_numpy(float)
+    values = within_reach(result)[have].to_numpy(float)
     figure = Figure(figsize=(0.72 * WIDTH_IN, 3.5))
     axes = figure.add_subplot()
     colours = mpl.colors.Normalize(values.min(), values.max())
@@ -177,6 +176,8 @@ def contour_plot(result: SearchResult) -> Figure | None:
     for label, (row, look) in _marked(result).items():
         if row in have:
             axes.plot(*(_jittered(result, scale, row) for scale in (x, y)), label=label, **look)
+    axes.use_sticky_edges = False  # the field would end the axes amid the outermost marks
+    axes.margins(0.05)
     x.apply(axes, "x")
     y.apply(axes, "y")
     figure.colorbar(mpl.cm.ScalarMappable(colours, _MAP), ax=axes, label=lead.label, pad=0.02)
@@ -204,7 +205,7 @@ def parallel_plot(result: SearchResult) -> Figure | None:
     if not names or len(result.scored) < 2:
         return None
     lead = result.objectives[0]
-    values = result.scored[lead.name]
+    values = within_reach(result)
     figure = Figure(figsize=(WIDTH_IN, 3.2))
     axes = figure.add_subplot()
     scales = [Scale.of(result, name) for name in names]

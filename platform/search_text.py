@@ -30,7 +30,8 @@ DASH = "—"
 def search_text(result: SearchResult) -> str:
     """The search as plain text, at most 110 columns wide but for the command lines."""
     lines = [f"{result.title} (preset {result.preset})", ""]
-    lines += _aligned(settings_table(result))
+    head, settings, scores = settings_table(result)
+    lines += _aligned([head, *settings, *scores])
     for heading, sentences in (
         ("Found", [*best_sentences(result), *final_sentences(result)]),
         ("Samplers at equal budget", sampler_sentences(result)),
@@ -65,11 +66,11 @@ def search_metrics(result: SearchResult) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if np.isfinite(value)}
 
 
-def settings_table(result: SearchResult) -> list[list[str]]:
-    """Rows of text, the head first: each setting, its range, its default and each sampler's best; then the measures."""
+def settings_table(result: SearchResult) -> tuple[list[str], list[list[str]], list[list[str]]]:
+    """(head, settings, measures), rows of text: name, range, default and each sampler's best."""
     best = {arm: best_trial(result, arm) for arm in result.arms}
     names = list(dict.fromkeys([*result.space, *(name for settings in result.settings for name in settings)]))
-    rows = [["setting", "range", "default", *(f"best, {arm}" for arm in best)]]
+    rows, scores = [], []
     for name in names:
         row = [name, result.space.get(name, ""), value_text(result.defaults[name]) if name in result.defaults else DASH]
         for trial in best.values():
@@ -81,8 +82,8 @@ def settings_table(result: SearchResult) -> list[list[str]]:
     for name in result.measures:
         shown = [trial[name] if trial is not None else np.nan for trial in (default, *best.values())]
         if np.isfinite(np.array(shown, dtype=float)).any():
-            rows.append([labels.get(name, name), "", *(number(value) for value in shown)])
-    return rows
+            scores.append([labels.get(name, name), "", *(number(value) for value in shown)])
+    return ["setting", "range", "default", *(f"best, {arm}" for arm in best)], rows, scores
 
 
 def default_trial(result: SearchResult) -> pd.Series | None:
