@@ -4,7 +4,8 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import ray
 import ray.train
 from ray.exceptions import RayTaskError
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 
 from deepblur.platform.cluster import running_cluster
@@ -24,6 +25,7 @@ from deepblur.platform.execution import (
     finish_training,
     identifier_weights,
     load_state,
+    note,
     resume_from,
     save_state,
     training_stage,
@@ -33,39 +35,69 @@ from deepblur.platform.journal import Meter
 from deepblur.platform.stages import Training
 from deepblur.platform.training import State, result_of, train
 
+Nodes = list[Mapping[str, float]]
+"""What each node of the cluster that is alive has in total."""
+
+_GRACE_S = 90.0
+"""How long a study waits for nodes that it had and lost."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """What every training gets; not part of a stage's identity."""
 
     workers: int = 1
-    """Data-parallel processes per training."""
+    """Data-parallel processes per training; where their number is elastic, at most so many."""
+    fewest_workers: int | None = None
+    """A training starts, and goes on after a node was lost, with as few as this; None: always with `workers`."""
     cpus: int = 1
     """Cores, and threads, per worker. Results are bit for bit the same for the same number of threads and workers."""
     gpus: float = 0
     """GPUs per worker; a fraction lets trainings share one."""
+    wait_s: float = 0
+    """How long a study waits for nodes that the cluster does not have yet, such as those an autoscaler starts."""
 
-    def of(self, work: Work) -> dict[str, float]:
-        """What a stage takes: a training its workers, everything else one process."""
-        processes = self.workers if isinstance(work.stage, Training) else 1
-        return {"CPU": processes * self.cpus, "GPU": processes * self.gpus}
+    @property
+    def fewest(self) -> int:
+        return self.workers if self.fewest_workers is None else self.fewest_workers
 
-    def check(self, cluster: dict[str, float]) -> dict[str, float]:
-        """What the cluster has of what is asked for.
+    def worker(self) -> dict[str, float]:
+        """What one process takes."""
+        return {"CPU": float(self.cpus)} | ({"GPU": self.gpus} if self.gpus else {})
 
-        Raises:
-            ValueError: not even one training fits.
-        """
-        need = {"CPU": self.workers * self.cpus, "GPU": self.workers * self.gpus}
-        have = {name: cluster.get(name, 0.0) for name in need}
-        short = [name for name in need if need[name] > have[name]]
-        if short:
-            wanted = ", ".join(f"{need[n]:g} {n}s (the cluster has {have[n]:g})" for n in short)
-            raise ValueError(
-                f"one training with {self.workers} workers needs {wanted}; lower --workers, --cpus or --gpus, "
-                "or add nodes"
-            )
-        return have
+    def room(self, nodes: Nodes) -> int:
+        """How many workers the nodes hold when nothing else runs; no worker spans two nodes."""
+        need = self.worker()
+        return sum(min(int(node.get(name, 0.0) / need[name] + 1e-9) for name in need) for node in nodes)
+
+    def processes(self, work: Work, nodes: Nodes) -> int:
+        """How many workers a stage takes: everything but a training is one process."""
+        if not isinstance(work.stage, Training):
+            return 1
+        return max(self.fewest, min(self.workers, self.room(nodes)))
+
+    def shortage(self, works: Iterable[Work], nodes: Nodes) -> str | None:
+        """The sentence that says why not even one of these stages fits on the nodes; None where the largest does."""
+        return self.too_few(
+            max((self.fewest if isinstance(work.stage, Training) else 1 for work in works), default=0), nodes
+        )
+
+    def too_few(self, workers: int, nodes: Nodes) -> str | None:
+        """The sentence that says why so many workers do not fit on the nodes; None where they do."""
+        room = self.room(nodes)
+        if workers <= room:
+            return None
+        kinds = Counter(_say({name: node.get(name, 0.0) for name in ("CPU", "GPU")}) for node in nodes)
+        have = "; ".join(f"{count} x {kind}" for kind, count in kinds.items()) or "no nodes"
+        return (
+            f"one training needs {workers} workers of {_say(self.worker())}, and the cluster has room for {room} "
+            f"(its nodes: {have}); lower --workers, --cpus or --gpus, add nodes, or let the study wait for an "
+            "autoscaler with --wait-for-nodes SECONDS"
+        )
+
+
+def _say(amounts: Mapping[str, float]) -> str:
+    return " and ".join(f"{amount:g} {name}" for name, amount in amounts.items() if amount) or "no CPU"
 
 
 class RayRun:
@@ -106,24 +138,40 @@ def _worker(config: dict[str, Any]) -> None:
         train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=RayRun(work))
 
 
-def train_on_ray(work: Work, resources: Resources) -> dict[str, Any]:
+class OwnErrorsEnd(UserCallback):
+    """Ends a training at an error that would come again. A worker that died with its node or process is replaced."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Raise the first error of our own code: peers of a dead worker see no more than a RuntimeError."""
+        for error in worker_exceptions.values():
+            if isinstance(error, (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)):
+                raise error
+
+
+def train_on_ray(work: Work, resources: Resources, callbacks: Iterable[UserCallback] = ()) -> dict[str, Any]:
     """Carry out a training stage with Ray Train; the same name and folder again resume it."""
     meter = Meter()
-    per_worker = {"CPU": float(resources.cpus)} | ({"GPU": resources.gpus} if resources.gpus else {})
+    workers = (resources.fewest, resources.workers) if resources.fewest < resources.workers else resources.workers
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"work": work},
         scaling_config=ScalingConfig(
-            num_workers=resources.workers, use_gpu=resources.gpus > 0, resources_per_worker=per_worker
+            num_workers=workers,  # type: ignore[arg-type]
+            use_gpu=resources.gpus > 0,
+            resources_per_worker=resources.worker(),
         ),
         run_config=RunConfig(
             name=work.key,
             storage_path=str(work.scratch.parent),
             failure_config=FailureConfig(max_failures=3, controller_failure_limit=3),  # type: ignore[call-arg]
             checkpoint_config=CheckpointConfig(num_to_keep=2),
+            callbacks=[OwnErrorsEnd(), *callbacks],  # type: ignore[list-item]
         ),
     )
-    result = trainer.fit()
+    try:
+        result = trainer.fit()
+    except ControllerError as error:
+        raise error.controller_failure from None
     if result.error is not None:
         raise result.error
     if result.checkpoint is None:
@@ -143,7 +191,10 @@ def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
 def connect() -> None:
     """Join the cluster of this job or machine, or start a local one that ends with this process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    variables = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+    variables = {
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(24 * 3600),  # in a queue; what never fits is found by the driver
+    }
     ray.init(
         running_cluster() or "local",
         log_to_driver=False,
@@ -151,6 +202,12 @@ def connect() -> None:
         runtime_env={"env_vars": variables},
         ignore_reinit_error=True,
     )
+
+
+def slots() -> tuple[float, float]:
+    """Cores and GPUs of the cluster as it is now."""
+    have = ray.cluster_resources()
+    return have.get("CPU", 0.0), have.get("GPU", 0.0)
 
 
 def run_on_ray(
@@ -172,17 +229,19 @@ def run_on_ray(
         on_wait: told about once a second which stages are under way.
     Raises:
         StageError: a stage failed that the study needs; the others under way are cancelled.
+        ValueError: the cluster cannot hold what is left to do, and that did not change in the time it was given.
     """
     first_trainings = sorted(works, key=lambda work: not isinstance(work.stage, Training))
     waiting = {work.key: work for work in first_trainings}
-    have = resources.check(ray.cluster_resources())
     running: dict[Any, Work] = {}
+    room = _Room(resources)
     try:
         while waiting or running:
+            room.look([*waiting.values(), *running.values()])
             unfinished = waiting.keys() | {work.key for work in running.values()}
             for work in list(waiting.values()):
                 # Submitted only when it fits: queued tasks would keep the workers of a training from starting.
-                if unfinished.isdisjoint(work.inputs.values()) and _fits(work, running.values(), resources, have):
+                if unfinished.isdisjoint(work.inputs.values()) and room.holds(work, running.values()):
                     del waiting[work.key]
                     work = on_start(work)
                     running[_submit(work, resources)] = work
@@ -203,9 +262,59 @@ def run_on_ray(
             ray.cancel(reference, force=True)
 
 
-def _fits(work: Work, running: Iterable[Work], resources: Resources, have: dict[str, float]) -> bool:
-    taken = [resources.of(other) for other in (*running, work)]
-    return all(sum(t[name] for t in taken) <= have[name] for name in have)
+def trainings_at_once(resources: Resources) -> int:
+    """How many trainings the cluster holds at a time.
+
+    Raises:
+        ValueError: not even one.
+    """
+    nodes = _nodes()
+    if shortage := resources.too_few(resources.fewest, nodes):
+        raise ValueError(shortage)
+    return resources.room(nodes) // resources.fewest
+
+
+def _nodes() -> Nodes:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+class _Room:
+    """What the cluster holds, looked at again and again: nodes come and go while a study runs."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.nodes: Nodes = []
+        self.patience_s = resources.wait_s
+        self.short_since: float | None = None
+
+    def look(self, works: Iterable[Work]) -> None:
+        """Count the nodes.
+
+        Raises:
+            ValueError: they have been too few for one of the stages for longer than the study waits.
+        """
+        self.nodes = _nodes()
+        shortage = self.resources.shortage(works, self.nodes)
+        if shortage is None:
+            self.short_since, self.patience_s = None, max(self.resources.wait_s, _GRACE_S)
+            return
+        now = time.monotonic()
+        if self.short_since is None:
+            self.short_since = now
+            if self.patience_s:
+                note(f"waiting up to {self.patience_s:.0f} s for nodes: {shortage}")
+        if now - self.short_since >= self.patience_s:
+            raise ValueError(shortage)
+
+    def holds(self, work: Work, running: Iterable[Work]) -> bool:
+        """Whether a stage fits beside those under way, all nodes taken together.
+
+        Where nodes are waited for, twice as much is asked for as there is: an autoscaler grows by what queues.
+        """
+        others = [self.resources.processes(other, self.nodes) for other in running]
+        allowed = self.resources.room(self.nodes) * (2 if self.resources.wait_s else 1)
+        first = not others and bool(self.resources.wait_s)
+        return first or sum(others) + self.resources.processes(work, self.nodes) <= allowed
 
 
 def _submit(work: Work, resources: Resources) -> Any:

@@ -38,7 +38,7 @@ class Optimization:
 
     steps: int
     batch: int
-    """Images per step over all workers; a multiple of 8 × workers, because draws come in blocks of 8."""
+    """Images per step over all workers; a multiple of 8, because draws come in blocks of 8, one or more per worker."""
     lr: float = 1e-3
     schedule: Literal["constant", "one_cycle"] = "constant"
     clip_norm: float | None = None

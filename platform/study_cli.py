@@ -35,8 +35,12 @@ class Plan:
     tracking_uri: str | None
     """None: where MLflow's environment variable says, or the runs folder; 'none': no MLflow."""
     workers: int
+    fewest_workers: int
+    """Fewer than `workers` where their number is elastic."""
     cpus: int
     gpus: float
+    wait_s: float
+    """How long to wait for nodes that the cluster does not have yet."""
     local: bool
     command: str
 
@@ -77,9 +81,12 @@ def parser(study: Study) -> argparse.ArgumentParser:
     add("--runs", type=Path, help="folder of results, shared by all nodes (default: $DEEPBLUR_RUNS, ~/deepblur-runs)")
     add("--tracking-uri", help="MLflow server or database; 'none' records nothing (default: $MLFLOW_TRACKING_URI or a "
         "sqlite file in the runs folder)")  # fmt: skip
-    add("--workers", type=int, default=1, help="data-parallel workers per training (default: 1)")
+    add("--workers", type=_workers, default=(1, 1), metavar="N|N-M", help="data-parallel workers per training; 1-4: as "
+        "many of these as the cluster has nodes for, changing while it runs (default: 1)")  # fmt: skip
     add("--cpus", type=int, default=1, help="cores per worker (default: 1)")
     add("--gpus", type=float, default=0, help="GPUs per worker; a fraction lets trainings share one (default: 0)")
+    add("--wait-for-nodes", type=float, default=0, metavar="S", help="seconds to wait for nodes that an autoscaler has "
+        "yet to start (default: 0, a study that does not fit is refused)")  # fmt: skip
     add("--local", action="store_true", help="carry out the stages one by one in this process, without Ray")
     return result
 
@@ -101,12 +108,13 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
     test = arguments.test or preset.test
     if test:
         data = replace(data, test=parse_test(test))
-    if arguments.local and (arguments.workers > 1 or arguments.gpus):
+    fewest, workers = arguments.workers
+    if arguments.local and (workers > 1 or arguments.gpus):
         raise ValueError("--local is one process on one device; leave --workers and --gpus out, or leave out --local")
-    if min(arguments.workers, arguments.cpus) < 1 or arguments.gpus < 0:
+    if min(fewest, arguments.cpus) < 1 or min(arguments.gpus, arguments.wait_for_nodes) < 0 or fewest > workers:
         raise ValueError(
-            f"--workers and --cpus are at least 1 and --gpus at least 0; got {arguments.workers}, {arguments.cpus}, "
-            f"{arguments.gpus:g}"
+            "--workers (N or FEWEST-MOST) and --cpus are at least 1, --gpus and --wait-for-nodes at least 0; got "
+            f"{fewest}-{workers}, {arguments.cpus}, {arguments.gpus:g}, {arguments.wait_for_nodes:g}"
         )
     return Plan(
         study=study,
@@ -118,9 +126,11 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         settings=settings,
         runs=(arguments.runs or default_runs()).expanduser().resolve(),
         tracking_uri=arguments.tracking_uri,
-        workers=arguments.workers,
+        workers=workers,
+        fewest_workers=fewest,
         cpus=arguments.cpus,
         gpus=arguments.gpus,
+        wait_s=arguments.wait_for_nodes,
         local=arguments.local,
         command=shlex.join(["python", f"studies/{study.name}.py", *(sys.argv[1:] if argv is None else argv)]),
     )
@@ -177,6 +187,12 @@ def _numbers(text: str, option: str, kind: type[N]) -> tuple[N, ...]:
     if len(set(values)) < len(values):
         raise ValueError(f"{option} names a number twice: {text!r}")
     return values
+
+
+def _workers(text: str) -> tuple[int, int]:
+    """Fewest and most: "4" is 4 of 4, "1-4" any number from 1 to 4."""
+    fewest, dash, most = text.partition("-")
+    return int(fewest), int(most) if dash else int(fewest)
 
 
 def _noise(text: str) -> tuple[NoiseLevel, ...]:

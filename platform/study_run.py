@@ -171,7 +171,14 @@ class _Progress:
             return
         from deepblur.platform import scheduling  # Ray is needed only where something is left to do
 
-        resources = scheduling.Resources(workers=self.plan.workers, cpus=self.plan.cpus, gpus=self.plan.gpus)
+        plan = self.plan
+        resources = scheduling.Resources(
+            workers=plan.workers,
+            fewest_workers=plan.fewest_workers,
+            cpus=plan.cpus,
+            gpus=plan.gpus,
+            wait_s=plan.wait_s,
+        )
         scheduling.connect()
         try:
             scheduling.run_on_ray(
@@ -234,6 +241,10 @@ def _headline(row: Mapping[str, Any]) -> str:
     return f"best PSNR gain {row['best_gain_db']:.2f} dB" if "best_gain_db" in row else ""
 
 
+def _workers(plan: Plan) -> str:
+    return str(plan.workers) if plan.fewest_workers == plan.workers else f"{plan.fewest_workers} to {plan.workers}"
+
+
 def _facts(
     plan: Plan, stores: Mapping[Any, ImageStore], graph: Graph, missing: list[Work], seconds: float
 ) -> dict[str, str]:
@@ -247,7 +258,7 @@ def _facts(
         "git commit": commit(),
         **facts,
         "device": "GPU" if plan.gpus else f"CPU, {machine.processor() or machine.machine()}",
-        "workers × cores per training": f"{plan.workers} × {plan.cpus}",
+        "workers × cores per training": f"{_workers(plan)} × {plan.cpus}",
         "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages),
         "stages": f"{len(missing)} carried out now, {len(graph.works) - len(missing)} reused",
         "time": f"{seconds:.0f} s for this run",

@@ -61,6 +61,8 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.lr)
         self.scheduler = _scheduler(self.optimizer, settings)
         self.parallel = DistributedDataParallel(self.network) if run.world_size > 1 else self.network
+        self.weight = 1.0
+        """Of this worker's mean loss, so that the mean over workers is the mean over the batch."""
         self.step = 0
         self.history: list[dict[str, float]] = []
 
@@ -68,7 +70,7 @@ class Trainer:
         """One optimiser step; the loss averaged over all workers."""
         self.network.train()
         with self._autocast():
-            loss = self.task.loss(self.parallel, batch)
+            loss = self.weight * self.task.loss(self.parallel, batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.settings.clip_norm is not None:
@@ -136,13 +138,14 @@ def train(stage: Training, *, cache: Path, identifier: State | None, run: Run) -
         run: the place of this process among the workers, and its checkpoints.
     Returns: {"weights": state dict on the CPU, "history": one row per validation}.
     Raises:
-        ValueError: the batch is no multiple of 8 × workers.
+        ValueError: the batch is no multiple of 8, or smaller than 8 × workers.
         FloatingPointError: the loss is not finite.
     """
     settings, degradation = stage.optimization, stage.degradation
     blocks = _blocks(settings.batch, run)
     store = open_store(stage.train, cache, progress=False).to(run.device)
     trainer = Trainer(_task(stage, identifier, run.device), settings, stage.seed, run)
+    trainer.weight = len(blocks) * BLOCK * run.world_size / settings.batch
     state = run.resume()
     if state is not None:
         trainer.load(state)
@@ -190,13 +193,14 @@ def _scheduler(optimizer: torch.optim.Optimizer, settings: Optimization) -> torc
 
 
 def _blocks(batch: int, run: Run) -> range:
-    if batch % (BLOCK * run.world_size):
+    """This worker's share of the step's blocks; shares differ by at most one."""
+    if batch % BLOCK or batch < BLOCK * run.world_size:
         raise ValueError(
-            f"batch must be a multiple of {BLOCK} x {run.world_size} workers, so that draws do not depend on the "
-            f"number of workers; got {batch}"
+            f"batch must be a multiple of {BLOCK} and at least {BLOCK} x {run.world_size} workers, so that draws do "
+            f"not depend on the number of workers; got {batch}"
         )
-    each = batch // BLOCK // run.world_size
-    return range(run.rank * each, (run.rank + 1) * each)
+    count = batch // BLOCK
+    return range(run.rank * count // run.world_size, (run.rank + 1) * count // run.world_size)
 
 
 def _task(stage: Training, identifier: State | None, device: torch.device) -> Task:

@@ -54,7 +54,11 @@ def test_changing_one_arm_trains_only_that_arm(runs, capsys):
 
 def test_a_failing_stage_ends_with_its_own_error_in_one_line(runs, capsys):
     result = run(runs, capsys, "--set", "batch=12", code=1)
-    assert result.err.strip().splitlines()[-1].startswith("error: batch must be a multiple of 8 x 1 workers")
+    assert (
+        result.err.strip()
+        .splitlines()[-1]
+        .startswith("error: batch must be a multiple of 8 and at least 8 x 1 workers")
+    )
 
 
 @pytest.mark.parametrize(

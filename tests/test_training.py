@@ -106,7 +106,7 @@ def test_the_truth_lies_on_the_window_of_the_observation(cache):
 
 
 def test_a_batch_that_workers_cannot_share_is_refused(cache):
-    with pytest.raises(ValueError, match=r"multiple of 8 x 1 workers.*got 12"):
+    with pytest.raises(ValueError, match=r"multiple of 8 and at least 8 x 1 workers.*got 12"):
         train(stages(batch=12)["identify"], cache=cache, identifier=None, run=MemoryRun())
 
 
