@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import sys
 import time
 import uuid
@@ -81,7 +82,8 @@ def _build(source: Source, folder: Path, *, progress: bool, max_skipped: float) 
     if not entries:
         raise ValueError(f"{source} selects no image; relax the selection or add images")
     _remove_abandoned(folder.parent)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    builder = f"{socket.gethostname()}.{os.getpid()}"
+    temporary = folder.with_name(f".{folder.name}.{builder}.{uuid.uuid4().hex[:8]}")
     temporary.mkdir()  # not tempfile: that would hide the cache from other users of a shared disk
     try:
         index = _decode_all(source, entries, temporary, progress=progress, max_skipped=max_skipped)
@@ -176,10 +178,26 @@ def _check_disk(folder: Path, needed: float, source: Source) -> None:
 
 
 def _remove_abandoned(cache_dir: Path) -> None:
-    for pixels in cache_dir.glob(".*/pixels.u8"):
+    for unfinished in cache_dir.glob(".*/"):
         with suppress(FileNotFoundError):  # its builder, alive after all, has just finished
-            if time.time() - pixels.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(pixels.parent, ignore_errors=True)
+            pixels = unfinished / "pixels.u8"
+            written = (pixels if pixels.exists() else unfinished).stat().st_mtime
+            if _builder_is_gone(unfinished.name) or time.time() - written > _ABANDONED_S:
+                shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _builder_is_gone(name: str) -> bool:
+    """Whether a folder's name tells of a process of this machine that is no more; of another machine nobody knows."""
+    builder, pid, _ = name.rsplit(".", 2)
+    if not builder.endswith(f".{socket.gethostname()}") or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 @contextmanager

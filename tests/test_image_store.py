@@ -144,8 +144,10 @@ def test_a_killed_build_leaves_nothing_that_loads(tmp_path):
         time.sleep(0.05)
     build.send_signal(signal.SIGKILL)
     build.communicate()
-    (left,) = cache_dir.glob(".folder-*/pixels.u8")
-    os.utime(left, (1, 1))  # long abandoned
+    assert len(list(cache_dir.glob(".folder-*/pixels.u8"))) == 1
+    elsewhere = cache_dir / ".folder-0123.another-machine.1.0123abcd"
+    elsewhere.mkdir()
+    os.utime(elsewhere, (1, 1))  # long abandoned
     assert len(open_store((folder,), cache_dir)) == 7
     assert len(caches(cache_dir)) == 1  # and what was left is cleared away
 
