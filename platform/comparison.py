@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from deepblur.platform.accounting import Cost
 from deepblur.platform.published import Claim
 from deepblur.platform.results import KEYS, refuse_repeats
 from deepblur.platform.statistics import compare_to_reference, mean_interval
@@ -119,6 +120,8 @@ class MethodsResult:
     """Arm → flattened settings."""
     published: tuple[Claim, ...] = ()
     """What the paper printed of the same experiment, see `deepblur.platform.published`."""
+    cost: Cost | None = None
+    """What its stages cost, and the command that reports them; None where nobody counted."""
 
     def __post_init__(self) -> None:
         missing = [column for column in COLUMNS if column not in self.items]

@@ -27,6 +27,7 @@ from deepblur.platform.comparison_text import (
     loss_sentences,
     seconds_text,
 )
+from deepblur.platform.cost_report import cost_section
 from deepblur.platform.ledger import replace_file
 from deepblur.platform.published import verdicts
 from deepblur.platform.report import VALIDATION
@@ -165,6 +166,7 @@ def comparison_page(result: MethodsResult, figures: dict[str, dict[str, bytes]])
     sections |= {
         "Learning curves": _curves(result.curves),
         "Settings": _parameters(result.parameters),
+        "What it cost": cost_section(result.cost),
         "Provenance": markup.pairs({"Command": result.command, **result.facts}),
     }
     lead = f"Study {result.name}, preset {result.preset}; the reference is {result.reference}"

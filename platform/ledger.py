@@ -63,7 +63,7 @@ class Ledger:
         self._adopt()
         self._sweep()
         now = time.time()
-        self._counted = self._seen = now if started is None else started
+        self._began = self._counted = self._seen = now if started is None else started
         self.session = self.db.execute(
             "insert into session (study, host, pid, started, seen) values (?, ?, ?, ?, ?)",
             (study, socket.gethostname(), os.getpid(), self._counted, now),
@@ -145,6 +145,15 @@ class Ledger:
         self._slots = (cpus, gpus)
         if now - self._seen >= BEAT_S:
             self._count(now)
+
+    def seconds_of_session(self) -> float:
+        return time.time() - self._began
+
+    def capacity(self) -> tuple[float, float, float]:
+        """Of this session so far: seconds, and the core- and GPU-seconds that there were to fill."""
+        self._count(time.time())
+        cpu_s, gpu_s = self.db.execute("select cpu_s, gpu_s from session where id = ?", (self.session,)).fetchone()
+        return self.seconds_of_session(), cpu_s, gpu_s
 
     def gpu_seconds(self) -> float:
         """GPU-seconds that this session has reserved so far."""

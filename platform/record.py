@@ -119,11 +119,15 @@ class Record:
         self._provenance(metrics)
         self.tracker.log_folder(self.parent, self.folder)
         self.tracker.log_metrics(self.parent, metrics)
+        if result.cost is not None:
+            self.tracker.log_metrics(self.parent, result.cost.metrics())
         self.tracker.log_tags(self.parent, {name.replace(", ", "."): value for name, value in result.facts.items()})
         note("\n" + layout.text(result) + "\n")
         if isinstance(result, StudyResult):
             for arm in self.plan.arms:
                 self._register(arm, result)
+        if result.cost is not None:
+            note(f"cost    {result.cost.sentence()}")
         note(f"report  {report}")
         show_where(self.plan)
 
@@ -170,10 +174,11 @@ class Record:
         curve = read_rows(self.ledger.folder(self.graph.inputs(arm, seed)["deblur"]) / "curve.jsonl")
         return curve[-1]["val_psnr_db"]
 
-    def close(self, ok: bool) -> None:
+    def close(self, ok: bool, stopped: bool = False) -> None:
+        """End all runs; `stopped` says that it was somebody's wish and no failure."""
         for run in {run for runs in self.children.values() for run in runs}:
-            self.tracker.finish(run, ok)
-        self.tracker.finish(self.parent, ok)
+            self.tracker.finish(run, ok, stopped)
+        self.tracker.finish(self.parent, ok, stopped)
 
 
 def open_tracker(plan: Plan) -> NoTracker:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from deepblur.platform import markup, plots
+from deepblur.platform.cost_report import cost_section
 from deepblur.platform.ledger import replace_file
 from deepblur.platform.results import (
     Picture,
@@ -69,6 +70,7 @@ def page(result: StudyResult, summary: pd.DataFrame, paired: pd.DataFrame) -> st
         "Learning curves": _curves(result.curves),
         "Training seeds": _seeds(result),
         "Hyperparameters": _parameters(result.parameters),
+        "What it cost": cost_section(result.cost),
         "Provenance": markup.pairs({"Command": result.command, **result.facts}),
     }
     lead = f"Study {result.name}, preset {result.preset}"

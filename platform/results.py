@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from deepblur.platform.accounting import Cost
 from deepblur.platform.statistics import mean_interval, paired_differences
 
 KEYS = ("arm", "seed", "noise", "eta_waves", "image", "draw")
@@ -82,6 +83,8 @@ class StudyResult:
     facts: dict[str, str]
     parameters: dict[str, dict[str, str]]
     """Arm → flattened hyperparameters."""
+    cost: Cost | None = None
+    """What its stages cost, and the command that reports them; None where nobody counted."""
 
     def __post_init__(self) -> None:
         """Refuse a table that the report could only show with holes."""

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from deepblur.platform import markup, search_plots, search_space_plots
 from deepblur.platform.comparison_style import rendered
+from deepblur.platform.cost_report import cost_section
 from deepblur.platform.ledger import replace_file
 from deepblur.platform.report import write_report
 from deepblur.platform.search_importance import importances
@@ -136,6 +137,7 @@ def search_page(result: SearchResult, figures: dict[str, dict[str, bytes]]) -> s
         )
     sections |= {
         "Every trial": markup.folded(f"{len(result.trials)} trials", _trials(result)),
+        "Processor time": cost_section(result.cost),
         "Provenance": markup.pairs({"Command": result.command, **result.facts}),
     }
     lead = f"Study {result.name}, preset {result.preset}; {len(result.trials)} trials of {', '.join(result.arms)}"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from deepblur.platform.accounting import Cost
 from deepblur.platform.results import StudyResult
 
 RUN = ("arm", "seed")
@@ -68,6 +69,8 @@ class SearchResult:
     final: StudyResult | None
     """The arms "best" and "default" on the test images; None where they were not run."""
     facts: dict[str, str]
+    cost: Cost | None = None
+    """What its stages cost, and the command that reports them; None where nobody counted."""
 
     def __post_init__(self) -> None:
         if not self.objectives:

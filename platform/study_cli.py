@@ -6,11 +6,14 @@ import os
 import shlex
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 from deepblur.platform.disk import writing
 from deepblur.platform.sources import Data, parse_data, parse_test
@@ -18,6 +21,8 @@ from deepblur.platform.stages import Grid, NoiseLevel, RealImages
 from deepblur.platform.study import Study
 
 N = TypeVar("N", int, float)
+BUDGET_SPENT = 3
+"""Exit code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +47,22 @@ class Plan:
     wait_s: float
     """How long to wait for nodes that the cluster does not have yet."""
     local: bool
+    hours: float | None
+    gpu_hours: float | None
+    """What this command may spend, None: as much as it takes."""
+    started: float
+    """When the command was given, in seconds since the epoch."""
     command: str
 
     @property
     def contrast(self) -> tuple[str, str]:
         return self.study.contrast
+
+
+ENDS = """exit code:
+  0 the study is complete   1 an error, named in the last line   3 a budget is spent   130 stopped by Ctrl-C or SIGTERM
+  Whatever ends it, the same command goes on from what is done and from the last checkpoint of what is not. One command
+  at a time works in a folder of results; another one is refused."""
 
 
 def default_runs() -> Path:
@@ -55,7 +71,7 @@ def default_runs() -> Path:
 
 
 def parser(study: Study) -> argparse.ArgumentParser:
-    epilog = "settings for --set (defaults are those of the arm function; a preset overrides some):\n"
+    epilog = f"{ENDS}\n\nsettings for --set (defaults are those of the arm function; a preset overrides some):\n"
     epilog += "\n".join(f"  {line}" for line in _describe_settings(study))
     result = argparse.ArgumentParser(
         prog=f"python studies/{study.name}.py",
@@ -88,6 +104,9 @@ def parser(study: Study) -> argparse.ArgumentParser:
     add("--wait-for-nodes", type=float, default=0, metavar="S", help="seconds to wait for nodes that an autoscaler has "
         "yet to start (default: 0, a study that does not fit is refused)")  # fmt: skip
     add("--local", action="store_true", help="carry out the stages one by one in this process, without Ray")
+    add("--hours", type=float, metavar="H", help="stop after H hours; what is done stays done (default: no limit)")
+    add("--gpu-hours", type=float, metavar="G", help="stop when the stages have reserved G GPU-hours, each GPU counted "
+        "whether busy or not (default: no limit)")  # fmt: skip
     return result
 
 
@@ -132,6 +151,9 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         gpus=arguments.gpus,
         wait_s=arguments.wait_for_nodes,
         local=arguments.local,
+        hours=_budget(arguments.hours, "--hours"),
+        gpu_hours=_budget(arguments.gpu_hours, "--gpu-hours"),
+        started=time.time() if argv is not None else psutil.Process().create_time(),
         command=shlex.join(["python", f"studies/{study.name}.py", *(sys.argv[1:] if argv is None else argv)]),
     )
 
@@ -157,6 +179,8 @@ def _grid(grid: Grid | RealImages, arguments: argparse.Namespace) -> Grid | Real
 def main(study: Study, argv: Sequence[str] | None = None) -> int:
     """Run the study; the process's exit code. The last line on standard error names what went wrong."""
     signal.signal(signal.SIGTERM, _stop)  # so that what we reserved on the cluster is given back
+    from deepblur.platform.accounting import BudgetSpentError
+
     try:
         from deepblur.platform.study_run import run
 
@@ -166,12 +190,21 @@ def main(study: Study, argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+    except BudgetSpentError as spent:
+        print(f"{spent}; the same command goes on", file=sys.stderr)
+        return BUDGET_SPENT
     except (ValueError, FileNotFoundError, ConnectionError, RuntimeError) as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _budget(hours: float | None, option: str) -> float | None:
+    if hours is not None and not hours > 0:
+        raise ValueError(f"{option} must be above 0; got {hours:g}; leave it out for no limit")
+    return hours
 
 
 def _stop(*_: object) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from deepblur.platform.accounting import cost_of
 from deepblur.platform.assessment import SCORES
 from deepblur.platform.comparison import EXACT_DB, MethodPicture, MethodsResult
 from deepblur.platform.execution import read_rows
@@ -36,6 +37,7 @@ def _arms(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> 
     items = _items(graph, ledger)
     return StudyResult(
         **_shared(plan, facts),
+        cost=cost_of(ledger, graph.works),
         abstract=plan.study.abstract,
         items=items,
         contrast=plan.contrast,
@@ -52,6 +54,7 @@ def _methods(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) 
     etas = {method.degradation.eta_waves for method in methods.values()}
     return MethodsResult(
         **_shared(plan, facts),
+        cost=cost_of(ledger, graph.works),
         abstract=plan.study.abstract,
         items=items,
         reference=reference,
@@ -79,7 +82,7 @@ def _tunings(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) 
             best = json.loads((ledger.folder(key) / "best.json").read_text())
             trials = read_rows(ledger.folder(key) / "trials.jsonl")
             searches.append(Tuned(arm, stage.noise, best["default"], best["tuned"], trials))
-    return TuningResult(**_shared(plan, facts), searches=tuple(searches))
+    return TuningResult(**_shared(plan, facts), cost=cost_of(ledger, graph.works), searches=tuple(searches))
 
 
 def _shared(plan: Plan, facts: dict[str, str]) -> dict[str, Any]:

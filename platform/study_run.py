@@ -2,11 +2,15 @@
 
 import importlib.metadata
 import platform as machine
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
+from deepblur.platform.accounting import Budget, BudgetSpentError
 from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.evaluation import usable_images
 from deepblur.platform.execution import Work, live_rows, note, training_stage
@@ -71,7 +75,7 @@ def run(plan: Plan) -> None:
     """Everything between the command and the report."""
     started = time.time()
     plan.runs.mkdir(parents=True, exist_ok=True)
-    with Ledger(plan.runs) as ledger:
+    with _ledger(plan) as ledger:
         arms = {(a, s): plan.study.build(a, settings=plan.settings, data=plan.data, seed=s)
                 for s in plan.seeds for a in plan.arms}  # fmt: skip
         stores = _open_stores(plan)
@@ -86,9 +90,14 @@ def run(plan: Plan) -> None:
             result = collect(plan, graph, ledger, facts=_facts(plan, stores, graph, missing, time.time() - started))
             record.finish(result)
         except BaseException:
-            record.close(ok=False)
+            record.close(ok=False, stopped=isinstance(sys.exception(), (BudgetSpentError, KeyboardInterrupt)))
             raise
         record.close(ok=True)
+
+
+def _ledger(plan: Plan) -> Ledger:
+    gpus = float(plan.local and torch.cuda.is_available()) or plan.gpus
+    return Ledger(plan.runs, plan.study.name, started=plan.started, workers=plan.workers, cpus=plan.cpus, gpus=gpus)
 
 
 def _open_stores(plan: Plan) -> dict[tuple[Source, ...], ImageStore]:
@@ -158,6 +167,7 @@ class _Progress:
 
     def __init__(self, plan: Plan, graph: Graph, ledger: Ledger, record: Record) -> None:
         self.plan, self.graph, self.ledger, self.record = plan, graph, ledger, record
+        self.budget = Budget(plan.hours, plan.gpu_hours, ledger)
         self.finished = 0
         self.total = 0
         self.spoken = time.time()
@@ -166,8 +176,9 @@ class _Progress:
         self.total = len(missing)
         if self.plan.local:
             for work in missing:
+                self.budget.check(*self.progress())
                 work = self.start(work)
-                self.done(work, carry_out_here(work))
+                self.done(work, carry_out_here(work, lambda: self.budget.check(*self.progress())))
             return
         from deepblur.platform import scheduling  # Ray is needed only where something is left to do
 
@@ -187,6 +198,10 @@ class _Progress:
         except scheduling.StageError as failure:
             self.ledger.fail(failure.work.key, failure.reason)
             raise
+
+    def progress(self) -> tuple[int, int]:
+        """(done, all) of the study's stages."""
+        return len(self.graph.works) - self.total + self.finished, len(self.graph.works)
 
     def start(self, work: Work) -> Work:
         return replace(work, attempt=self.ledger.start(work.key, work.stage.kind, work.label))
@@ -209,7 +224,11 @@ class _Progress:
         return True
 
     def wait(self, running: list[Work]) -> None:
-        """Called about once a second: show the curves as they grow."""
+        """Called about once a second: show the curves as they grow, stop where a budget is spent."""
+        from deepblur.platform import scheduling
+
+        self.ledger.beat(*scheduling.slots())
+        self.budget.check(*self.progress())
         self.record.follow([work for work in running if isinstance(work.stage, Training)])
         if time.time() - self.spoken < PROGRESS_S:
             return

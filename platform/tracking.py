@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import re
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from deepblur.platform.janitor import Janitor
+
 if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a record does not need it
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -24,6 +27,9 @@ if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a recor
 T = TypeVar("T")
 Labels = Mapping[str, str]
 KEY_TAG = "deepblur.key"
+DRIVER_TAG = "deepblur.driver"
+"""The process that a run was last RUNNING under."""
+DRIVER = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
 VALUE_LIMIT = 5000  # characters of a parameter or tag that every MLflow 3 server takes
 SYSTEM_INTERVAL_S = 10
 PAUSE_S = 60.0
@@ -71,8 +77,8 @@ class NoTracker:
     def log_folder(self, run_id: str, source: Path, folder: str | None = None) -> None:
         """All files below `source`, in a folder of the run."""
 
-    def finish(self, run_id: str, ok: bool) -> None:
-        """Ends the run as FINISHED or FAILED."""
+    def finish(self, run_id: str, ok: bool, stopped: bool = False) -> None:
+        """Ends the run as FINISHED, as FAILED, or as KILLED where somebody stopped it."""
 
 
 class Tracker(NoTracker):
@@ -87,6 +93,8 @@ class Tracker(NoTracker):
         self._names: dict[str, str] = {}
         self._monitors: dict[str, Any] = {}
         self._paused_until = 0.0
+        self._open: set[str] = set()
+        self._janitor: Janitor | None = None
 
     @classmethod
     def open(cls, uri: str, experiment: str, artifacts: Path | None = None) -> Self:
@@ -108,6 +116,8 @@ class Tracker(NoTracker):
         def find() -> str:
             return self._run({KEY_TAG: key}, name, params, tags or {}, reopen=True)
 
+        if self._janitor is None:
+            self._janitor = Janitor(self.uri, self.experiment_id, DRIVER_TAG, DRIVER)
         run_id = self.attempt(f"study {name}", find, "")
         self.attempt("system metrics", lambda: self._watch(run_id), None, run=run_id)
         return run_id
@@ -139,15 +149,23 @@ class Tracker(NoTracker):
     def log_folder(self, run_id: str, source: Path, folder: str | None = None) -> None:
         self.attempt(source.name, lambda: self.client.log_artifacts(run_id, str(source), folder), None, run=run_id)
 
-    def finish(self, run_id: str, ok: bool) -> None:
+    def finish(self, run_id: str, ok: bool, stopped: bool = False) -> None:
+        status = "FINISHED" if ok else "KILLED" if stopped else "FAILED"
+
         def end() -> None:
             # ending a run twice would stretch its duration over the time between
             if not (ok and self.client.get_run(run_id).info.status == "FINISHED"):
-                self.client.set_terminated(run_id, "FINISHED" if ok else "FAILED")
+                self.client.set_terminated(run_id, status)
+            self._open.discard(run_id)
 
         if monitor := self._monitors.pop(run_id, None):
             monitor.finish()  # keeps its errors to itself
         self.attempt("end", end, None, run=run_id)
+        if self._janitor is not None:
+            self._janitor.expect(status)
+            if not self._open:
+                self._janitor.dismiss()
+                self._janitor = None
 
     def attempt(self, what: str, action: Callable[[], T], otherwise: T, *, run: str | None = None) -> T:
         """The action's result, or `otherwise` and an entry in `problems` when it fails.
@@ -184,9 +202,13 @@ class Tracker(NoTracker):
         if runs:
             run = runs[0]
             if reopen or run.info.status != "FINISHED":
+                self._open.add(run.info.run_id)  # and tagged before it is RUNNING: a janitor looks for both
+                self.client.set_tag(run.info.run_id, DRIVER_TAG, DRIVER)
                 self.client.update_run(run.info.run_id, status="RUNNING", name=name)
         else:  # user, source file and git commit are tags that the UI shows
-            run = self.client.create_run(self.experiment_id, run_name=name, tags={**resolve_tags(), **found_by})
+            made_by = {**resolve_tags(), DRIVER_TAG: DRIVER}
+            run = self.client.create_run(self.experiment_id, run_name=name, tags={**made_by, **found_by})
+            self._open.add(run.info.run_id)
         run_id = run.info.run_id
         self._names[run_id] = name
         self._describe(run_id, {k: v for k, v in params.items() if _name(k) not in run.data.params}, tags)
@@ -262,11 +284,16 @@ def _usable(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # MLflow, SQLAlchemy, requests and the system each have their own
-        shown = re.sub(r"//[^/@]*@", "//…@", uri)
+        shown = without_password(uri)
         raise ConnectionError(
             f"MLflow cannot be used at {shown} ({_reason(error).replace(uri, shown)}); start that server, set "
             "MLFLOW_TRACKING_URI or --tracking-uri to one that answers, or record nothing with --tracking-uri none"
         ) from None
+
+
+def without_password(text: str) -> str:
+    """The text with user and password of every URI in it left out."""
+    return re.sub(r"//[^/@]*@", "//…@", text)
 
 
 def _probe(uri: str) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from deepblur.platform.accounting import Cost
 from deepblur.platform.comparison_style import WIDTH_IN, legend, looks, rendered, styled
+from deepblur.platform.cost_report import cost_section
 from deepblur.platform.ledger import replace_file
 from deepblur.platform.markup import document, figure, headings, numbers, pairs, table, words
 from deepblur.platform.stages import NoiseLevel
@@ -39,6 +41,8 @@ class TuningResult:
     command: str
     searches: tuple[Tuned, ...]
     facts: dict[str, str]
+    cost: Cost | None = None
+    """What its stages cost, and the command that reports them; None where nobody counted."""
 
 
 def read_tuned(path: Path, method: str) -> tuple[tuple[NoiseLevel, dict[str, Any]], ...]:
@@ -159,6 +163,7 @@ def _page(result: TuningResult, svg: str) -> str:
         table(head, rows, caption),
         {
             "Convergence": figure(svg[svg.index("<svg") :], "Best gain so far of each search."),
+            "What it cost": cost_section(result.cost),
             "Provenance": pairs({"command": result.command, **result.facts}),
         },
     )
