@@ -70,6 +70,7 @@ class Chaos:
         self.disk = services.Disk(folder / "disk")
         self.outcomes: list[Outcome] = []
         self.endings: list[str] = []
+        self.repeated: list[tuple[float, int]] = []
         self.studies = 0
 
     def start(self) -> None:
@@ -92,7 +93,7 @@ class Chaos:
         ended = world.wait_for_the_end(1200)
         if not world.complete():
             raise RuntimeError(f"the undisturbed study failed: {ended}")
-        truth = checks.Truth.of(world.runs, time.monotonic() - started)
+        truth = checks.Truth.of(world.runs, checks.Runs(self.server.uri), time.monotonic() - started)
         world.check_clean()
         self.endings += [f"undisturbed: {problem}" for problem in world.problems]
         self._forget(world)
@@ -114,8 +115,9 @@ class Chaos:
             self._strike(world, name, truth)
             struck.append(name)
         world.finish()
+        self.repeated.append(checks.repeated(world.runs))
         problems = world.problems + checks.broken_stages(world.runs, truth) + checks.unfinished(world.runs, truth)
-        problems += checks.Runs(self.server.uri).duplicates()
+        problems += checks.Runs(self.server.uri).duplicates(truth.recorded)
         self.endings += [f"study {self.studies}: {problem}" for problem in dict.fromkeys(problems)]
         say(f"study {self.studies} is complete after {world.commands} commands" + "".join(f"\n  {p}" for p in problems))
         self._forget(world)
@@ -143,6 +145,7 @@ class Chaos:
         say(describe(outcome))
 
     def _forget(self, world: World) -> None:
+        checks.Runs(self.server.uri).clear()
         shutil.rmtree(world.runs, ignore_errors=True)
 
 
@@ -173,6 +176,8 @@ def report(chaos: Chaos, truth: checks.Truth, skipped: list[str], seed: int, sec
         own = [outcome for outcome in outcomes if outcome.event == kind]
         lost, after = (statistics.median(getattr(o, name) for o in own) for name in ("lost_s", "recovered_s"))
         lines.append(f"{kind:16} {times:5d} {lost:14.1f} {after:13.0f} s {sum(o.commands for o in own):9d}")
+    seconds_lost, steps_lost = (sum(part) for part in zip(*chaos.repeated, strict=True))
+    lines += ["", f"The ledgers count {seconds_lost:.0f} stage-seconds and {steps_lost} training steps done again."]
     lines += ["", *(describe(outcome) for outcome in outcomes)]
     lines += [f"not tried: {name} (no right to mount a small disk)" for name in skipped]
     lines += ["", *(chaos.endings or [SOUND])]
@@ -182,8 +187,14 @@ def report(chaos: Chaos, truth: checks.Truth, skipped: list[str], seed: int, sec
 def write(folder: Path, text: str, chaos: Chaos, truth: checks.Truth) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "chaos.txt").write_text(text)
-    record = {"stages": len(truth.folders), "undisturbed_s": truth.seconds, "studies": chaos.studies,
-              "events": [asdict(outcome) for outcome in chaos.outcomes], "problems": chaos.endings}  # fmt: skip
+    record = {
+        "stages": len(truth.folders),
+        "undisturbed_s": truth.seconds,
+        "studies": chaos.studies,
+        "repeated": chaos.repeated,
+        "events": [asdict(outcome) for outcome in chaos.outcomes],
+        "problems": chaos.endings,
+    }
     (folder / "chaos.json").write_text(json.dumps(record, indent=2))
 
 

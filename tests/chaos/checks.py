@@ -51,8 +51,9 @@ def rows(runs: Path) -> dict[str, float]:
 
 
 def content(folder: Path) -> dict[str, str]:
-    """Name of a stage's file → hash of what it holds, times left out."""
-    return {file.name: hashlib.sha256(_timeless(file)).hexdigest() for file in sorted(folder.iterdir())}
+    """Name of a stage's file → hash of what it holds, times and circumstances left out."""
+    files = (file for file in sorted(folder.iterdir()) if file.name != "made.json")
+    return {file.name: hashlib.sha256(_timeless(file)).hexdigest() for file in files}
 
 
 def _timeless(file: Path) -> bytes:
@@ -78,11 +79,14 @@ class Truth:
 
     folders: dict[str, dict[str, str]]
     items: str
+    recorded: int
+    """MLflow runs."""
     seconds: float
 
     @classmethod
-    def of(cls, runs: Path, seconds: float) -> "Truth":
-        return cls({s.key: content(runs / "stages" / s.key) for s in stages(runs)}, items(runs), seconds)
+    def of(cls, runs: Path, record: "Runs", seconds: float) -> "Truth":
+        folders = {stage.key: content(runs / "stages" / stage.key) for stage in stages(runs)}
+        return cls(folders, items(runs), sum(record.states().values()), seconds)
 
 
 def items(runs: Path) -> str:
@@ -91,6 +95,13 @@ def items(runs: Path) -> str:
     with file.open(newline="") as text:
         table = list(csv.reader(text))
     return hashlib.sha256(repr(table).encode()).hexdigest()
+
+
+def repeated(runs: Path) -> tuple[float, int]:
+    """Stage-seconds and training steps that had to be done again, by the ledger's account of all attempts."""
+    with closing(sqlite3.connect(f"file:{runs / 'ledger.db'}?mode=ro", uri=True, timeout=20)) as database:
+        seconds, steps = database.execute("select total(lost_s), total(lost_steps) from attempt").fetchone()
+    return seconds, int(steps)
 
 
 def broken_stages(runs: Path, truth: Truth) -> list[str]:
@@ -140,6 +151,14 @@ class Runs:
     def states(self) -> Counter[str]:
         return Counter(run.info.status for run in self._all())
 
-    def duplicates(self) -> list[str]:
+    def duplicates(self, expected: int) -> list[str]:
         keys = Counter(run.data.tags.get("deepblur.key", run.info.run_id) for run in self._all())
-        return [f"{count} MLflow runs have the key {key}" for key, count in keys.items() if count > 1]
+        problems = [f"{count} MLflow runs have the key {key}" for key, count in keys.items() if count > 1]
+        if len(keys) != expected:
+            problems.append(f"MLflow has {len(keys)} runs of this study, and {expected} of the undisturbed one")
+        return problems
+
+    def clear(self) -> None:
+        """Delete every run, so that the next study records its own."""
+        for run in self._all():
+            self.client.delete_run(run.info.run_id)

@@ -116,7 +116,7 @@ class World:
         self.problem(f"after {TRIES} more commands the study or its record was still incomplete: {self.last_line()}")
 
     def check_clean(self) -> float:
-        """See that a driver that has ended left nothing on the cluster and no run that seems to go on; seconds taken."""
+        """See that a driver that has ended left nothing on the cluster, and no run RUNNING; the seconds that took."""
         started = time.monotonic()
         left = self._left()
         while left and time.monotonic() - started < CLEAN_S:
