@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -20,8 +19,9 @@ from torch import Tensor, nn
 from deepblur.baselines import DivergedError, Estimate, noise_level, reblur, whiteness
 from deepblur.platform.degrade import Batch
 from deepblur.platform.evaluation import image_cells, usable_images
-from deepblur.platform.execution import Work, load_network, settle
+from deepblur.platform.execution import Work, load_networks, settle
 from deepblur.platform.image_store import ImageStore, open_store
+from deepblur.platform.memory import PeakMemory
 from deepblur.platform.methods import Assess, Method, estimate
 from deepblur.platform.metrics import otf_error, psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db, ssim
 from deepblur.platform.seeds import stream
@@ -72,7 +72,7 @@ def assess_here(work: Work) -> dict[str, Any]:
     assert isinstance(stage, Assess)
     meter = work.begin()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    networks = {n.kind: load_network(work.runs, work.inputs[n.kind], n).to(device) for n in stage.method.networks}
+    networks = load_networks(work, stage.method.networks, device)
     store = open_store(stage.test, work.cache, progress=False)
     rows: list[dict[str, Any]] = []
     pictures: dict[str, np.ndarray] = {}
@@ -197,31 +197,3 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-class PeakMemory:
-    """The most memory that this process took beyond what it held at the start: the GPU's where there is one."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            self.before = torch.cuda.memory_allocated() / 1e6
-            return
-        with contextlib.suppress(OSError):  # Linux: 5 sets the peak back to what is held now
-            Path("/proc/self/clear_refs").write_text("5")
-        self.before = _status_mb("VmRSS")
-
-    def used_mb(self) -> float:
-        """Megabytes; NaN where the system does not tell."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated() / 1e6 - self.before
-        return max(0.0, _status_mb("VmHWM") - self.before)
-
-
-def _status_mb(field: str) -> float:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return float("nan")
-    return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith(field + ":")), float("nan"))

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from deepblur.platform.image_store import open_store
 from deepblur.platform.journal import Journal, Meter
 from deepblur.platform.ledger import RESULT, complete, replace_file
 from deepblur.platform.sources import Source
-from deepblur.platform.stages import Evaluate, Stage, Training
+from deepblur.platform.stages import Evaluate, Joint, Stage, Training
 from deepblur.platform.tasks import build
 from deepblur.platform.training import State, train
 
@@ -252,6 +252,18 @@ def load_network(runs: Path, key: str, stage: Training) -> nn.Module:
     network = build(stage)
     network.load_state_dict(load_file(runs / "stages" / key / "weights.safetensors"))
     return network.eval().requires_grad_(False)
+
+
+def load_networks(work: Work, trainings: Iterable[Training], device: torch.device) -> dict[str, nn.Module]:
+    """Kind → finished network, of all that a stage needs; a joint training gives two."""
+    found: dict[str, nn.Module] = {}
+    for stage in trainings:
+        network = load_network(work.runs, work.inputs[stage.kind], stage).to(device)
+        if isinstance(stage, Joint):
+            found |= {kind: network.get_submodule(kind) for kind in stage.gives()}
+        else:
+            found[stage.kind] = network
+    return found
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -52,7 +52,7 @@ class Method:
         for name, value, known in (("psf", self.psf, _PSF), ("image", self.image, _IMAGE)):
             if value not in known:
                 raise ValueError(f"a method's {name} is one of {', '.join(known)}; got {value!r}")
-        have = {network.kind for network in self.networks}
+        have = {kind for network in self.networks for kind in network.gives()}
         need = {_NEEDS[part] for part in (self.psf, self.image) if part in _NEEDS}
         if need - have:
             raise ValueError(f"the method psf={self.psf!r}, image={self.image!r} needs a trained {need - have}")
@@ -123,7 +123,7 @@ def estimate(
     """Run the method on one observation.
 
     Args:
-        networks: kind of training stage → its finished network, on the image's device.
+        networks: kind of network → the finished one, on the image's device.
         image: (H, W).
         truth: a batch of one with what was observed, for the oracles; None for real images.
         level: the noise, where it is known; it only chooses between tuned settings.

@@ -84,7 +84,7 @@ class Stage:
 
 
 TRAINING_CODE = ("operators", "nets", "platform/seeds", "platform/image_store", "platform/degrade", "platform/tasks",
-                  "platform/losses", "platform/training")  # fmt: skip
+                  "platform/losses", "platform/memory", "platform/training")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,10 @@ class Training(Stage):
     monitor: "Grid | None" = None
     """A fixed grid on which the validation images show the curve too, so that trainings on other noise or another η
     can be told apart while they run; see `deepblur.platform.search`."""
+
+    def gives(self) -> tuple[str, ...]:
+        """Kinds of the networks that come out of it."""
+        return (self.kind,)
 
     def runs(self) -> tuple[str, ...]:
         return self.code if self.monitor is None else (*self.code, "platform/evaluation")
@@ -131,6 +135,28 @@ class Deblur(Training):
 
     def needs(self) -> tuple[Stage, ...]:
         return () if self.identify is None else (self.identify,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint(Training):
+    """Train IN and DN together, by DN's loss through γ̂ = IN(y) plus `weight` times IN's own loss."""
+
+    kind: ClassVar[str] = "joint"
+
+    identify: Identify
+    """The IN's network and loss and, where `pretrained`, the training whose weights it starts from."""
+    pretrained: bool
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not self.weight >= 0:
+            raise ValueError(f"the weight of IN's loss is at least 0; got {self.weight}")
+
+    def needs(self) -> tuple[Stage, ...]:
+        return (self.identify,) if self.pretrained else ()
+
+    def gives(self) -> tuple[str, ...]:
+        return ("identify", "deblur")
 
 
 @dataclass(frozen=True, kw_only=True)

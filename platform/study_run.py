@@ -135,7 +135,7 @@ def build_graph(
 
 def _label(stage: Stage, users: list[tuple[str, int]]) -> str:
     """What people call a stage: its kind, the arm if only one uses it, the seed if only one does."""
-    kind = {"identify": "IN", "deblur": "DN", "restore": "NAFNet", "evaluate": "evaluation", "assess": "assessment",
+    kind = {"identify": "IN", "deblur": "DN", "joint": "IN and DN", "restore": "NAFNet", "evaluate": "evaluation", "assess": "assessment",
             "tune": "tuning"}[stage.kind]  # fmt: skip
     arms, seeds = ({user[i] for user in users} for i in (0, 1))
     only = users[0][0] if len(arms) == 1 else ""

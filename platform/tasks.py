@@ -1,5 +1,6 @@
-"""What is trained, IN, DN and NAFNet, behind one small interface for the trainer."""
+"""What is trained, IN, DN, both together and NAFNet, behind one small interface for the trainer."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -7,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from deepblur.nets import Deblurrer, Identifier, NAFNet
+from deepblur.operators import ZernikeBlur
 from deepblur.platform.degrade import Batch, mean_psf
 from deepblur.platform.losses import LOSSES
 from deepblur.platform.metrics import psf_snr_db
-from deepblur.platform.stages import Deblur, Identify, Restore, Training
+from deepblur.platform.stages import Deblur, Identify, Joint, Restore, Training
 
 
 class Task(Protocol):
@@ -41,11 +43,7 @@ class IdentifyTask:
         return self._loss(network(batch.blurry).float(), batch, self.operator, self.eta_waves)
 
     def measure(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        baseline = mean_psf(self.operator, self.eta_waves).to(batch.psf)
-        return {
-            "val_psf_snr_db": psf_snr_db(self.operator.psf(network(batch.blurry).float()), batch.psf),
-            "val_mean_psf_snr_db": psf_snr_db(baseline.expand_as(batch.psf), batch.psf),
-        }
+        return _identification(network(batch.blurry).float(), batch, self.operator, self.eta_waves)
 
 
 class DeblurTask:
@@ -74,6 +72,43 @@ class DeblurTask:
         return _restoration(restored, batch)
 
 
+class Blind(nn.Module):
+    """IN and DN as one network: (y, operator) → γ̂ (B, K), x̂ (B, 1, H, W)."""
+
+    def __init__(self, identify: nn.Module, deblur: nn.Module) -> None:
+        super().__init__()
+        self.identify, self.deblur = identify, deblur
+
+    def forward(self, y: Tensor, operator: ZernikeBlur) -> tuple[Tensor, Tensor]:
+        gamma = self.identify(y).float()
+        return gamma, self.deblur(y, gamma, operator).float()
+
+
+class JointTask:
+    """IN and DN together: ‖DN(y, IN(y)) − x‖², whose gradient reaches IN through γ̂, plus IN's own weighted loss."""
+
+    def __init__(self, stage: Joint, identifier: Mapping[str, Tensor] | None) -> None:
+        self.stage, self.identifier = stage, identifier
+        self.operator = stage.degradation.operator
+        self.eta_waves = stage.degradation.eta_waves
+        self._loss = LOSSES[stage.identify.loss]
+
+    def network(self) -> nn.Module:
+        network = build(self.stage)
+        if self.identifier is not None:
+            network.get_submodule("identify").load_state_dict(self.identifier)
+        return network
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        gamma, restored = network(batch.blurry, self.operator)
+        identification = self._loss(gamma, batch, self.operator, self.eta_waves)
+        return mse_loss(restored, batch.sharp) + self.stage.weight * identification
+
+    def measure(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        gamma, restored = network(batch.blurry, self.operator)
+        return _restoration(restored, batch) | _identification(gamma, batch, self.operator, self.eta_waves)
+
+
 class RestoreTask:
     """NAFNet: y → x̂, by the loss that DN has."""
 
@@ -94,7 +129,17 @@ def build(stage: Training) -> nn.Module:
     """The untrained network of a training stage."""
     if isinstance(stage, Identify):
         return Identifier(stage.degradation.operator.num_parameters, **stage.network)
+    if isinstance(stage, Joint):
+        return Blind(build(stage.identify), Deblurrer(**stage.network))
     return (Deblurrer if isinstance(stage, Deblur) else NAFNet)(**stage.network)
+
+
+def _identification(gamma: Tensor, batch: Batch, operator: ZernikeBlur, eta_waves: float) -> dict[str, Tensor]:
+    baseline = mean_psf(operator, eta_waves).to(batch.psf)
+    return {
+        "val_psf_snr_db": psf_snr_db(operator.psf(gamma), batch.psf),
+        "val_mean_psf_snr_db": psf_snr_db(baseline.expand_as(batch.psf), batch.psf),
+    }
 
 
 def _restoration(restored: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -19,9 +19,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from deepblur.platform.degrade import BLOCK, Batch, draw_batch
 from deepblur.platform.evaluation import cells
 from deepblur.platform.image_store import open_store
+from deepblur.platform.memory import PeakMemory
 from deepblur.platform.seeds import stream
-from deepblur.platform.stages import Deblur, Identify, Optimization, Restore, Training
-from deepblur.platform.tasks import DeblurTask, IdentifyTask, RestoreTask, Task, build
+from deepblur.platform.stages import Deblur, Identify, Joint, Optimization, Restore, Training
+from deepblur.platform.tasks import DeblurTask, IdentifyTask, JointTask, RestoreTask, Task, build
 
 State = dict[str, Any]
 
@@ -134,15 +135,18 @@ def train(stage: Training, *, cache: Path, identifier: State | None, run: Run) -
     Args:
         stage: what to train.
         cache: folder of the decoded images.
-        identifier: weights of the IN that a Deblur stage is trained on, None where it uses the true γ.
+        identifier: weights of the IN that a Deblur stage is trained on or a Joint stage starts from; None where it uses
+            the true γ or starts from nothing.
         run: the place of this process among the workers, and its checkpoints.
-    Returns: {"weights": state dict on the CPU, "history": one row per validation}.
+    Returns: {"weights": state dict on the CPU, "history": one row per validation}; in a row train_s are the
+        seconds of training so far, without validation, and peak_mb the most memory that this process took for it.
     Raises:
         ValueError: the batch is no multiple of 8, or smaller than 8 × workers.
         FloatingPointError: the loss is not finite.
     """
     settings, degradation = stage.optimization, stage.degradation
     blocks = _blocks(settings.batch, run)
+    memory = PeakMemory(run.device)
     store = open_store(stage.train, cache, progress=False).to(run.device)
     trainer = Trainer(_task(stage, identifier, run.device), settings, stage.seed, run)
     trainer.weight = len(blocks) * BLOCK * run.world_size / settings.batch
@@ -165,7 +169,10 @@ def train(stage: Training, *, cache: Path, identifier: State | None, run: Run) -
         if trainer.step in marks:
             row = {"step": float(trainer.step), "loss": sum(losses) / len(losses)}
             row["lr"] = trainer.optimizer.param_groups[0]["lr"]
-            row["images_per_s"] = len(losses) * settings.batch / (time.perf_counter() - started)
+            spent_s = time.perf_counter() - started
+            row["images_per_s"] = len(losses) * settings.batch / spent_s
+            row["train_s"] = spent_s + (trainer.history[-1]["train_s"] if trainer.history else 0.0)
+            row["peak_mb"] = memory.used_mb()
             if run.rank == 0:
                 row |= trainer.validate(held_out)
                 trainer.history.append(row)
@@ -208,11 +215,14 @@ def _task(stage: Training, identifier: State | None, device: torch.device) -> Ta
         return IdentifyTask(stage)
     if isinstance(stage, Restore):
         return RestoreTask(stage)
+    if stage.needs() and identifier is None:
+        raise ValueError("this stage trains on estimated operators: it needs the weights of its identification network")
+    if isinstance(stage, Joint):
+        return JointTask(stage, identifier)
     assert isinstance(stage, Deblur)
     if stage.identify is None:
         return DeblurTask(stage, None)
-    if identifier is None:
-        raise ValueError("this stage trains on estimated operators: it needs the weights of its identification network")
+    assert identifier is not None
     network = build(stage.identify)
     network.load_state_dict(identifier)
     return DeblurTask(stage, network.to(device))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from micro_comparison import STUDY
 
-from deepblur.platform.assessment import PeakMemory, time_limit
+from deepblur.platform.assessment import time_limit
+from deepblur.platform.memory import PeakMemory
 from deepblur.platform.stages import RealImages
 from deepblur.platform.study import Preset, Study
 from deepblur.platform.study_cli import main

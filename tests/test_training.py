@@ -1,7 +1,7 @@
 """The trainer without Ray: draws, resuming, losses."""
 
 import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ from deepblur.platform.image_store import open_store
 from deepblur.platform.losses import LOSSES
 from deepblur.platform.metrics import psf_snr_db
 from deepblur.platform.sources import Data, DeadLeaves
+from deepblur.platform.stages import Joint, Training
+from deepblur.platform.tasks import JointTask, build
 from deepblur.platform.training import result_of, train
 
 DATA = Data(*((DeadLeaves(3, 80, seed=i),) for i in range(3)))
@@ -46,10 +48,16 @@ def cache(tmp_path_factory):
 
 def stages(**settings):
     arm = STUDY.arm(operator="true", data=DATA, seed=0, **settings)
-    return {"identify": arm.identify, "deblur": arm.deblur}
+    shared = {f.name: getattr(arm.deblur, f.name) for f in fields(Training)}
+    joint = Joint(**shared, identify=arm.identify, pretrained=False, weight=0.1)
+    return {"identify": arm.identify, "deblur": arm.deblur, "joint": joint}
 
 
-@pytest.mark.parametrize("kind", ["identify", "deblur"])
+def without_times(row):
+    return {name: value for name, value in row.items() if not name.endswith(("_s", "_mb"))}
+
+
+@pytest.mark.parametrize("kind", ["identify", "deblur", "joint"])
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_a_killed_run_resumes_bit_for_bit(kind, ema, cache):
     stage = stages(ema=ema)[kind]
@@ -62,9 +70,34 @@ def test_a_killed_run_resumes_bit_for_bit(kind, ema, cache):
     for name, value in whole["weights"].items():
         assert torch.equal(value, resumed["weights"][name]), name
     for before, after in zip(whole["history"], resumed["history"], strict=True):
-        assert {k: v for k, v in before.items() if k != "images_per_s"} == {
-            k: v for k, v in after.items() if k != "images_per_s"
-        }
+        assert without_times(before) == without_times(after)
+    spent = [row["train_s"] for row in resumed["history"]]
+    assert spent == sorted(spent)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1])
+def test_the_loss_of_the_restoration_reaches_the_identifier(weight, cache):
+    stage = replace(stages()["joint"], weight=weight)
+    store = open_store(stage.train, cache, progress=False)
+    batch = draw_batch(store, stage.degradation, 0, "train", 0, range(1), CPU)
+    task, network = JointTask(stage, None), build(stage)
+    task.loss(network, batch).backward()
+    assert all(p.grad.abs().sum() > 0 for p in network.parameters())
+    measured = task.measure(network.eval(), batch)
+    assert all(value.shape == (BLOCK,) for value in measured.values())
+    assert {"val_psnr_db", "val_psf_snr_db"} < set(measured)
+
+
+def test_a_joint_training_starts_from_the_identifier_that_it_is_given(cache):
+    made = stages()
+    identifier = train(made["identify"], cache=cache, identifier=None, run=MemoryRun())["weights"]
+    stage = replace(made["joint"], pretrained=True)
+    network = JointTask(stage, identifier).network()
+    assert all(torch.equal(value, identifier[name]) for name, value in network.identify.state_dict().items())
+    trained = train(stage, cache=cache, identifier=identifier, run=MemoryRun())["weights"]
+    assert any(not torch.equal(trained[f"identify.{name}"], value) for name, value in identifier.items())
+    with pytest.raises(ValueError, match="needs the weights of its identification network"):
+        train(stage, cache=cache, identifier=None, run=MemoryRun())
 
 
 def test_another_seed_gives_other_weights(cache):
