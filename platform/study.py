@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from deepblur.platform.methods import Method
 from deepblur.platform.published import Claim
+from deepblur.platform.search import Search
 from deepblur.platform.sources import Data
 from deepblur.platform.stages import Arm, Grid, RealImages
 from deepblur.platform.tuning import Tuning
@@ -66,8 +67,8 @@ class Study:
     name: str
     about: str
     """The study file's docstring: its first line is the question, its fields are the abstract."""
-    arm: Callable[..., Arm | Method | Tuning]
-    """Keywords → one arm: networks to train, a method to compare, or one to tune; `data` and `seed` are given to it."""
+    arm: Callable[..., Arm | Method | Tuning | Search]
+    """Keywords → one arm: networks to train, a method to compare or tune, or a search by one sampler; `data` and `seed` are given to it."""
     arms: Mapping[str, Mapping[str, Any]]
     """Name of the arm → the keywords that make it what it is."""
     contrast: tuple[str, str]
@@ -98,7 +99,7 @@ class Study:
                 hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"
                 raise ValueError(f"the arm function of {self.name} has no setting {name!r}{hint}")
 
-    def build(self, arm: str, *, settings: Mapping[str, Any], data: Data, seed: int) -> Arm | Method | Tuning:
+    def build(self, arm: str, *, settings: Mapping[str, Any], data: Data, seed: int) -> Arm | Method | Tuning | Search:
         """The stages of one arm at one seed. What makes the arm what it is wins over the settings."""
         return self.arm(**{**settings, **self.arms[arm]}, data=data, seed=seed)
 

@@ -22,7 +22,7 @@ from deepblur.platform.tuning import Tune, Tuning
 from deepblur.platform.tuning_result import Tuned, TuningResult
 
 if TYPE_CHECKING:
-    from deepblur.platform.study_run import Graph
+    from deepblur.platform.graph import Graph
 
 
 def collect(plan: Plan, graph: "Graph", ledger: Ledger, facts: Mapping[str, str]) -> Result:

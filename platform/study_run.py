@@ -5,94 +5,72 @@ import platform as machine
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from deepblur.platform.accounting import Budget, BudgetSpentError
 from deepblur.platform.dispatch import carry_out_here
-from deepblur.platform.evaluation import usable_images
 from deepblur.platform.execution import Work, live_rows, note, training_stage
-from deepblur.platform.identity import code_version
+from deepblur.platform.graph import Arms, Graph, build_graph
 from deepblur.platform.image_store import ImageStore, open_store
+from deepblur.platform.layout import Result
 from deepblur.platform.ledger import Ledger
-from deepblur.platform.methods import Assess, Method
+from deepblur.platform.methods import Assess
 from deepblur.platform.provenance import write_made
 from deepblur.platform.record import Record, commit
+from deepblur.platform.search import Search
 from deepblur.platform.sources import Source
-from deepblur.platform.stages import Arm, Evaluate, Grid, Stage, Training
+from deepblur.platform.stages import Training
 from deepblur.platform.study_cli import Plan
 from deepblur.platform.study_result import collect
-from deepblur.platform.tuning import Tune, Tuning
+from deepblur.platform.tuning import Tune
 
+if TYPE_CHECKING:
+    from deepblur.platform.scheduling import Resources
+
+Stores = Mapping[tuple[Source, ...], ImageStore]
 PROGRESS_S = 15.0
 """Seconds between two lines about the trainings under way."""
 
 
-@dataclass(frozen=True)
-class Graph:
-    """The stages of a plan: every stage once, what needs what, and which results belong to which arm and seed."""
-
-    works: dict[str, Work]
-    results: dict[tuple[str, int], tuple[str, ...]]
-    """(arm, seed) → keys of the stages that measure it: one evaluation, or one stage per image or noise level."""
-    arms: dict[tuple[str, int], Arm | Method | Tuning]
-
-    def inputs(self, arm: str, seed: int) -> dict[str, str]:
-        """Kind → key of the trainings of an arm."""
-        return self.works[self.results[arm, seed][0]].inputs
-
-    def trainings(self, arm: str, seed: int) -> list[str]:
-        """Keys of every training that an arm rests on, each once."""
-        found: dict[str, None] = {}
-        ahead = list(self.inputs(arm, seed).values())
-        while ahead:
-            key = ahead.pop()
-            found[key] = None
-            ahead += self.works[key].inputs.values()
-        return list(found)
-
-
-def measurements(arm: Arm | Method | Tuning, plan: Plan, images: int, seed: int) -> list[Stage]:
-    """The stages that measure one arm at one seed.
-
-    Args:
-        images: how many test images the grid takes.
-    """
-    test = plan.data.test
-    if isinstance(arm, Method):
-        return [Assess(method=arm, grid=plan.grid, test=test, position=i) for i in range(images)]
-    assert isinstance(plan.grid, Grid)
-    if isinstance(arm, Arm):
-        return [Evaluate(arm=arm, grid=plan.grid, test=test)]
-    held = plan.data.validation
-    return [Tune(tuning=arm, noise=level, grid=plan.grid, validation=held, seed=seed)
-            for level in plan.grid.noise]  # fmt: skip
-
-
 def run(plan: Plan) -> None:
     """Everything between the command and the report."""
-    started = time.time()
     plan.runs.mkdir(parents=True, exist_ok=True)
     with _ledger(plan) as ledger:
         arms = {(a, s): plan.study.build(a, settings=plan.settings, data=plan.data, seed=s)
                 for s in plan.seeds for a in plan.arms}  # fmt: skip
         stores = _open_stores(plan)
-        graph = build_graph(plan, arms, stores)
-        missing = [work for work in graph.works.values() if ledger.done(work.key) is None]
-        done = len(graph.works) - len(missing)
-        note(f"{plan.study.name}, preset {plan.preset}: {len(graph.works)} stages, {done} done before; {plan.runs}")
-        record = Record(plan, graph, ledger)
-        try:
-            if missing:
-                _Progress(plan, graph, ledger, record).carry_out(missing)
-            result = collect(plan, graph, ledger, facts=_facts(plan, stores, graph, missing, time.time() - started))
-            record.finish(result)
-        except BaseException:
-            record.close(ok=False, stopped=isinstance(sys.exception(), (BudgetSpentError, KeyboardInterrupt)))
-            raise
-        record.close(ok=True)
+        searches = {where: arm for where, arm in arms.items() if isinstance(arm, Search)}
+        if searches:
+            from deepblur.platform.search_run import run_searches  # which carries out a study of its own at the end
+
+            run_searches(plan, searches, stores, ledger)
+        else:
+            carry_out(plan, arms, stores, ledger)
+
+
+def carry_out(plan: Plan, arms: Arms, stores: Stores, ledger: Ledger) -> Result:
+    """Work the stage graph of the arms, record everything, write the report, register the models."""
+    started = time.time()
+    graph = build_graph(plan, arms, stores)
+    missing = [work for work in graph.works.values() if ledger.done(work.key) is None]
+    done = len(graph.works) - len(missing)
+    note(f"{plan.study.name}, preset {plan.preset}: {len(graph.works)} stages, {done} done before; {plan.runs}")
+    record = Record(plan, graph, ledger)
+    try:
+        if missing:
+            _Progress(plan, graph, ledger, record).carry_out(missing)
+        facts = {**facts_of(plan, stores), "stages": f"{len(missing)} carried out now, {done} reused",
+                 "time": f"{time.time() - started:.0f} s for this run"}  # fmt: skip
+        result = collect(plan, graph, ledger, facts=facts)
+        record.finish(result)
+    except BaseException:
+        record.close(ok=False, stopped=isinstance(sys.exception(), (BudgetSpentError, KeyboardInterrupt)))
+        raise
+    record.close(ok=True)
+    return result
 
 
 def _ledger(plan: Plan) -> Ledger:
@@ -100,66 +78,9 @@ def _ledger(plan: Plan) -> Ledger:
     return Ledger(plan.runs, plan.study.name, started=plan.started, workers=plan.workers, cpus=plan.cpus, gpus=gpus)
 
 
-def _open_stores(plan: Plan) -> dict[tuple[Source, ...], ImageStore]:
+def _open_stores(plan: Plan) -> Stores:
     data = plan.data
     return {sources: open_store(sources, plan.runs / "cache") for sources in (data.train, data.validation, data.test)}
-
-
-def build_graph(
-    plan: Plan, arms: Mapping[tuple[str, int], Arm | Method | Tuning], stores: Mapping[tuple[Source, ...], ImageStore]
-) -> Graph:
-    """Every stage of the arms once, in an order in which each comes after what it needs."""
-    fingerprints = {sources: store.fingerprint for sources, store in stores.items()}
-    works: dict[str, Work] = {}
-    names: dict[str, list[tuple[str, int]]] = {}
-
-    def add(stage: Stage, arm: tuple[str, int]) -> str:
-        for need in stage.needs():
-            add(need, arm)
-        key = stage.key(fingerprints)
-        names.setdefault(key, []).append(arm)
-        if key not in works:
-            works[key] = _work(plan, stage, key, fingerprints)
-        return key
-
-    results = {}
-    for (name, seed), arm in arms.items():
-        images = 0
-        if isinstance(arm, Method):
-            images = len(usable_images(plan.grid, arm.degradation.operator, stores[plan.data.test]))
-        results[name, seed] = tuple(add(stage, (name, seed)) for stage in measurements(arm, plan, images, seed))
-    for key, work in works.items():
-        works[key] = replace(work, label=_label(work.stage, names[key]))
-    return Graph(works, results, dict(arms))
-
-
-def _label(stage: Stage, users: list[tuple[str, int]]) -> str:
-    """What people call a stage: its kind, the arm if only one uses it, the seed if only one does."""
-    kind = {"identify": "IN", "deblur": "DN", "joint": "IN and DN", "restore": "NAFNet", "evaluate": "evaluation", "assess": "assessment",
-            "tune": "tuning"}[stage.kind]  # fmt: skip
-    arms, seeds = ({user[i] for user in users} for i in (0, 1))
-    only = users[0][0] if len(arms) == 1 else ""
-    parts = [only if only.startswith(kind) else f"{kind} {only}".strip()]
-    parts += [f"seed {users[0][1]}"] if len(seeds) == 1 else []
-    if isinstance(stage, Assess):
-        parts.append(f"image {stage.position}")
-    if isinstance(stage, Tune):
-        parts.append(f"noise {stage.noise.name}")
-    return ", ".join(parts)
-
-
-def _work(plan: Plan, stage: Stage, key: str, fingerprints: Mapping[Any, str]) -> Work:
-    return Work(
-        stage=stage,
-        key=key,
-        label=key,
-        attempt=0,
-        runs=plan.runs,
-        inputs={need.kind: need.key(fingerprints) for need in stage.needs()},
-        code=code_version(stage.runs()),
-        pixels={sources: fingerprints[sources] for sources in stage.reads()},
-        threads=plan.cpus,
-    )
 
 
 class _Progress:
@@ -182,14 +103,7 @@ class _Progress:
             return
         from deepblur.platform import scheduling  # Ray is needed only where something is left to do
 
-        plan = self.plan
-        resources = scheduling.Resources(
-            workers=plan.workers,
-            fewest_workers=plan.fewest_workers,
-            cpus=plan.cpus,
-            gpus=plan.gpus,
-            wait_s=plan.wait_s,
-        )
+        resources = cluster_resources(self.plan)
         scheduling.connect()
         try:
             scheduling.run_on_ray(
@@ -264,9 +178,17 @@ def _workers(plan: Plan) -> str:
     return str(plan.workers) if plan.fewest_workers == plan.workers else f"{plan.fewest_workers} to {plan.workers}"
 
 
-def _facts(
-    plan: Plan, stores: Mapping[Any, ImageStore], graph: Graph, missing: list[Work], seconds: float
-) -> dict[str, str]:
+def cluster_resources(plan: Plan) -> "Resources":
+    """What every training of the plan gets."""
+    from deepblur.platform.scheduling import Resources
+
+    return Resources(
+        workers=plan.workers, fewest_workers=plan.fewest_workers, cpus=plan.cpus, gpus=plan.gpus, wait_s=plan.wait_s
+    )
+
+
+def facts_of(plan: Plan, stores: Mapping[Any, ImageStore]) -> dict[str, str]:
+    """Where, with what and on which images a plan is carried out."""
     roles = dict(zip(("train", "validation", "test"), stores.items(), strict=False))
     facts = {
         f"data, {role}": f"{len(store)} images, {len(store.skipped)} files skipped, fingerprint {store.fingerprint}"
@@ -279,6 +201,4 @@ def _facts(
         "device": "GPU" if plan.gpus else f"CPU, {machine.processor() or machine.machine()}",
         "workers × cores per training": f"{_workers(plan)} × {plan.cpus}",
         "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages),
-        "stages": f"{len(missing)} carried out now, {len(graph.works) - len(missing)} reused",
-        "time": f"{seconds:.0f} s for this run",
     }

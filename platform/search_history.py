@@ -1,0 +1,114 @@
+"""The trials of one search, in an Optuna database that `optuna-dashboard` can open.
+
+The driver is its only writer. A trial is written before its first stage starts and ended once, so that a search that
+was killed finds what it had asked for; what a trial needs beyond Optuna's fields is in its user attributes.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from deepblur.platform.search import Search
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+FILE = "optuna.db"
+ENDED = ("COMPLETE", "PRUNED", "FAIL")
+
+
+class History:
+    """The trials of one search, by number from 0.
+
+    Args:
+        folder: of the search; the database is `optuna.db` in it.
+        search: what is searched; its key is the folder's name.
+        scored_on: what makes values comparable, see `Search.scored_on`.
+    """
+
+    def __init__(self, folder: Path, search: Search, scored_on: str) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._study = _open(
+            folder / FILE, search.directions, f"{search.base.name}, {search.sampler}, seed {search.seed}"
+        )
+        self._storage = self._study._storage
+        self._study.set_user_attr("scored_on", scored_on)
+        with warnings.catch_warnings():  # Optuna calls the names of objectives experimental
+            warnings.simplefilter("ignore")
+            self._study.set_metric_names(list(search.objectives))
+        self.trials: list[FrozenTrial] = self._study.get_trials(deepcopy=False)
+        self.warm = _earlier(Path(search.warm_start).expanduser(), scored_on) if search.warm_start else []
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    def ended(self, number: int) -> bool:
+        return self.trials[number].state.name in ENDED
+
+    def add(self, trial: "FrozenTrial", about: Mapping[str, Any]) -> int:
+        """A new trial; its number. `about` becomes its user attributes."""
+        trial.user_attrs = dict(about)
+        self._study.add_trial(trial)
+        number = len(self.trials)
+        self._reload(number)
+        return number
+
+    def note(self, number: int, **about: Any) -> None:
+        """Add to a trial's user attributes."""
+        for name, value in about.items():
+            self._storage.set_trial_user_attr(self.trials[number]._trial_id, name, value)
+            self.trials[number].user_attrs[name] = value
+
+    def curve(self, number: int, kind: str, validation: int, value: float) -> None:
+        """What the pruner saw of a training: `curves` of the user attributes, and DN's for the dashboard."""
+        curves = {name: dict(points) for name, points in self.trials[number].user_attrs.get("curves", {}).items()}
+        curves.setdefault(kind, {})[str(validation)] = value
+        self.note(number, curves=curves)
+        if kind == "deblur":
+            self._storage.set_trial_intermediate_value(self.trials[number]._trial_id, validation, value)
+
+    def end(self, number: int, state: str, values: list[float] | None = None) -> None:
+        """End a trial as COMPLETE with its values, PRUNED or FAIL."""
+        from optuna.trial import TrialState
+
+        self._storage.set_trial_state_values(self.trials[number]._trial_id, TrialState[state], values)
+        self._reload(number)
+
+    def _reload(self, number: int) -> None:
+        self.trials[number:] = self._study.get_trials(deepcopy=False)[number:]
+
+
+def curves(trial: "FrozenTrial") -> dict[str, dict[int, float]]:
+    """Kind of training → validation → value, as `History.curve` noted them."""
+    found = trial.user_attrs.get("curves", {})
+    return {kind: {int(mark): value for mark, value in points.items()} for kind, points in found.items()}
+
+
+def _open(file: Path, directions: Sequence[Literal["maximize", "minimize"]], name: str) -> Any:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{file}")
+    return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+
+
+def _earlier(path: Path, scored_on: str) -> list["FrozenTrial"]:
+    """The complete trials of an earlier search.
+
+    Raises:
+        ValueError: there is none, or its values cannot be compared with ours.
+    """
+    import optuna
+
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"warm_start names {path}, where no {FILE} is; give the folder of an earlier search")
+    study = optuna.load_study(study_name=None, storage=optuna.storages.RDBStorage(f"sqlite:///{file}"))
+    if study.user_attrs.get("scored_on") != scored_on:
+        raise ValueError(
+            f"the search in {path} was scored on another grid, other images, by other objectives or other code; its "
+            "values say nothing here: leave warm_start out"
+        )
+    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))

@@ -1,0 +1,229 @@
+"""Carry out a search study: every sampler's trials, then the best configuration against the defaults on test images."""
+
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from deepblur.platform.dispatch import carry_out_here
+from deepblur.platform.execution import Work, describe_error, note
+from deepblur.platform.graph import make_work
+from deepblur.platform.image_store import ImageStore
+from deepblur.platform.ledger import Ledger
+from deepblur.platform.results import StudyResult
+from deepblur.platform.search import OBJECTIVES, Search
+from deepblur.platform.search_history import History, curves
+from deepblur.platform.search_loop import END, Job, Loop
+from deepblur.platform.search_record import SearchRecord
+from deepblur.platform.search_result import SECONDARY, SearchResult
+from deepblur.platform.sources import Source
+from deepblur.platform.stages import Arm, Evaluate, Grid
+from deepblur.platform.study import Study
+from deepblur.platform.study_cli import Plan
+from deepblur.platform.study_run import carry_out, cluster_resources, facts_of
+
+Searches = Mapping[tuple[str, int], Search]
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+
+
+def run_searches(
+    plan: Plan, searches: Searches, stores: Mapping[tuple[Source, ...], ImageStore], ledger: Ledger
+) -> None:
+    """Everything between the command and the report of a search."""
+    started = time.time()
+    fingerprints = {sources: store.fingerprint for sources, store in stores.items()}
+    grid = plan.grid
+    assert isinstance(grid, Grid)
+    histories = {}
+    for (arm, seed), search in searches.items():
+        folder = plan.runs / "searches" / f"{plan.study.name}-{search.key(grid, fingerprints)}"
+        histories[arm, seed] = History(folder, search, search.scored_on(grid, fingerprints))
+        note(f"{arm}, seed {seed}: {len(histories[arm, seed])} of {search.trials} trials asked for before; {folder}")
+    record = SearchRecord(plan, searches, histories)
+    try:
+        for (arm, seed), search in searches.items():
+            works = _works(plan, arm, fingerprints)
+            _search(plan, Loop(search, grid, histories[arm, seed], ledger, works, 1, record.audience(arm, seed)))
+        result = _collect(plan, searches, histories, ledger, _facts(plan, stores, started))
+        _forget_pruned(plan, histories, ledger)
+        final = _final(plan, searches, histories, stores, ledger)
+        record.finish(replace(result, final=final))
+    except BaseException:
+        record.close(ok=False)
+        raise
+    record.close(ok=True)
+
+
+def _works(
+    plan: Plan, arm: str, fingerprints: Mapping[tuple[Source, ...], str]
+) -> Callable[[Arm, int], tuple[Work, ...]]:
+    """The stages of a trial: IN, DN, and their measurement on the grid of validation images."""
+
+    def of(configuration: Arm, number: int) -> tuple[Work, ...]:
+        assert isinstance(plan.grid, Grid)
+        measured = Evaluate(arm=configuration, grid=plan.grid, test=plan.data.validation)
+        works = []
+        for stage, name in ((configuration.identify, "IN"), (configuration.deblur, "DN"), (measured, "evaluation")):
+            work = make_work(plan, stage, stage.key(fingerprints), fingerprints)
+            works.append(replace(work, label=f"{name} of {arm} trial {number}"))
+        return tuple(works)
+
+    return of
+
+
+def _search(plan: Plan, loop: Loop) -> None:
+    """Carry out what a search still lacks."""
+    if len(loop.history) >= loop.search.trials and all(map(loop.history.ended, range(len(loop.history)))):
+        return
+    if plan.local:
+        _search_here(loop)
+        return
+    from deepblur.platform import scheduling, trials  # Ray is needed only where something is left to do
+
+    resources = cluster_resources(plan)
+    scheduling.connect()
+    loop.concurrent = min(loop.search.trials, loop.search.concurrent or scheduling.trainings_at_once(resources))
+    trials.run_trials(loop, resources)
+
+
+class _PrunedError(Exception):
+    """A training is to stop."""
+
+
+def _search_here(loop: Loop) -> None:
+    """One trial after another in this process."""
+    while (job := loop.next()) != END:
+        assert isinstance(job, Job)
+        for work in loop.missing(job):
+
+            def watch(job: Job = job, work: Work = work) -> None:
+                if loop.look(job, work):
+                    raise _PrunedError
+
+            try:
+                result = carry_out_here(work, watch)
+            except _PrunedError:
+                break
+            except FloatingPointError as error:
+                loop.failed(job, work, describe_error(error))
+                break
+            if not loop.done(job, work, result):
+                break
+
+
+def _collect(
+    plan: Plan,
+    searches: Searches,
+    histories: Mapping[tuple[str, int], History],
+    ledger: Ledger,
+    facts: dict[str, str],
+) -> SearchResult:
+    """The tables of all trials. A stage costs the first trial of its sampler that needed it, as if each ran alone."""
+    some = next(iter(searches.values()))
+    rows, settings, seen = [], [], []
+    for (arm, seed), history in histories.items():
+        paid: set[str] = set()
+        for trial in history.trials:
+            if not history.ended(trial.number):
+                continue
+            about = trial.user_attrs
+            seconds = {key: ledger.seconds(key) for key in about["stages"]}
+            rows.append(
+                {"arm": arm, "seed": seed, "number": trial.number, "state": STATES[trial.state.name]}
+                | {"reason": about.get("reason", ""), "seconds_naive": sum(seconds.values())}
+                | {"seconds": sum(s for key, s in seconds.items() if key not in paid)}
+                | {name: about.get("measures", {}).get(name, float("nan")) for name in (*some.objectives, *SECONDARY)}
+            )
+            paid |= seconds.keys()
+            settings.append(searches[arm, seed].params(trial))
+            for kind, points in curves(trial).items():
+                seen += [(arm, seed, trial.number, kind, mark, value) for mark, value in points.items()]
+    return SearchResult(
+        name=plan.study.name,
+        title=plan.study.title,
+        abstract=plan.study.abstract,
+        preset=plan.preset,
+        command=plan.command,
+        objectives=tuple(OBJECTIVES[name] for name in some.objectives),
+        trials=pd.DataFrame(rows),
+        settings=tuple(settings),
+        intermediate=pd.DataFrame(seen, columns=["arm", "seed", "number", "stage", "step", "value"]),
+        space={name: str(part) for name, part in some.space.items()},
+        defaults=some.defaults,
+        commands={arm: command for (arm, seed), search in searches.items() if seed == plan.seeds[0]
+                  if (command := _command(plan, search, histories[arm, seed]))},
+        final=None,
+        facts=facts,
+    )  # fmt: skip
+
+
+def best_params(search: Search, history: History) -> dict[str, Any] | None:
+    """The settings of the best complete trial by the first objective, None where there is none."""
+    sign = OBJECTIVES[search.objectives[0]].sign
+    complete = [trial for trial in history.trials if trial.state.name == "COMPLETE"]
+    if not complete:
+        return None
+    return search.params(max(complete, key=lambda trial: sign * trial.values[0]))  # the first of equals
+
+
+def _command(plan: Plan, search: Search, history: History) -> str:
+    """The line that runs the best configuration with the study that was configured."""
+    params = best_params(search, history)
+    if params is None:
+        return ""
+    preset = search.base.presets[plan.preset]
+    known = search.base.keywords(search.arm, preset.settings)
+    wanted = {**search.settings, **params}
+    changed = [f"{name}={value}" for name, value in wanted.items() if known[name] != str(value)]
+    parts = ["python", f"studies/{search.base.name}.py", "--preset", plan.preset, "--arms", search.arm]
+    return shlex.join([*parts, *(part for text in changed for part in ("--set", text))])
+
+
+def _final(
+    plan: Plan,
+    searches: Searches,
+    histories: Mapping[tuple[str, int], History],
+    stores: Mapping[tuple[Source, ...], ImageStore],
+    ledger: Ledger,
+) -> StudyResult | None:
+    """The first sampler's best configuration against the defaults on the test images, as a study of its own."""
+    sampler = plan.contrast[0] if plan.contrast[0] in plan.arms else plan.arms[0]
+    search = searches[sampler, plan.seeds[0]]
+    best = best_params(search, histories[sampler, plan.seeds[0]])
+    if best is None:
+        return None
+    if best == search.defaults:
+        note("the defaults are the best configuration: there is nothing to hold against them on the test images")
+        return None
+    own = search.base.arms[search.arm]
+    study = Study(  # the arms are the trials' without what watched them
+        name=plan.study.name,
+        about=plan.study.about,
+        arm=search.base.arm,
+        arms={"best": {**own, **best}, "default": {**own, **search.defaults}},
+        contrast=("best", "default"),
+        presets={},
+    )
+    duel = replace(plan, study=study, arms=("best", "default"), settings=search.settings,
+                   preset=f"{plan.preset}, best against default")  # fmt: skip
+    final = carry_out(duel, stores, ledger)
+    assert isinstance(final, StudyResult)
+    return final
+
+
+def _facts(plan: Plan, stores: Mapping[Any, ImageStore], started: float) -> dict[str, str]:
+    return {**facts_of(plan, stores), "time": f"{time.time() - started:.0f} s for this run"}
+
+
+def _forget_pruned(plan: Plan, histories: Mapping[tuple[str, int], History], ledger: Ledger) -> None:
+    """Drop the checkpoints of trainings that no trial wants any more."""
+    import shutil
+
+    for history in histories.values():
+        for trial in history.trials:
+            for key in trial.user_attrs["stages"] if history.ended(trial.number) else ():
+                if ledger.done(key) is None:
+                    shutil.rmtree(plan.runs / "train" / key, ignore_errors=True)

@@ -1,0 +1,99 @@
+"""Which depth of unrolling, noise range and PSF complexity restore best, and at what cost?
+
+Claim    A search that learns from its trials finds a better configuration than random search with as many trials, and
+         one that beats the defaults on images that the search has not seen.
+Measure  PSNR gain of blind restoration over the blurry input, against operations per crop, on one fixed grid (noise x
+         eta) of validation images, whatever noise and eta a trial was trained on; then best against default on the test
+         images, paired by image, operator and noise draw.
+Cost     quick: about 15 min on 2 cores for 24 trials of each sampler.
+Run      python studies/search_unroll_noise_eta.py --preset quick --trials 24
+Outcome  not run yet.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from deepblur.platform.search import Pruner, Sampler, Search
+from deepblur.platform.sources import Data
+from deepblur.platform.space import Between, OneOf
+from deepblur.platform.study import Preset, Study, extends
+from deepblur.studies.ablation_true_vs_est import STUDY as BASE
+
+QUICK = {  # what IN depends on has few values, so that trials share what they train
+    "eta_waves": OneOf((0.05, 0.10, 0.15)),
+    "read_std_max": OneOf((0.01, 0.02, 0.05)),
+    "in_loss": OneOf(("psf", "twin_psf")),
+    "dn_unroll": Between(1, 8, integer=True),
+    "dn_shared": OneOf((False, True)),
+    "dn_widths": OneOf(((8, 16), (16, 32), (24, 48))),
+    "dn_learn_lam": OneOf((False, True)),
+    "dn_lam": Between(1e-3, 0.3, log=True, when={"dn_learn_lam": False}),
+    "dn_lr": Between(3e-4, 1e-2, log=True),
+}
+FULL = {
+    "eta_waves": Between(0.05, 0.20, step=0.05),
+    "gain_max": OneOf((0.0, 0.01, 0.05)),
+    "read_std_max": OneOf((0.02, 0.05, 0.15)),
+    "in_loss": OneOf(("psf", "twin", "half_space", "twin_psf")),
+    "in_lr": OneOf((3e-4, 1e-3, 3e-3)),
+    "dn_unroll": Between(1, 8, integer=True),
+    "dn_shared": OneOf((False, True)),
+    "dn_widths": OneOf(((16, 32, 64), (32, 64, 128), (32, 64, 128, 256))),
+    "dn_learn_lam": OneOf((False, True)),
+    "dn_lam": Between(1e-3, 0.3, log=True, when={"dn_learn_lam": False}),
+    "dn_lr": Between(1e-4, 3e-3, log=True),
+}
+
+
+@extends(BASE.arm, without=("operator",))
+def arm(
+    *,
+    sampler: Sampler,
+    data: Data,
+    seed: int,
+    trials: int = 24,
+    concurrent: int | None = None,
+    objectives: tuple[str, ...] = ("psnr_gain_db", "gmacs"),
+    pruner: Pruner = "asha",
+    startup: int = 8,
+    warm_start: str = "",
+    full_space: bool = True,
+    **training: Any,
+) -> Search:
+    return Search(
+        base=BASE,
+        arm="true",
+        settings=training,
+        space=FULL if full_space else QUICK,
+        objectives=objectives,
+        sampler=sampler,
+        pruner=pruner,
+        trials=trials,
+        concurrent=concurrent,
+        startup=startup,
+        warm_start=warm_start,
+        data=data,
+        seed=seed,
+    )
+
+
+def _preset(name: str, **changes: Any) -> Preset:
+    preset = BASE.presets[name]
+    return replace(preset, seeds=preset.seeds[:1], settings={**preset.settings, "validations": 9, **changes})
+
+
+STUDY = Study(
+    name="search_unroll_noise_eta",
+    about=__doc__,
+    arm=arm,
+    arms={"tpe": {"sampler": "tpe"}, "random": {"sampler": "random"}},
+    contrast=("tpe", "random"),
+    presets={
+        "quick": _preset("quick", full_space=False, in_steps=150, dn_steps=90, in_batch=32),
+        "standard": _preset("standard"),
+        "paper": _preset("paper"),
+    },
+)
+
+if __name__ == "__main__":
+    STUDY.main()
