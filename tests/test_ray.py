@@ -154,4 +154,4 @@ def test_a_training_that_the_cluster_cannot_hold_is_refused_at_once(environment,
         command(tmp_path / "runs", "--workers", "512"), env=environment, capture_output=True, text=True, check=False
     )
     assert process.returncode == 1
-    assert "one training with 512 workers needs 512 CPUs (the cluster has" in process.stderr.splitlines()[-1]
+    assert "one training needs 512 workers of 1 CPU, and the cluster has room for" in process.stderr.splitlines()[-1]
