@@ -4,6 +4,7 @@ Each takes the result and returns a Figure, or None with nothing to show. Those 
 `deepblur.platform.search_space_plots`.
 """
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,9 @@ def convergence_plot(result: SearchResult) -> Figure | None:
         return None
     curve = convergence(result).assign(minutes=lambda rows: rows["seconds"] / 60)
     lead = result.objectives[0]
-    measures = {"best": f"best {lead.label} so far"}
+    measures = {"best": f"{lead.label},\nbest so far"}
     if len(result.objectives) == 2:
-        measures["hypervolume"] = "dominated share of the box"
+        measures["hypervolume"] = "dominated share\nof the box"
     figure = Figure(figsize=(WIDTH_IN, 0.5 + 2.1 * len(measures)))
     grid = figure.subplots(len(measures), 2, squeeze=False, sharex="col", sharey="row")
     for panels, (measure, label) in zip(grid, measures.items(), strict=True):
@@ -134,7 +135,7 @@ def importance_plot(result: SearchResult) -> Figure | None:
         return None
     names = [objective for objective in result.objectives if objective.name in set(table["objective"])]
     order = list(dict.fromkeys(table["setting"]))[::-1]
-    figure = Figure(figsize=(WIDTH_IN, 0.9 + 0.22 * len(order)))
+    figure = Figure(figsize=(WIDTH_IN, 1.0 + 0.22 * len(order)))
     panels = figure.subplots(1, len(names), squeeze=False, sharey=True, sharex=True)[0]
     y = np.arange(len(order))
     for axes, objective in zip(panels, names, strict=True):
@@ -142,7 +143,7 @@ def importance_plot(result: SearchResult) -> Figure | None:
         sure = (rows["p_holm"] < SIGNIFICANT).to_numpy()
         for label, chosen, colour in ((f"p < {SIGNIFICANT:g}", sure, ARM_COLOURS[0]), ("not shown", ~sure, "#d0d0d0")):
             axes.barh(y[chosen], rows["importance"][chosen], height=0.62, color=colour, label=label)
-        axes.set(title=objective.label, xlabel="share of variance")
+        axes.set(title=textwrap.fill(objective.label, 84 // len(names)), xlabel="share of variance")
         axes.grid(axis="y", visible=False)
     panels[0].set_xlim(0, 1.05 * table["importance"].max())
     conditional = set(table.loc[table["conditional"], "setting"])

@@ -127,7 +127,7 @@ def search_page(result: SearchResult, figures: dict[str, dict[str, bytes]]) -> s
     sections = {
         "What was found": _found(result),
         "Samplers at equal budget": _listed(sampler_sentences(result)),
-        "What it cost": _costs(result),
+        "What it cost, as if each sampler ran alone": _costs(result),
         "What these figures cannot say": _listed(caveats(result)),
     }
     for name, files in figures.items():

@@ -53,15 +53,15 @@ class SearchResult:
     """The first one decides which trial is the best."""
     trials: pd.DataFrame
     """One row per trial: arm (the sampler), seed, number (from 0, in the order of the suggestions), state (one of
-    STATES), reason (text, "" where there is none), seconds (compute seconds of what this trial itself trained and
-    evaluated), seconds_naive (the same had nothing been reused), and each measure: the objectives and SECONDARY,
-    NaN unless complete. Indexed 0 … n − 1."""
+    STATES), reason (text, "" where there is none), seconds (compute seconds of what this trial was the first of its
+    run to train or evaluate), seconds_naive (the same had nothing been reused), and each measure: the objectives and
+    SECONDARY, NaN unless complete. Indexed 0 … n − 1."""
     settings: tuple[dict[str, Any], ...]
     """Row of `trials` → the searched settings by name, conditional ones absent where they do not apply."""
     intermediate: pd.DataFrame
     """Columns arm, seed, number, stage ("identify" or "deblur"), step, value: what the pruner looked at."""
     space: dict[str, str]
-    """Setting → its range as text, such as "1 … 8, integer"; the word "log" in it makes its axis logarithmic."""
+    """Setting → its range as text, such as "1 … 8, integer"; the word "logarithmic" in it makes its axis so."""
     defaults: dict[str, Any]
     """The searched settings' defaults: the configuration that a search must beat."""
     commands: dict[str, str]
@@ -83,6 +83,9 @@ class SearchResult:
                 f"settings belong to trials row by row, but {len(self.trials)} trials, indexed from "
                 f"{next(iter(self.trials.index), 'nothing')}, meet {len(self.settings)} settings: reset the index"
             )
+        words = [name for name in self.measures if not pd.api.types.is_numeric_dtype(self.trials[name])]
+        if words:
+            raise ValueError(f"measures are numbers; {', '.join(words)} is not: write NaN where it is unknown")
         odd = sorted(set(self.trials["state"]) - set(STATES))
         if odd:
             raise ValueError(f"a trial is {', '.join(STATES)}; one is {odd[0]!r}: name its state so")

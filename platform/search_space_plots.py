@@ -1,6 +1,6 @@
 """The charts of a search's settings: slices, the two that matter most, and parallel coordinates.
 
-A numeric setting has a numeric axis, logarithmic where its range says "log"; any other has a place per value, and a
+A numeric setting has a numeric axis, logarithmic where its range says so; any other has a place per value, and a
 conditional one shows the trials that have it; parallel coordinates keep a place "absent" for the others.
 """
 
@@ -44,7 +44,7 @@ class Scale:
             values.append(plain(result.defaults[name]))
         if numeric(values):
             whole = all(isinstance(value, int) for value in values)
-            log = "log" in result.space.get(name, "").lower() and min(values) > 0
+            log = "logarithmic" in result.space.get(name, "") and min(values) > 0
             return cls(name, (), log, whole and not log)
         return cls(name, tuple(_ordered(values)))
 

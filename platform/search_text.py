@@ -35,7 +35,8 @@ def search_text(result: SearchResult) -> str:
     for heading, sentences in (
         ("Found", [*best_sentences(result), *final_sentences(result)]),
         ("Samplers at equal budget", sampler_sentences(result)),
-        ("Cost", cost_sentences(result)),
+        ("What matters", importance_sentences(result)),
+        ("Cost, as if each sampler ran alone", cost_sentences(result)),
         ("What these figures cannot say", caveats(result)),
     ):
         lines += ["", f"{heading}:"] if sentences else []
@@ -105,8 +106,8 @@ def best_sentences(result: SearchResult) -> list[str]:
         text = f"{arm}: {lead.label} {number(best[lead.name])} in trial {best['number']} of seed {best['seed']}"
         if default is not None:
             gain = lead.sign * (best[lead.name] - default[lead.name])
-            better = f"{number(gain)} better" if gain > 0 else f"{number(-gain)} worse" if gain < 0 else "the same"
-            text += f"; the default configuration has {number(default[lead.name])}, so it is {better}"
+            better = f"better by {gain:.3g}" if gain > 0 else f"worse by {-gain:.3g}" if gain < 0 else "the same"
+            text += f"; the default configuration has {number(default[lead.name])}: {better}"
         sentences.append(f"{text}.")
     if default is None and len(result.scored):
         sentences.append("No trial completed the default configuration, so the search cannot say what it gained.")
@@ -136,7 +137,9 @@ def sampler_sentences(result: SearchResult) -> list[str]:
         spent = f"{size:.0f} trials" if budget == "trials" else f"{duration(size)} of compute"
         parts = [f"{row['arm']} {_mean_and_spread(row)}" for row in rows.to_dict("records")]
         verdict = _verdict(rows, result.objectives[0] if measure == "best" else None)
-        sentences.append(f"After {spent}, {labels[str(measure)]}: {', '.join(parts)}. {verdict}")
+        sentences.append(f"After {spent}, {labels[str(measure)]}: {', '.join(parts)}. {verdict}".rstrip())
+    if result.trials.groupby("arm")["seed"].nunique().min() < 2:
+        sentences.append("With one seed of a sampler, a difference may be luck: no sampler can be called better.")
     return sentences
 
 
@@ -155,7 +158,7 @@ def _verdict(rows: pd.DataFrame, objective: Objective | None) -> str:
     if len(values) < 2:
         return "Nothing to compare."
     if min(map(len, values.values())) < 2:
-        return "One seed per sampler: no sampler can be called better."
+        return ""
     first = max(values, key=lambda arm: values[arm].mean())
     rivals = [arm for arm in values if arm != first]
     p = [float(mannwhitneyu(values[first], values[arm]).pvalue) * len(rivals) for arm in rivals]
@@ -163,6 +166,21 @@ def _verdict(rows: pd.DataFrame, objective: Objective | None) -> str:
     if not sure:
         return "The ranks of the seeds do not tell the samplers apart."
     return f"{first} is better than {', '.join(sure)} (rank test over seeds, corrected for the samplers)."
+
+
+def importance_sentences(result: SearchResult) -> list[str]:
+    """The three most important settings of each objective, and whether the rank test agrees."""
+    sentences = []
+    labels = {objective.name: objective.label for objective in result.objectives}
+    for objective, rows in importances(result)[0].groupby("objective", sort=False):
+        parts = []
+        for row in rows.head(3).to_dict("records"):
+            sure = "" if row["p_holm"] < SIGNIFICANT else ", not shown"
+            parts.append(f"{row['setting']} ({row['importance']:.0%}{sure})")
+        sentences.append(
+            f"{labels[str(objective)]} depends most on {', '.join(parts)}: shares of its variance, fANOVA."
+        )
+    return sentences
 
 
 def cost_sentences(result: SearchResult) -> list[str]:
@@ -205,12 +223,6 @@ def caveats(result: SearchResult) -> list[str]:
     why = importances(result)[1]
     if why:
         sentences.append(why)
-    by_run = result.trials.groupby("arm")["seed"].nunique()
-    if len(by_run) > 1 and (result.trials["seconds_naive"] - result.trials["seconds"]).sum() > 0:
-        sentences.append(
-            "A stage that another sampler had trained already cost its second user nothing, which blurs the "
-            "comparison at equal seconds."
-        )
     return sentences
 
 
@@ -249,11 +261,15 @@ def _row(trial: pd.Series) -> int:
     return int(trial.name)
 
 
-def _aligned(rows: list[list[str]], width: int = 26) -> list[str]:
-    """Columns below each other, the first two to the left, each cut to a width."""
-    cut = [[shortened(cell, width) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
-    return [
-        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in cut
-    ]
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Columns below each other, the first two to the left; the widest ones are cut where a line would be too long."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for i in (1, 0, *range(2, len(widths))):
+        excess = sum(widths) + 2 * (len(widths) - 1) - WIDTH
+        widths[i] -= max(0, min(excess, widths[i] - 14))
+    lines = []
+    for row in rows:
+        cells = [shortened(cell, width) for cell, width in zip(row, widths, strict=True)]
+        words = [cell.ljust(width) for cell, width in zip(cells[:2], widths, strict=False)]
+        lines.append("  ".join([*words, *(c.rjust(w) for c, w in zip(cells[2:], widths[2:], strict=True))]))
+    return lines
