@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 
 from deepblur.platform import source_tree
-from deepblur.platform.execution import read_rows
 from deepblur.platform.ledger import Ledger, replace_file
-from deepblur.platform.stages import Training
 from deepblur.platform.study import Study
 from deepblur.platform.study_cli import Plan, parser
 
@@ -35,8 +34,8 @@ FILE = "provenance.json"
 FORMAT = 1
 INPUTS = "inputs"
 STUDY_FILE = "study.py"
-PLACES = ("runs", "tracking_uri")
-"""Options that say where results go."""
+LEFT_OUT = ("runs", "tracking_uri", "wait_for_nodes", "hours", "gpu_hours")
+"""Options that say where results go, and how long they may take."""
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "ray", "mlflow")
 MADE = "made.json"
 
@@ -84,20 +83,35 @@ def take(plan: Plan, graph: "Graph") -> Provenance:
         "settings": {name: str(value) for name, value in plan.settings.items()},
         "inputs": inputs,
         "data": _data(plan, graph),
-        "source": {"hash": source.hash, "commit": source.commit, "differs": source.differs, "kept": list(source.kept)},
-        "made_with": circumstances(plan),
+        "source": {
+            "hash": source.hash,
+            "commit": source.commit or os.environ.get("DEEPBLUR_COMMIT"),  # a Ray job's upload is no checkout
+            "differs": source.differs,
+            "kept": list(source.kept),
+        },
+        "made_with": circumstances_of(plan),
     }
     return Provenance(ingredients, kept | source.kept)
 
 
-def circumstances(plan: Plan) -> Json:
-    """What the bits of a result depend on beside its specification, as the driver sees it."""
-    cuda = plan.gpus > 0 or (plan.local and torch.cuda.is_available())
-    name = f" {torch.cuda.get_device_name()}" if cuda and torch.cuda.is_available() else ""
+def circumstances_of(plan: Plan) -> Json:
+    """Those of a plan that is carried out here."""
+    workers = f"{plan.workers}" if plan.fewest_workers == plan.workers else f"{plan.fewest_workers}-{plan.workers}"
+    return circumstances(workers=workers, threads=plan.cpus, gpu=plan.gpus > 0 or plan.local)
+
+
+def circumstances(*, workers: str, threads: Any, gpu: bool) -> Json:
+    """What the bits of a result depend on beside its specification, as the driver sees it.
+
+    Args:
+        gpu: whether a GPU is used where there is one.
+    """
+    cuda = gpu and torch.cuda.is_available()
+    device = f"GPU {torch.cuda.get_device_name()}" if cuda else f"CPU with {torch.backends.cpu.get_cpu_capability()}"
     return {
-        "device": f"GPU{name}" if cuda else f"CPU with {torch.backends.cpu.get_cpu_capability()}",
-        "workers": plan.workers,
-        "threads per worker": plan.cpus,
+        "device": device,
+        "workers": workers,
+        "threads": threads,
         "python": machine.python_version(),
         **{package: _version(package) for package in PACKAGES},
         "processor": _processor(),
@@ -112,49 +126,37 @@ def write_made(folder: Path, made_with: Json) -> None:
 def outcome(graph: "Graph", ledger: Ledger, metrics: Mapping[str, float], made_with: Json) -> Json:
     """What a study ended with.
 
-    Returns: `metrics` of the study; `arms`, "arm/seed" → metrics and keys of the trainings it rests on; `stages`, key
-        of a training → label, last metrics and SHA-256 of the weights; `elsewhere`, what was made under other
-        circumstances and reused: label → the circumstances that differ, None where nobody noted them.
+    Returns: `metrics` of the study; `arms`, "arm/seed" → keys of the stages that it rests on; `stages`, key → label,
+        metrics, SHA-256 of the weights or of the rows, and `made_otherwise`, where a stage was reused that was made
+        under other circumstances: those that differ, {} where nobody noted them.
     """
-    stages, elsewhere = {}, {}
+    stages = {}
     for key, work in graph.works.items():
-        if ledger.done(key) is None:
-            continue
-        folder = ledger.folder(key)
-        if isinstance(work.stage, Training):
-            rows = read_rows(folder / "curve.jsonl")
-            weights = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-            stages[key] = {"label": work.label, "weights": weights, "metrics": _untimed(rows[-1])}
-        made = json.loads((folder / MADE).read_text()) if (folder / MADE).is_file() else None
-        if made != made_with:
-            elsewhere[work.label] = made and {n: v for n, v in made.items() if v != made_with.get(n)}
-    arms = {}
-    for (arm, seed), keys in graph.results.items():
-        results = {graph.works[key].label: ledger.done(key) or {} for key in keys}
-        values = {f"{label}/{n}": v for label, result in results.items() for n, v in _untimed(result).items()}
-        arms[f"{arm}/{seed}"] = {"metrics": values, "stages": graph.trainings(arm, seed)}
-    return {"metrics": _untimed(metrics), "arms": arms, "stages": stages, "elsewhere": elsewhere}
+        if (result := ledger.done(key)) is not None:
+            folder = ledger.folder(key)
+            found = {"label": work.label, "metrics": _untimed(result), "hashes": _hashes(folder)}
+            made = json.loads((folder / MADE).read_text()) if (folder / MADE).is_file() else {}
+            if made != made_with:
+                found["made_otherwise"] = {name: value for name, value in made.items() if value != made_with.get(name)}
+            stages[key] = found
+    arms = {f"{arm}/{seed}": [*graph.trainings(arm, seed), *keys] for (arm, seed), keys in graph.results.items()}
+    return {"metrics": _untimed(metrics), "arms": arms, "stages": stages}
 
 
 def part_of(outcome: Json, part: Json) -> Json:
     """What belongs to one arm and seed, or to one training."""
-    if "stage" in part:
-        stages = {key: stage for key, stage in outcome["stages"].items() if key == part["stage"]}
-        return {**outcome, "metrics": {}, "arms": {}, "stages": stages}
-    name = f"{part['arm']}/{part['seed']}"
-    arm = outcome["arms"].get(name, {"metrics": {}, "stages": []})
-    stages = {key: stage for key, stage in outcome["stages"].items() if key in arm["stages"]}
-    return {**outcome, "metrics": {}, "arms": {name: arm}, "stages": stages}
+    keys = [part["stage"]] if "stage" in part else outcome["arms"].get(f"{part['arm']}/{part['seed']}", [])
+    return {"metrics": {}, "arms": {}, "stages": {k: v for k, v in outcome["stages"].items() if k in keys}}
 
 
 def options(plan: Plan) -> Json:
-    """The options that were given, as text, without the places; preset and data are always spelt out."""
+    """The options that were given, as text, but for places and budgets; preset and data are always spelt out."""
     line = parser(plan.study)
     for action in line._actions:  # argparse has no other way to tell what was given, before it is converted
         action.default, action.type = argparse.SUPPRESS, None
     given = vars(line.parse_args(shlex.split(plan.command)[2:]))
     preset = plan.study.presets[plan.preset]
-    given = {"preset": plan.preset, "data": preset.data} | {n: v for n, v in given.items() if n not in PLACES}
+    given = {"preset": plan.preset, "data": preset.data} | {n: v for n, v in given.items() if n not in LEFT_OUT}
     given["data"] = _absolute(given["data"])
     if test := given.get("test", preset.test):
         given["test"] = _absolute(test)
@@ -197,13 +199,26 @@ def _absolute(source: str) -> str:
     return f"{kind}:{os.path.abspath(os.path.expanduser(folder))}" if colon else source
 
 
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of what a stage made, without the columns that tell how long it took."""
+    found = {}
+    for name in ("weights.safetensors", "items.csv"):
+        if (folder / name).is_file():
+            found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    if (folder / "items.parquet").is_file():
+        table = pd.read_parquet(folder / "items.parquet")
+        text = table[list(filter(_tells, table.columns))].to_csv(index=False)
+        found["items.parquet"] = hashlib.sha256(text.encode()).hexdigest()
+    return found
+
+
+def _tells(name: str) -> bool:
+    """Whether a repetition must give the value again: not how long it took, nor how much memory."""
+    return not name.endswith(("_s", "_ms", "_mb")) and "seconds" not in name
+
+
 def _untimed(values: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers that a repetition must give again: not how long it took, nor how much memory."""
-    return {
-        name: value
-        for name, value in values.items()
-        if isinstance(value, (int, float)) and not name.endswith(("_s", "_ms", "_mb")) and "seconds" not in name
-    }
+    return {name: value for name, value in values.items() if isinstance(value, (int, float)) and _tells(name)}
 
 
 def _version(package: str) -> str:

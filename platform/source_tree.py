@@ -72,10 +72,10 @@ def take(folder: Path, also: tuple[str, ...] = ()) -> Source:
     """
     commit = head(folder)
     if commit is None:
-        return Source(source_hash(folder), None, None, {ARCHIVE: archive(folder)})
+        return Source(source_hash(folder), None, None, {ARCHIVE: archive(folder, also)})
     diff = _diff(folder, also)
     if len(diff) > LIMIT_BYTES:
-        return Source(source_hash(folder), commit, True, {ARCHIVE: archive(folder)})
+        return Source(source_hash(folder), commit, True, {ARCHIVE: archive(folder, also)})
     return Source(source_hash(folder), commit, bool(diff), {DIFF: diff} if diff else {})
 
 
@@ -88,13 +88,22 @@ def head(folder: Path) -> str | None:
     return commit if Path(top).resolve() == folder.resolve() else None
 
 
-def holds(folder: Path, commit: str) -> bool:
-    """Whether the checkout that a folder lies in knows a commit."""
-    try:
-        _git(folder, "cat-file", "-e", f"{commit}^{{commit}}")
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return True
+def repository(commit: str, *folders: Path) -> Path:
+    """The first of the folders whose checkout knows a commit.
+
+    Raises:
+        FileNotFoundError: none does.
+    """
+    for folder in folders:
+        try:
+            _git(folder, "cat-file", "-e", f"{commit}^{{commit}}")
+        except (OSError, subprocess.SubprocessError):
+            continue
+        return folder
+    raise FileNotFoundError(
+        f"commit {commit} is in no checkout at {', '.join(map(str, dict.fromkeys(folders)))}; fetch it there, or stand "
+        "in a checkout that has it"
+    )
 
 
 def _diff(folder: Path, also: tuple[str, ...]) -> bytes:
@@ -108,11 +117,11 @@ def _diff(folder: Path, also: tuple[str, ...]) -> bytes:
         return _git(folder, "diff", *options, "HEAD", "--", *paths, index=index)
 
 
-def archive(folder: Path) -> bytes:
-    """The source as a zip file that runs where it is unpacked."""
+def archive(folder: Path, also: tuple[str, ...] = ()) -> bytes:
+    """The source, and other files of the tree, as a zip file that runs where it is unpacked."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
-        for name, file in files(folder).items():
+        for name, file in (files(folder) | {name: folder / name for name in also}).items():
             target.writestr(name, file.read_bytes())
         target.writestr("cluster.yaml", "# marks a source tree\n")
     return buffer.getvalue()

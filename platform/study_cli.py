@@ -19,6 +19,7 @@ from deepblur.platform.disk import writing
 from deepblur.platform.sources import Data, parse_data, parse_test
 from deepblur.platform.stages import Grid, NoiseLevel, RealImages
 from deepblur.platform.study import Study
+from deepblur.platform.tracking import without_password
 
 N = TypeVar("N", int, float)
 BUDGET_SPENT = 3
@@ -154,7 +155,9 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         hours=_budget(arguments.hours, "--hours"),
         gpu_hours=_budget(arguments.gpu_hours, "--gpu-hours"),
         started=time.time() if argv is not None else psutil.Process().create_time(),
-        command=shlex.join(["python", f"studies/{study.name}.py", *(sys.argv[1:] if argv is None else argv)]),
+        command=without_password(
+            shlex.join(["python", f"studies/{study.name}.py", *(sys.argv[1:] if argv is None else argv)])
+        ),
     )
 
 

@@ -1,0 +1,87 @@
+"""What MLflow holds of one run that can be made again, read and never written."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepblur.platform.provenance import FILE, FORMAT
+from deepblur.platform.tracking import KEY_TAG, connect, database_file, without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+class RunRecord:
+    """A finished run of a study, of one of its arms or of one of its trainings."""
+
+    def __init__(self, client: "MlflowClient", run: "Run") -> None:
+        self.run_id: str = run.info.run_id
+        self.name: str = run.info.run_name or run.info.run_id
+        self._client = client
+        self._home = run.data.tags.get("mlflow.parentRunId", self.run_id)
+        """The run that keeps what the provenance refers to."""
+        try:
+            self.provenance: dict[str, Any] = json.loads(self._read(self.run_id, FILE))
+        except ValueError as error:
+            raise ValueError(f"{FILE} of run {self.run_id} is not JSON ({error}); run its study again") from None
+        if self.provenance.get("format") != FORMAT:
+            raise ValueError(
+                f"{FILE} of run {self.run_id} has format {self.provenance.get('format')!r}, this deepblur reads "
+                f"{FORMAT}; reproduce it with the deepblur that recorded it"
+            )
+
+    def attachment(self, name: str) -> bytes:
+        """Content of a file that the provenance refers to.
+
+        Raises:
+            FileNotFoundError: the record does not hold it.
+        """
+        return self._read(self._home, name)
+
+    def _read(self, run_id: str, name: str) -> bytes:
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                return Path(self._client.download_artifacts(run_id, name, scratch)).read_bytes()
+            except Exception as error:  # MLflow's, the store's or the system's own
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise FileNotFoundError(
+                    f"{name} of run {run_id} cannot be read from the record ({reason}); bring its artifacts back"
+                ) from None
+
+
+def read_run(run_id: str, uri: str) -> RunRecord:
+    """The record of a run.
+
+    Raises:
+        ConnectionError: nothing usable answers at the URI.
+        ValueError: the run is unknown, not of a study, not finished, or was recorded without its provenance.
+        FileNotFoundError: its artifacts are gone.
+    """
+    shown = without_password(uri)
+    unknown = f"no run {run_id} is recorded at {shown}; name the record that holds it with --tracking-uri"
+    if (database := database_file(uri)) is not None and not database.is_file():
+        raise ValueError(unknown)  # asking would create it
+    client = connect(uri)
+    try:
+        run = client.get_run(run_id)
+    except Exception as error:  # MlflowException, whose import takes seconds
+        if getattr(error, "error_code", "") not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise ConnectionError(f"run {run_id} cannot be read at {shown}: {str(error).splitlines()[0]}") from None
+        raise ValueError(unknown) from None
+    tags = run.data.tags
+    if KEY_TAG not in tags:
+        raise ValueError(
+            f"run {run_id} was not recorded by a deepblur study; give the id of a study's run, an arm's or an IN's"
+        )
+    home = client.get_run(tags["mlflow.parentRunId"]) if "mlflow.parentRunId" in tags else run
+    again = f"'{home.data.tags.get('command', 'the command of the study')}'"
+    if run.info.status != "FINISHED":
+        raise ValueError(f"run {run_id} is {run.info.status}, not FINISHED; complete its study first: {again}")
+    if FILE not in {file.path for file in client.list_artifacts(run_id)}:
+        raise ValueError(
+            f"run {run_id} was recorded without {FILE}, by a deepblur that did not keep it; run {again} again, which "
+            "reuses what is done and records it"
+        )
+    return RunRecord(client, run)
