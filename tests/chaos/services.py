@@ -86,6 +86,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
         parent = psutil.Process(process.pid)
         kill([parent, *parent.children(recursive=True)])
     process.wait()
+    _children.discard(process.pid)
 
 
 def title(process: psutil.Process) -> str:
@@ -165,7 +166,9 @@ class Cluster:
         assert self.node is not None
         raylets = [p for p in psutil.Process(self.node.pid).children(recursive=True) if p.name() == "raylet"]
         kill(raylets)
-        self.node.wait(timeout=60)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # Ray's other processes end with their raylet
+            self.node.wait(timeout=30)
+        kill_tree(self.node)
 
     def kill_head(self) -> None:
         assert self.head is not None

@@ -74,8 +74,10 @@ class World:
 
     def moved_on(self, hit: set[str], since: float) -> bool:
         """Whether every stage that was hit has saved something since, or is done, or the study is complete."""
-        if self.complete():
-            return True
+        if self.ended():
+            return self.complete()
+        if not hit:  # it struck before the first stage
+            return bool(self.under_way())
         saved = checks.rows(self.runs)
         return all((self.runs / "stages" / key).is_dir() or saved.get(key, 0) > since for key in hit)
 
