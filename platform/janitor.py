@@ -5,6 +5,7 @@ when the driver is gone, runs that still carry the driver's tag and are RUNNING 
 driver that took a run over has put its own tag on it. A driver that says goodbye leaves it nothing to do.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -29,22 +30,23 @@ class Janitor:
         # goes to the driver. No output: whoever reads the driver's to its end would wait for this one too.
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).resolve()), str(os.getpid())],
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._tell({"uri": uri, "experiment_id": experiment_id, "tag": tag, "driver": driver, "status": "KILLED"})
+        self._tell({"uri": uri, "experiment_id": experiment_id, "tag": tag, "driver": driver})
 
-    def expect(self, status: str) -> None:
-        """What runs end as that the driver could not end itself."""
-        self._tell({"status": status})
+    def expect(self, run_id: str, status: str) -> None:
+        """What a run is to end as that the driver could not end itself."""
+        self._tell({"ends": {run_id: status}})
 
     def dismiss(self) -> None:
         """Nothing is left to do."""
         self._tell({"goodbye": True})
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -52,12 +54,9 @@ class Janitor:
             self._process.wait()
 
     def _tell(self, message: dict[str, Any]) -> None:
-        if self._process.stdin is not None:
-            try:
-                self._process.stdin.write(json.dumps(message).encode() + b"\n")
-                self._process.stdin.flush()
-            except (BrokenPipeError, ValueError):  # somebody ended it: the study goes on without
-                return
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # somebody ended it: the study goes on without
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
 
 def attend(driver: int) -> dict[str, Any]:
@@ -69,9 +68,10 @@ def attend(driver: int) -> dict[str, Any]:
             if not part:
                 break
             said += part
-    task: dict[str, Any] = {}
+    task: dict[str, Any] = {"ends": {}}
     for line in said.splitlines():
-        task |= json.loads(line)
+        message = json.loads(line)
+        task |= {**message, "ends": {**task["ends"], **message.get("ends", {})}}
     return task
 
 
@@ -87,7 +87,7 @@ def clean(task: dict[str, Any]) -> None:
     query = f"tags.`{task['tag']}` = '{task['driver']}' and attributes.status = 'RUNNING'"
     while runs := client.search_runs([task["experiment_id"]], query, max_results=200):
         for run in runs:
-            client.set_terminated(run.info.run_id, task["status"])
+            client.set_terminated(run.info.run_id, task["ends"].get(run.info.run_id, "KILLED"))
 
 
 def main() -> None:

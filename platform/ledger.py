@@ -153,7 +153,7 @@ class Ledger:
         """Of this session so far: seconds, and the core- and GPU-seconds that there were to fill."""
         self._count(time.time())
         cpu_s, gpu_s = self.db.execute("select cpu_s, gpu_s from session where id = ?", (self.session,)).fetchone()
-        return self.seconds_of_session(), cpu_s, gpu_s
+        return self._counted - self._began, cpu_s, gpu_s
 
     def gpu_seconds(self) -> float:
         """GPU-seconds that this session has reserved so far."""

@@ -161,11 +161,13 @@ class Tracker(NoTracker):
         if monitor := self._monitors.pop(run_id, None):
             monitor.finish()  # keeps its errors to itself
         self.attempt("end", end, None, run=run_id)
-        if self._janitor is not None:
-            self._janitor.expect(status)
-            if not self._open:
-                self._janitor.dismiss()
-                self._janitor = None
+        if self._janitor is None:
+            return
+        if run_id in self._open:
+            self._janitor.expect(run_id, status)
+        elif not self._open:
+            self._janitor.dismiss()
+            self._janitor = None
 
     def attempt(self, what: str, action: Callable[[], T], otherwise: T, *, run: str | None = None) -> T:
         """The action's result, or `otherwise` and an entry in `problems` when it fails.
