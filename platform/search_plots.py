@@ -96,7 +96,7 @@ def pareto_plot(result: SearchResult) -> Figure | None:
             axes.plot(default[other.name], shown[default.name], label="default", **DEFAULT)
         values = trials[other.name]
         if values.min() > 0 and values.max() > 30 * values.min():
-            log_axis(axes, "x", values.min(), values.max())
+            log_axis(axes, "x")
         axes.set_xlabel(other.label)
     panels[0].set_ylabel(lead.label)
     legend(figure, panels, result.arms)
@@ -112,11 +112,13 @@ def within_reach(result: SearchResult) -> pd.Series:
     return gain.clip(lower=first - 3 * (third - first)) * lead.sign
 
 
-def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
-    """A logarithmic axis with plain numbers: whole decades, or 1, 2 and 5 of each where there is hardly one."""
+def log_axis(axes: Axes, which: str) -> None:
+    """A logarithmic axis with plain numbers: whole decades, or 1, 2 and 5 of each where there is hardly one. Called
+    when everything is drawn."""
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 20 * low else (1,)))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
@@ -173,7 +175,7 @@ def intermediate_plot(result: SearchResult) -> Figure | None:
             _intermediate(axes, line, state, ended, is_best)
         axes.set(title=stage, xlabel="step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    panels[0].set_ylabel("intermediate value")
+    panels[0].set_ylabel("value that the pruner saw")
     legend(figure, panels, ["best", "complete", "pruned", "failed"])
     return figure
 

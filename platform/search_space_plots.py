@@ -4,6 +4,7 @@ A numeric setting has a numeric axis, logarithmic where its range says so; any o
 conditional one shows the trials that have it; parallel coordinates keep a place "absent" for the others.
 """
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,7 @@ class Scale:
             axis.set_ticks(range(len(self.levels)), texts, **slanted)
             (axes.set_xlim if which == "x" else axes.set_ylim)(-0.5, len(self.levels) - 0.5)
         elif self.log:
-            log_axis(axes, which, *(axes.get_xlim() if which == "x" else axes.get_ylim()))
+            log_axis(axes, which)
         else:
             axis.set_major_locator(MaxNLocator(5, integer=self.integer))
         axis.set_label_text(self.name)
@@ -106,7 +107,7 @@ def slices_plot(result: SearchResult) -> Figure | None:
     for axes, name in zip(grid.ravel(), names, strict=False):
         _slice(axes, result, Scale.of(result, name), colours)
     for panels in grid:
-        panels[0].set_ylabel(result.objectives[0].label)
+        panels[0].set_ylabel(textwrap.fill(result.objectives[0].label, 28))
     shades = mpl.cm.ScalarMappable(colours, _MAP)
     figure.colorbar(shades, ax=list(grid.ravel()), label="trial number", pad=0.01, aspect=14 * lines)
     legend(figure, grid.ravel(), [*result.arms, "best", "default", "pruned", "failed"])
@@ -139,15 +140,15 @@ def _scatter(axes: Axes, x: Any, y: Any, values: Any, colours: mpl.colors.Normal
 
 
 def _marked(result: SearchResult) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """ "best" and "default" → the row and the look of its mark, where such a trial is complete."""
+    """Name of a trial to point out → its row and the look of its mark, where it is complete."""
     found = {"best": (best_trial(result), BEST), "default": (default_trial(result), DEFAULT)}
     return {label: (trial.name, look) for label, (trial, look) in found.items() if trial is not None}
 
 
-def _jittered(result: SearchResult, scale: Scale, row: int) -> float:
-    """Trials of one value are set apart sideways only to be seen, the same way each time."""
+def _jittered(result: SearchResult, scale: Scale, row: int, step: float = 0.755) -> float:
+    """Trials of one value are set apart only to be seen, the same way each time."""
     place = scale.place(result.settings[row][scale.name])
-    return place + 0.5 * ((result.trials["number"][row] * 0.618) % 1 - 0.5) if scale.levels else place
+    return place + 0.5 * ((result.trials["number"][row] * step) % 1 - 0.5) if scale.levels else place
 
 
 @styled
@@ -161,21 +162,21 @@ def contour_plot(result: SearchResult) -> Figure | None:
     lead, scored = result.objectives[0], result.scored.loc[have]
     x, y = (Scale.of(result, name) for name in names)
     at = np.array([[scale.linear(result.settings[row][scale.name]) for scale in (x, y)] for row in have])
+    spots = np.array([[_jittered(result, x, row), _jittered(result, y, row, step=0.570)] for row in have])
     values = within_reach(result)[have].to_numpy(float)
     figure = Figure(figsize=(0.72 * WIDTH_IN, 3.5))
     axes = figure.add_subplot()
     colours = mpl.colors.Normalize(values.min(), values.max())
-    if len(have) >= _FIELD_TRIALS and not (x.levels or y.levels) and (np.ptp(at, axis=0) > 0).all():
+    if len(have) >= _FIELD_TRIALS and not (x.levels or y.levels) and np.ptp(np.c_[at, values], axis=0).all():
         horizontal, vertical, field = _local_mean(at, values)
         grids = [10**line if scale.log else line for scale, line in ((x, horizontal), (y, vertical))]
         axes.contourf(*grids, field, 10, cmap=_MAP, norm=colours, alpha=0.55, zorder=1)
     for arm, look in points(result.arms).items():
         here = (scored["arm"] == arm).to_numpy()
-        spots = [[_jittered(result, scale, row) for row in scored.index[here]] for scale in (x, y)]
-        _scatter(axes, spots[0], spots[1], values[here], colours, arm, look["marker"])
+        _scatter(axes, spots[here, 0], spots[here, 1], values[here], colours, arm, look["marker"])
     for label, (row, look) in _marked(result).items():
         if row in have:
-            axes.plot(*(_jittered(result, scale, row) for scale in (x, y)), label=label, **look)
+            axes.plot(*spots[have.index(row)], label=label, **look)
     axes.use_sticky_edges = False  # the field would end the axes amid the outermost marks
     axes.margins(0.05)
     x.apply(axes, "x")
@@ -220,7 +221,9 @@ def parallel_plot(result: SearchResult) -> Figure | None:
     for i, scale in enumerate(scales):
         _labels(axes, i, _ticks(result, scale), any(row not in heights[i] for row in values.index))
     _labels(axes, len(scales), {0.0: number(values.min()), 1.0: number(values.max())}, False)
-    axes.set_xticks(range(len(scales) + 1), [*names, lead.label], rotation=20, ha="left", va="bottom")
+    axes.set_xticks(
+        range(len(scales) + 1), [*names, textwrap.fill(lead.label, 16)], rotation=20, ha="left", va="bottom"
+    )
     axes.tick_params(axis="x", length=0, labeltop=True, labelbottom=False)
     axes.set(yticks=[], xlim=(-0.2, len(scales) + 0.4), ylim=(_ABSENT - 0.06, 1.04))
     axes.grid(visible=False)
