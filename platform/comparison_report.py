@@ -280,7 +280,20 @@ def _curves(curves: dict[str, pd.DataFrame]) -> str:
         baseline = baseline if all(baseline in table for table in runs.values()) else None
         text = f"Training loss{f' and {label}' if measure else ''} over steps; {len(runs)} training runs."
         html += markup.figure(plots.learning_curves(runs, measure, baseline, label, f"curves{i}"), text)
-    return html
+    return html + _training_cost(curves)
+
+
+def _training_cost(curves: dict[str, pd.DataFrame]) -> str:
+    body = []
+    for run, table in curves.items():
+        if "train_s" in table:
+            memory = table["peak_mb"].max()
+            cells = markup.words(run) + markup.numbers(f"{table['step'].max():,.0f}")
+            cells += markup.numbers(seconds_text(table["train_s"].max()), f"{memory:,.0f}" if memory > 0 else DASH)
+            body.append((cells, ""))
+    head = markup.headings("training", numeric=False) + markup.headings("steps", "seconds", "memory (MB)")
+    caption = "Seconds of each training without its validation, and the most memory that its process took for it."
+    return markup.table(head, body, caption) if body else ""
 
 
 def _parameters(parameters: dict[str, dict[str, str]]) -> str:

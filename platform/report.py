@@ -34,8 +34,8 @@ __all__ = ["Picture", "StudyResult", "summary_table", "text_summary", "write_rep
 
 PSF_DISPLAY_GAMMA = 0.5
 VALIDATION = {  # validation column of a stage → its trivial baseline and the axis label
-    "val_psf_snr_db": ("val_mean_psf_snr_db", "PSF SNR, validation (dB)"),
     "val_psnr_db": ("val_blurry_psnr_db", "PSNR, validation (dB)"),
+    "val_psf_snr_db": ("val_mean_psf_snr_db", "PSF SNR, validation (dB)"),
 }
 SUMMARY = {  # column of the summary → heading, decimals, signed
     "psf_snr_db": ("PSF SNR (dB)", 1, False),

@@ -207,3 +207,12 @@ def test_shot_noise_is_not_taken_for_no_noise():
 def test_an_unknown_claim_is_refused_with_those_that_exist():
     with pytest.raises(ValueError, match=r"no claim has the keys \['fig_12'\]; there are \['psf_snr_clean'"):
         paper_claims("fig_12")
+
+
+def test_seconds_and_memory_of_a_training_stand_below_its_curve():
+    curve = usual().curves["DN"]
+    curve = curve.assign(train_s=np.linspace(1, 42, len(curve)), peak_mb=4321.0)
+    page = comparison_report.comparison_page(dataclasses.replace(usual(), curves={"DN": curve}), {})
+    assert "<td>DN</td>" in page
+    assert [number in page for number in (">42<", ">4,321<")] == [True, True]
+    assert "Seconds of each training" not in comparison_report.comparison_page(usual(), {})
