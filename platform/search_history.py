@@ -55,8 +55,16 @@ class History:
         self._reload(number)
         return number
 
+    @property
+    def recorded(self) -> set[int]:
+        """The trials whose end MLflow knows."""
+        return set(self._study.user_attrs.get("recorded", []))
+
+    def mark_recorded(self, number: int) -> None:
+        self._study.set_user_attr("recorded", sorted(self.recorded | {number}))
+
     def note(self, number: int, **about: Any) -> None:
-        """Add to a trial's user attributes."""
+        """Add to the user attributes of a trial that has not ended."""
         for name, value in about.items():
             self._storage.set_trial_user_attr(self.trials[number]._trial_id, name, value)
             self.trials[number].user_attrs[name] = value

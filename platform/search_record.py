@@ -70,14 +70,13 @@ class SearchRecord:
         self.tracker.finish(run, trial.state.name != "FAIL")
         del self.open[arm, seed, number]
         if run and not self.tracker.problems:
-            history.note(number, recorded=True)
+            history.mark_recorded(number)
 
     def finish(self, result: SearchResult) -> None:
         """Write the report, log it, and print the result."""
         for (arm, seed), history in self.histories.items():
-            for trial in history.trials:
-                if history.ended(trial.number) and not trial.user_attrs.get("recorded"):
-                    self.settle(arm, seed, trial.number)
+            for number in set(filter(history.ended, range(len(history)))) - history.recorded:
+                self.settle(arm, seed, number)
         layout = LAYOUTS[SearchResult]
         report = layout.write(result, self.folder)
         self.tracker.log_folder(self.parent, self.folder)
@@ -89,10 +88,10 @@ class SearchRecord:
         note(f"report  {report}")
         show_where(self.plan)
 
-    def close(self, ok: bool) -> None:
+    def close(self, ok: bool, stopped: bool = False) -> None:
         for run in self.open.values():
-            self.tracker.finish(run, ok)
-        self.tracker.finish(self.parent, ok)
+            self.tracker.finish(run, ok, stopped)
+        self.tracker.finish(self.parent, ok, stopped)
 
 
 class Trials:
