@@ -77,7 +77,7 @@ def take(plan: Plan, graph: "Graph") -> Provenance:
     ingredients = {
         "format": FORMAT,
         "study": study,
-        "options": options(plan),
+        "options": options(plan) if plan.preset in plan.study.presets else None,  # None: a search put it together
         "arms": list(plan.arms),
         "seeds": list(plan.seeds),
         "settings": {name: str(value) for name, value in plan.settings.items()},

@@ -31,6 +31,11 @@ class RunRecord:
                 f"{FILE} of run {self.run_id} has format {self.provenance.get('format')!r}, this deepblur reads "
                 f"{FORMAT}; reproduce it with the deepblur that recorded it"
             )
+        if self.provenance["options"] is None:
+            raise ValueError(
+                f"run {self.run_id} was put together by a search out of what it found, not by a command line; run the "
+                "line that the search's report gives, and reproduce that run"
+            )
 
     def attachment(self, name: str) -> bytes:
         """Content of a file that the provenance refers to.

@@ -119,6 +119,7 @@ def test_a_value_that_comes_out_differently_is_named(recorded):
         ("foreign", "was not recorded by a deepblur study; give the id of"),
         ("failed", "is FAILED, not FINISHED; complete its study first: 'python studies/x.py'"),
         ("old", "without provenance.json, .*; run 'python studies/x.py' again"),
+        ("searched", "was put together by a search out of what it found, not by a command line; run the line that"),
     ],
 )
 def test_a_run_that_cannot_be_made_again_says_why(reproduce, recorded, run, message):
@@ -128,6 +129,10 @@ def test_a_run_that_cannot_be_made_again_says_why(reproduce, recorded, run, mess
     elif run in ("failed", "old"):
         ok, run = run == "old", tracker.study_run(key=run, name=run, params={}, tags={"command": "python studies/x.py"})
         tracker.finish(run, ok=ok)
+    elif run == "searched":
+        run = tracker.study_run(key=run, name=run, params={})
+        tracker.log_text(run, json.dumps({"format": 1, "options": None}), "provenance.json")
+        tracker.finish(run, ok=True)
     found = reproduce(run)
     assert found.exit_code == 2
     assert re.search(message, found.verdict), found.verdict
