@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from deepblur.platform.comparison_style import INK, WIDTH_IN, legend, styled
 from deepblur.platform.search_importance import importances, numeric
 from deepblur.platform.search_plots import BEST, CUT, DEFAULT, FAILED, log_axis, points, within_reach
-from deepblur.platform.search_result import SearchResult, best_trial, plain
+from deepblur.platform.search_result import Objective, SearchResult, best_trial, plain
 from deepblur.platform.search_text import default_trial, number, value_text
 
 _FIELD_TRIALS = 20
@@ -134,9 +134,16 @@ def _slice(axes: Axes, result: SearchResult, scale: Scale, colours: mpl.colors.N
     axes.margins(x=0.08, y=0.12)
 
 
-def _scatter(axes: Axes, x: Any, y: Any, values: Any, colours: mpl.colors.Normalize, arm: str, marker: str) -> None:
+def _scatter(
+    axes: Axes, x: Any, y: Any, values: Any, colours: mpl.colors.Normalize, arm: str, marker: str, shades: str = _MAP
+) -> None:
     look: dict[str, Any] = {"marker": marker, "s": 22, "linewidths": 0.4, "edgecolors": INK, "zorder": 3}
-    axes.scatter(x, y, c=values, cmap=_MAP, norm=colours, label=arm, **look)
+    axes.scatter(x, y, c=values, cmap=shades, norm=colours, label=arm, **look)
+
+
+def _map(objective: Objective) -> str:
+    """Bright is good, whichever way that is."""
+    return _MAP if objective.direction == "maximize" else f"{_MAP}_r"
 
 
 def _marked(result: SearchResult) -> dict[str, tuple[Any, dict[str, Any]]]:
@@ -170,10 +177,10 @@ def contour_plot(result: SearchResult) -> Figure | None:
     if len(have) >= _FIELD_TRIALS and not (x.levels or y.levels) and np.ptp(np.c_[at, values], axis=0).all():
         horizontal, vertical, field = _local_mean(at, values)
         grids = [10**line if scale.log else line for scale, line in ((x, horizontal), (y, vertical))]
-        axes.contourf(*grids, field, 10, cmap=_MAP, norm=colours, alpha=0.55, zorder=1)
+        axes.contourf(*grids, field, 10, cmap=_map(lead), norm=colours, alpha=0.55, zorder=1)
     for arm, look in points(result.arms).items():
         here = (scored["arm"] == arm).to_numpy()
-        _scatter(axes, spots[here, 0], spots[here, 1], values[here], colours, arm, look["marker"])
+        _scatter(axes, spots[here, 0], spots[here, 1], values[here], colours, arm, look["marker"], _map(lead))
     for label, (row, look) in _marked(result).items():
         if row in have:
             axes.plot(*spots[have.index(row)], label=label, **look)
@@ -181,7 +188,7 @@ def contour_plot(result: SearchResult) -> Figure | None:
     axes.margins(0.05)
     x.apply(axes, "x")
     y.apply(axes, "y")
-    figure.colorbar(mpl.cm.ScalarMappable(colours, _MAP), ax=axes, label=lead.label, pad=0.02)
+    figure.colorbar(mpl.cm.ScalarMappable(colours, _map(lead)), ax=axes, label=lead.label, pad=0.02)
     legend(figure, [axes], [*result.arms, "best", "default"])
     return figure
 
@@ -216,7 +223,11 @@ def parallel_plot(result: SearchResult) -> Figure | None:
     best = values.index[values == values.max()] if lead.sign > 0 else values.index[values == values.min()]
     for row in values.sort_values(ascending=lead.direction == "maximize").index:
         line = [*(height.get(row, _ABSENT) for height in heights), (values[row] - values.min()) / span]
-        look = {"color": INK, "linewidth": 2.2} if row in best else {"color": mpl.colormaps[_MAP](colours(values[row]))}
+        look = (
+            {"color": INK, "linewidth": 2.2}
+            if row in best
+            else {"color": mpl.colormaps[_map(lead)](colours(values[row]))}
+        )
         axes.plot(range(len(line)), line, alpha=1 if row in best else 0.75, **({"linewidth": 0.9} | look))
     for i, scale in enumerate(scales):
         _labels(axes, i, _ticks(result, scale), any(row not in heights[i] for row in values.index))
