@@ -5,7 +5,7 @@ Claim    The paper inverts by 20 iterations of conjugate gradient. With one PSF 
 Measure  PSNR, SSIM and seconds per image of the closed form and of 2, 5 and 20 iterations, in training and in test,
          each with gamma = IN(y) of one IN, on the same held-out draws; paired differences to the closed form, Holm over
          the others. Conjugate gradient restores the larger scene that a valid blur sees, and DN's networks see that.
-Cost     quick: not run yet
+Cost     quick: minutes on 2 cores; not timed yet.
 Run      python studies/ablation_data_step.py --preset quick
 Outcome  not run yet
 """

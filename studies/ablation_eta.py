@@ -4,7 +4,7 @@ Claim    The paper, section 3.1.1 and Fig. 5b: trained at eta = 0.15, the error 
          and below 15 % at 0.2, so networks work beyond the range that they were trained for.
 Measure  The generalisation matrix: PSF SNR of IN and PSNR gain of DN trained at each eta and tested at all, on the same
          held-out draws; paired differences to the networks trained at 0.10.
-Cost     quick: not run yet
+Cost     quick: minutes on 2 cores; not timed yet.
 Run      python studies/ablation_eta.py --preset quick
 Outcome  not run yet
 """

@@ -6,7 +6,7 @@ Measure  PSF SNR, PSNR and SSIM on the same held-out draws, seconds and memory o
          joint training that goes on from the same trained IN, with as many steps and images for DN as the sequential
          arm has; and joint training from nothing, with joint_steps of DN's batches. Paired differences to sequential,
          Holm over the others. Seconds and memory of a training process stand in its curve (train_s, peak_mb).
-Cost     quick: not run yet
+Cost     quick: minutes on 2 cores; not timed yet.
 Run      python studies/ablation_joint.py --preset quick
 Outcome  not run yet
 """

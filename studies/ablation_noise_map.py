@@ -5,7 +5,7 @@ Claim    DRUNet was made to be told the noise by a map beside the image; the pap
 Measure  PSNR, SSIM and seconds per image without a map and with one that holds the standard deviation estimated from
          the image, over a wide range of noise, each with gamma = IN(y) of one IN, on the same held-out draws; paired
          differences to the network without a map.
-Cost     quick: not run yet
+Cost     quick: minutes on 2 cores; not timed yet.
 Run      python studies/ablation_noise_map.py --preset quick
 Outcome  not run yet
 """

@@ -4,7 +4,7 @@ Claim    The paper trains for a wide range of noise and tests from none to its u
          range should be better inside it and fail beyond.
 Measure  PSF SNR, PSNR and SSIM of IN and DN trained for the whole range and for the lower 40 % of it, at every noise
          level of the grid, on the same held-out draws; paired differences to the wide range at every level.
-Cost     quick: not run yet
+Cost     quick: minutes on 2 cores; not timed yet.
 Run      python studies/ablation_noise_range.py --preset quick
 Outcome  not run yet
 """
