@@ -6,9 +6,9 @@ Measure  PSNR, SSIM and seconds per image of T = 1, 2, 4 and 8 under equal numbe
 Cost     quick: some 7 min of one core without T = 8; not timed on a quiet machine.
 Run      python studies/ablation_unroll.py --preset quick
 Outcome  quick --arms "T = 4,T = 1,T = 2", 7 photographs, one seed, 2026-11-22, PSNR gain in dB: T = 4 +2.83,
-         T = 2 +2.97, T = 1 +2.45. Without noise T = 1 is 0.96 dB worse than T = 4 [-1.90, -0.42] and T = 2 is 0.47 dB better [+0.28,
-         +0.70], both confirmed; over all draws nothing is. Another initialisation of T = 1 (`ablation_start`, zero)
-         gives +2.76, so 0.3 dB may be the luck of a seed, and 200 steps do not train four networks. T = 8: not run yet.
+         T = 2 +2.97, T = 1 +2.45. Without noise T = 1 is 0.96 dB worse than T = 4 [-1.90, -0.42] and T = 2 is 0.47 dB
+         better [+0.28, +0.70], both confirmed; over all draws nothing is. Another initialisation of T = 1 gives +2.76
+         (`ablation_start`, zero), so 0.3 dB may be a seed's luck. T = 8: not run yet.
 """
 
 from typing import Any
