@@ -176,6 +176,8 @@ def argv(options: Mapping[str, Any]) -> list[str]:
 def _study(study: Study, root: Path) -> tuple[Json, tuple[str, ...], dict[str, bytes]]:
     """The study's file; its name as one that a difference must cover; its content where it lies outside of the tree."""
     file = Path(inspect.getsourcefile(study.arm) or sys.argv[0]).resolve()
+    if not file.is_file():  # typed in by hand
+        return {"name": study.name, "file": "", "sha256": ""}, (), {}
     content = file.read_bytes()
     inside = file.is_relative_to(root)
     name = file.relative_to(root).as_posix() if inside else str(file)

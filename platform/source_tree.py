@@ -73,7 +73,10 @@ def take(folder: Path, also: tuple[str, ...] = ()) -> Source:
     commit = head(folder)
     if commit is None:
         return Source(source_hash(folder), None, None, {ARCHIVE: archive(folder, also)})
-    diff = _diff(folder, also)
+    try:
+        diff = _diff(folder, also)
+    except subprocess.SubprocessError:  # a study does not stop because git is at odds with its checkout
+        return Source(source_hash(folder), commit, None, {ARCHIVE: archive(folder, also)})
     if len(diff) > LIMIT_BYTES:
         return Source(source_hash(folder), commit, True, {ARCHIVE: archive(folder, also)})
     return Source(source_hash(folder), commit, bool(diff), {DIFF: diff} if diff else {})

@@ -1,9 +1,11 @@
 """A recorded run is made again from its record alone, or the record says what is missing."""
 
+import hashlib
 import json
 import re
 import subprocess
 from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from micro_study import STUDY
 from PIL import Image
 
 from deepblur.platform import cli, source_tree
+from deepblur.platform.ingredients import Kitchen
 from deepblur.platform.provenance import argv, options
 from deepblur.platform.reproduce import compare
 from deepblur.platform.run_record import read_run
@@ -95,6 +98,24 @@ def test_what_is_missing_or_differs_is_named(reproduce, recorded):
     expected = {"torch": "differs", "threads": "differs", "python": "noted", "workers": "unknown", "numpy": "same"}
     assert expected.items() <= found.verdicts.items()
     assert found.verdicts["circumstances of IN, seed 0"] == "differs"
+
+
+def test_a_study_file_and_inputs_that_lay_elsewhere_come_from_the_record(recorded, tmp_path):
+    kept = {"inputs/study.py": b"print()", "inputs/tuned_file": b"{}", "uncommitted.diff": b""}
+    made = read_run(recorded.ids["IN, seed 0"], recorded.uri).provenance
+    gone = tmp_path / "gone.py"
+    made["study"] |= {"file": str(gone), "sha256": hashlib.sha256(b"print()").hexdigest()}
+    made["inputs"] = {"tuned_file": {"file": "tuned.json", "sha256": hashlib.sha256(b"other").hexdigest()}}
+    with ExitStack() as stack:
+        kitchen = Kitchen(Namespace(provenance=made, attachment=kept.__getitem__), tmp_path / "runs", stack)
+        verdicts = {ingredient.name: ingredient.verdict for ingredient in kitchen.look()}
+        assert kitchen.study.read_bytes() == b"print()"
+        gone.write_bytes(b"print()")
+        kitchen.look()
+        assert kitchen.study == gone
+    assert (verdicts["study"], verdicts["tuned_file"]) == ("same", "differs")
+    assert kitchen.options["set"][0] == f"tuned_file={tmp_path}/runs/inputs/tuned_file/tuned.json"
+    assert (kitchen.options["arms"], kitchen.options["seeds"]) == ("true", "0")
 
 
 def test_a_value_that_comes_out_differently_is_named(recorded):
