@@ -81,6 +81,8 @@ class SearchRecord:
         report = layout.write(result, self.folder)
         self.tracker.log_folder(self.parent, self.folder)
         self.tracker.log_metrics(self.parent, layout.metrics(result))
+        if result.cost is not None:
+            self.tracker.log_metrics(self.parent, result.cost.metrics())
         self.tracker.log_tags(self.parent, {name.replace(", ", "."): value for name, value in result.facts.items()})
         note("\n" + layout.text(result) + "\n")
         for history in self.histories.values():

@@ -1,6 +1,7 @@
 """Carry out a search study: every sampler's trials, then the best configuration against the defaults on test images."""
 
 import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepblur.platform.accounting import Budget, BudgetSpentError, cost_of
 from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.execution import Work, describe_error, note
 from deepblur.platform.graph import make_work
@@ -43,16 +45,22 @@ def run_searches(
         histories[arm, seed] = History(folder, search, search.scored_on(grid, fingerprints))
         note(f"{arm}, seed {seed}: {len(histories[arm, seed])} of {search.trials} trials asked for before; {folder}")
     record = SearchRecord(plan, searches, histories)
+    budget = Budget(plan.hours, plan.gpu_hours, ledger)
     try:
         for (arm, seed), search in searches.items():
             works = _works(plan, arm, fingerprints)
-            _search(plan, Loop(search, grid, histories[arm, seed], ledger, works, 1, record.audience(arm, seed)))
+            audience, history = record.audience(arm, seed), histories[arm, seed]
+            loop = Loop(search, grid, history, ledger, works, 1, audience, budget.spent)
+            _search(plan, loop)
+            if not loop.exhausted and not _complete(search, history):
+                ended = sum(h.ended(n) for h in histories.values() for n in range(len(h)))
+                budget.check(ended, sum(s.trials for s in searches.values()), "trials")
         result = _collect(plan, searches, histories, ledger, _facts(plan, stores, started))
         _forget_pruned(plan, histories, ledger)
         final = _final(plan, searches, histories, stores, ledger)
         record.finish(replace(result, final=final))
     except BaseException:
-        record.close(ok=False)
+        record.close(ok=False, stopped=isinstance(sys.exception(), (BudgetSpentError, KeyboardInterrupt)))
         raise
     record.close(ok=True)
 
@@ -74,9 +82,13 @@ def _works(
     return of
 
 
+def _complete(search: Search, history: History) -> bool:
+    return len(history) >= search.trials and all(map(history.ended, range(len(history))))
+
+
 def _search(plan: Plan, loop: Loop) -> None:
     """Carry out what a search still lacks."""
-    if len(loop.history) >= loop.search.trials and all(map(loop.history.ended, range(len(loop.history)))):
+    if _complete(loop.search, loop.history):
         return
     if plan.local:
         _search_here(loop)
@@ -86,6 +98,13 @@ def _search(plan: Plan, loop: Loop) -> None:
     resources = cluster_resources(plan)
     scheduling.connect()
     loop.concurrent = min(loop.search.trials, loop.search.concurrent or scheduling.trainings_at_once(resources))
+    spent = loop.spent
+
+    def beat() -> str | None:
+        loop.ledger.beat(*scheduling.slots())
+        return spent()
+
+    loop.spent = beat
     trials.run_trials(loop, resources)
 
 
@@ -100,7 +119,7 @@ def _search_here(loop: Loop) -> None:
         for work in loop.missing(job):
 
             def watch(job: Job = job, work: Work = work) -> None:
-                if loop.look(job, work):
+                if loop.look(job, work) or loop.spent():
                     raise _PrunedError
 
             try:
@@ -157,6 +176,7 @@ def _collect(
                   if (command := _command(plan, search, histories[arm, seed]))},
         final=None,
         facts=facts,
+        cost=cost_of(ledger, {key for h in histories.values() for t in h.trials for key in t.user_attrs["stages"]}),
     )  # fmt: skip
 
 

@@ -103,6 +103,7 @@ class _Progress:
             return
         from deepblur.platform import scheduling  # Ray is needed only where something is left to do
 
+        self.budget.check(*self.progress())  # decoding the images may have spent it
         resources = cluster_resources(self.plan)
         scheduling.connect()
         try:
