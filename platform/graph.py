@@ -9,6 +9,7 @@ from deepblur.platform.execution import Work
 from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import ImageStore
 from deepblur.platform.methods import Assess, Method
+from deepblur.platform.search import Search
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import Arm, Evaluate, Grid, Stage
 from deepblur.platform.study_cli import Plan
@@ -39,6 +40,12 @@ class Graph:
             found[key] = None
             ahead += self.works[key].inputs.values()
         return list(found)
+
+
+def arms_of(plan: Plan) -> dict[tuple[str, int], Arm | Method | Tuning | Search]:
+    """The arms of a plan, built for every seed."""
+    return {(arm, seed): plan.study.build(arm, settings=plan.settings, data=plan.data, seed=seed)
+            for seed in plan.seeds for arm in plan.arms}  # fmt: skip
 
 
 def measurements(arm: Arm | Method | Tuning, plan: Plan, images: int, seed: int) -> list[Stage]:

@@ -12,7 +12,7 @@ import pandas as pd
 from deepblur.platform.accounting import Budget, BudgetSpentError, cost_of
 from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.execution import Work, describe_error, note
-from deepblur.platform.graph import make_work
+from deepblur.platform.graph import arms_of, make_work
 from deepblur.platform.image_store import ImageStore
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.results import StudyResult
@@ -229,7 +229,8 @@ def _final(
     )
     duel = replace(plan, study=study, arms=("best", "default"), settings=search.settings,
                    preset=f"{plan.preset}, best against default")  # fmt: skip
-    final = carry_out(duel, stores, ledger)
+    arms = {where: arm for where, arm in arms_of(duel).items() if isinstance(arm, Arm)}
+    final = carry_out(duel, arms, stores, ledger)
     assert isinstance(final, StudyResult)
     return final
 

@@ -13,7 +13,7 @@ import torch
 from deepblur.platform.accounting import Budget, BudgetSpentError
 from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.execution import Work, live_rows, note, training_stage
-from deepblur.platform.graph import Arms, Graph, build_graph
+from deepblur.platform.graph import Arms, Graph, arms_of, build_graph
 from deepblur.platform.image_store import ImageStore, open_store
 from deepblur.platform.layout import Result
 from deepblur.platform.ledger import Ledger
@@ -39,8 +39,7 @@ def run(plan: Plan) -> None:
     """Everything between the command and the report."""
     plan.runs.mkdir(parents=True, exist_ok=True)
     with _ledger(plan) as ledger:
-        arms = {(a, s): plan.study.build(a, settings=plan.settings, data=plan.data, seed=s)
-                for s in plan.seeds for a in plan.arms}  # fmt: skip
+        arms = arms_of(plan)
         stores = _open_stores(plan)
         searches = {where: arm for where, arm in arms.items() if isinstance(arm, Search)}
         if searches:
