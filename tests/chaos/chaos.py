@@ -214,7 +214,7 @@ def main() -> int:
     services.stop_on_signals()
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
     started = time.monotonic()
-    chaos = Chaos(Path(tempfile.mkdtemp(prefix="dbc")), arguments.seed)
+    chaos = Chaos(Path(tempfile.mkdtemp(prefix="dbc", dir="/tmp")), arguments.seed)
     try:
         chaos.start()
         say(f"services up after {time.monotonic() - started:.0f} s")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-_TIMES = re.compile(r"seconds|(^|_)(time|host|node|attempt|started|finished|pid)|_per_s$|_s$|_mb$")
+_TIMES = re.compile(r"seconds|latency|cost|(^|_)(time|host|node|attempt|started|finished|pid)|_per_s$|_s$|_mb$")
 """Names of values that tell when, where, how fast or with how much memory, and so differ from run to run."""
 
 

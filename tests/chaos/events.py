@@ -83,7 +83,7 @@ def mlflow_frozen(world: World, rng: random.Random) -> str:
 
 
 def disk_full(world: World, rng: random.Random) -> str:
-    left = rng.randrange(200_000)
+    left = rng.randrange(50_000)
     with world.disk.full(left):
         ended = world.wait_for_the_end(90)
     return f"no more than {left // 1000} kB of the disk were free; {ended}; then space was made"
