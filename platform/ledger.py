@@ -232,7 +232,7 @@ class Ledger:
         """Remove what a driver or worker that was killed left: half-written files, checkpoints of done stages."""
         for leftover in self.stages.glob(".*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        for partial in self._live.glob(".*.partial"):
+        for partial in (*self._live.glob(".*.partial"), *self.runs.glob("studies/**/.*.partial")):
             partial.unlink(missing_ok=True)
         for file in self._live.iterdir() if self._live.is_dir() else ():
             if self.done(file.name.partition(".")[0]) is not None:
@@ -276,8 +276,12 @@ def complete(temporary: Path, final: Path) -> None:
 def replace_file(path: Path, content: bytes) -> Path:
     """Write a file as a whole: a reader sees the old one or the new one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    return partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        return partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _told(folder: Path) -> dict[str, Any] | None:

@@ -192,7 +192,14 @@ def test_a_curve_that_is_only_shown_stops_nobody(text, tmp_path):
 
 
 def test_what_killed_drivers_left_is_gone_at_the_next_start(tmp_path):
-    for file in ("live/.a.jsonl.1.partial", "live/a.jsonl", "live/b.jsonl", "train/a/state.pt", "train/b/state.pt"):
+    for file in (
+        "live/.a.jsonl.1.partial",
+        "studies/s-1/figures/.a.png.1.partial",
+        "live/a.jsonl",
+        "live/b.jsonl",
+        "train/a/state.pt",
+        "train/b/state.pt",
+    ):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     with Ledger(tmp_path) as ledger:
@@ -203,3 +210,4 @@ def test_what_killed_drivers_left_is_gone_at_the_next_start(tmp_path):
     with Ledger(tmp_path):
         left = sorted(str(path.relative_to(tmp_path)) for path in [*tmp_path.glob("live/*"), *tmp_path.glob("train/*")])
     assert left == ["live/b.jsonl", "train/b"]
+    assert not list(tmp_path.rglob("*.partial"))
