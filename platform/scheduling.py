@@ -15,6 +15,7 @@ import ray.train
 from ray.exceptions import RayTaskError
 from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepblur.platform.cluster import running_cluster
 from deepblur.platform.disk import writing
@@ -151,19 +152,24 @@ class OwnErrorsEnd(UserCallback):
 def train_on_ray(work: Work, resources: Resources, callbacks: Iterable[UserCallback] = ()) -> dict[str, Any]:
     """Carry out a training stage with Ray Train; the same name and folder again resume it."""
     meter = Meter()
-    workers = (resources.fewest, resources.workers) if resources.fewest < resources.workers else resources.workers
+    elastic = resources.fewest < resources.workers
+    # A fixed number waits in the cluster's queue, and what never fits is found by the driver. An elastic one may have
+    # counted a node that had just died: then it has to give up the queue and count again.
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "30" if elastic else str(24 * 3600)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"work": work},
         scaling_config=ScalingConfig(
-            num_workers=workers,  # type: ignore[arg-type]
+            num_workers=(resources.fewest, resources.workers) if elastic else resources.workers,  # type: ignore[arg-type]
             use_gpu=resources.gpus > 0,
             resources_per_worker=resources.worker(),
         ),
         run_config=RunConfig(
             name=work.key,
             storage_path=str(work.scratch.parent),
-            failure_config=FailureConfig(max_failures=3, controller_failure_limit=3),  # type: ignore[call-arg]
+            failure_config=FailureConfig(  # type: ignore[call-arg]
+                max_failures=3, controller_failure_limit=-1 if elastic else 3
+            ),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
             callbacks=[OwnErrorsEnd(), *callbacks],  # type: ignore[list-item]
         ),
@@ -191,10 +197,7 @@ def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
 def connect() -> None:
     """Join the cluster of this job or machine, or start a local one that ends with this process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    variables = {
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(24 * 3600),  # in a queue; what never fits is found by the driver
-    }
+    variables = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
     ray.init(
         running_cluster() or "local",
         log_to_driver=False,
@@ -319,7 +322,11 @@ class _Room:
 
 def _submit(work: Work, resources: Resources) -> Any:
     here = not isinstance(work.stage, Training)  # Ray Train reserves for its own workers
-    options = {"num_cpus": here * resources.cpus, "num_gpus": here * resources.gpus, "max_retries": 2}
+    options: dict[str, Any] = {"num_cpus": here * resources.cpus, "num_gpus": here * resources.gpus, "max_retries": 2}
+    if not here:  # what watches over a training stands beside the driver, not on a node that may be taken back
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=True
+        )
     return ray.remote(_carry_out).options(name=work.label, **options).remote(work, resources)
 
 
