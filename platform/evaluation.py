@@ -4,7 +4,6 @@ Draw d of image i has one crop, one direction of γ and one field of white noise
 level and η; noise levels and η only scale them. Differences between arms, and between cells, are therefore paired.
 """
 
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,7 +116,7 @@ def latency_ms(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, operator
         started = time.perf_counter()
         restore(one, identifier, deblurrer, operator)[1].cpu()  # the copy waits for a GPU
         seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds[1:])
+    return 1000 * float(np.median(seconds[1:]))
 
 
 def picture_arrays(

@@ -53,6 +53,8 @@ KNOWN_BEFORE = {"gmacs": "gmacs", "latency_ms": "gmacs", "parameters": "paramete
 """Objective → what tells, before any training, which of two trials costs more in it."""
 KEEP = {"asha": 100 / 3, "median": 50.0}
 """Pruner → per cent of a trial's peers among whom it must be to go on."""
+WATCHED_IMAGES = 8
+"""A training is watched on the first draw of so many images of the grid."""
 MONITORED = {"identify": "grid_psf_snr_db", "deblur": "grid_psnr_db"}
 """Kind of training → the column of its curve that the pruner looks at."""
 
@@ -125,17 +127,20 @@ class Search:
         return all(params.get(other) == value for other, value in self.space[name].when.items())
 
     def configuration(self, params: Mapping[str, Any], grid: Grid) -> Arm:
-        """The arm of a trial, its trainings watched on the grid if anything is to be pruned."""
+        """The arm of a trial."""
         arm = self.base.build(self.arm, settings={**self.settings, **params}, data=self.data, seed=self.seed)
         assert isinstance(arm, Arm)
+        return self.watched(arm, grid)
+
+    def watched(self, arm: Arm, grid: Grid) -> Arm:
+        """The arm, its trainings shown on a part of the grid if anything is to be pruned."""
         if self.pruner == "none":
             return arm
-        identify = replace(arm.identify, monitor=grid)
+        part = replace(grid, images=min(grid.images, WATCHED_IMAGES), draws=1)
+        identify = replace(arm.identify, monitor=part)
         given = arm.deblur.identify
-        return Arm(
-            identify=identify,
-            deblur=replace(arm.deblur, monitor=grid, identify=identify if given == arm.identify else given),
-        )
+        deblur = replace(arm.deblur, monitor=part, identify=identify if given == arm.identify else given)
+        return Arm(identify=identify, deblur=deblur)
 
     def scored_on(self, grid: Grid, fingerprints: Mapping[tuple[Source, ...], str]) -> str:
         """What makes values of two searches comparable: the grid, its images, the objectives, the measuring code."""

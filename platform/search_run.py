@@ -1,5 +1,6 @@
 """Carry out a search study: every sampler's trials, then the best configuration against the defaults on test images."""
 
+import inspect
 import shlex
 import sys
 import time
@@ -28,6 +29,7 @@ from deepblur.platform.study_cli import Plan
 from deepblur.platform.study_run import carry_out, cluster_resources, facts_of
 
 Searches = Mapping[tuple[str, int], Search]
+Histories = Mapping[tuple[str, int], History]
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
@@ -136,7 +138,7 @@ def _search_here(loop: Loop) -> None:
 def _collect(
     plan: Plan,
     searches: Searches,
-    histories: Mapping[tuple[str, int], History],
+    histories: Histories,
     ledger: Ledger,
     facts: dict[str, str],
 ) -> SearchResult:
@@ -172,28 +174,30 @@ def _collect(
         intermediate=pd.DataFrame(seen, columns=["arm", "seed", "number", "stage", "step", "value"]),
         space={name: str(part) for name, part in some.space.items()},
         defaults=some.defaults,
-        commands={arm: command for (arm, seed), search in searches.items() if seed == plan.seeds[0]
-                  if (command := _command(plan, search, histories[arm, seed]))},
+        commands={arm: _command(plan, *best) for arm in plan.arms if (best := best_of(arm, searches, histories))},
         final=None,
         facts=facts,
         cost=cost_of(ledger, {key for h in histories.values() for t in h.trials for key in t.user_attrs["stages"]}),
     )  # fmt: skip
 
 
-def best_params(search: Search, history: History) -> dict[str, Any] | None:
-    """The settings of the best complete trial by the first objective, None where there is none."""
-    sign = OBJECTIVES[search.objectives[0]].sign
-    complete = [trial for trial in history.trials if trial.state.name == "COMPLETE"]
-    if not complete:
+def best_of(sampler: str, searches: Searches, histories: Histories) -> tuple[Search, dict[str, Any]] | None:
+    """The best complete trial of a sampler by the first objective, over all seeds: its search and its settings."""
+    found = [
+        (trial.values[0], searches[where], trial)
+        for where, history in histories.items()
+        for trial in history.trials
+        if where[0] == sampler and trial.state.name == "COMPLETE"
+    ]
+    if not found:
         return None
-    return search.params(max(complete, key=lambda trial: sign * trial.values[0]))  # the first of equals
+    sign = OBJECTIVES[found[0][1].objectives[0]].sign
+    _, search, trial = max(found, key=lambda one: sign * one[0])  # the first of equals
+    return search, search.params(trial)
 
 
-def _command(plan: Plan, search: Search, history: History) -> str:
-    """The line that runs the best configuration with the study that was configured."""
-    params = best_params(search, history)
-    if params is None:
-        return ""
+def _command(plan: Plan, search: Search, params: Mapping[str, Any]) -> str:
+    """The line that runs a configuration with the study that was configured."""
     preset = search.base.presets[plan.preset]
     known = search.base.keywords(search.arm, preset.settings)
     wanted = {**search.settings, **params}
@@ -205,24 +209,31 @@ def _command(plan: Plan, search: Search, history: History) -> str:
 def _final(
     plan: Plan,
     searches: Searches,
-    histories: Mapping[tuple[str, int], History],
+    histories: Histories,
     stores: Mapping[tuple[Source, ...], ImageStore],
     ledger: Ledger,
 ) -> StudyResult | None:
     """The first sampler's best configuration against the defaults on the test images, as a study of its own."""
+    grid = plan.grid
+    assert isinstance(grid, Grid)
     sampler = plan.contrast[0] if plan.contrast[0] in plan.arms else plan.arms[0]
-    search = searches[sampler, plan.seeds[0]]
-    best = best_params(search, histories[sampler, plan.seeds[0]])
-    if best is None:
+    found = best_of(sampler, searches, histories)
+    if found is None:
         return None
+    search, best = found
     if best == search.defaults:
         note("the defaults are the best configuration: there is nothing to hold against them on the test images")
         return None
     own = search.base.arms[search.arm]
-    study = Study(  # the arms are the trials' without what watched them
+
+    def arm(**keywords: Any) -> Arm:
+        return search.watched(search.base.arm(**keywords), grid)  # as the trials were, whose networks it reuses
+
+    arm.__signature__ = inspect.signature(search.base.arm)  # type: ignore[attr-defined]
+    study = Study(
         name=plan.study.name,
         about=plan.study.about,
-        arm=search.base.arm,
+        arm=arm,
         arms={"best": {**own, **best}, "default": {**own, **search.defaults}},
         contrast=("best", "default"),
         presets={},
@@ -239,7 +250,7 @@ def _facts(plan: Plan, stores: Mapping[Any, ImageStore], started: float) -> dict
     return {**facts_of(plan, stores), "time": f"{time.time() - started:.0f} s for this run"}
 
 
-def _forget_pruned(plan: Plan, histories: Mapping[tuple[str, int], History], ledger: Ledger) -> None:
+def _forget_pruned(plan: Plan, histories: Histories, ledger: Ledger) -> None:
     """Drop the checkpoints of trainings that no trial wants any more."""
     import shutil
 
