@@ -11,6 +11,7 @@ import inspect
 import itertools
 import json
 import math
+import shlex
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -141,6 +142,14 @@ class Search:
         given = arm.deblur.identify
         deblur = replace(arm.deblur, monitor=part, identify=identify if given == arm.identify else given)
         return Arm(identify=identify, deblur=deblur)
+
+    def command(self, preset: str, params: Mapping[str, Any]) -> str:
+        """The line that runs a configuration with the study that is configured."""
+        known = self.base.keywords(self.arm, self.base.presets[preset].settings)
+        wanted = {**self.settings, **params}
+        changed = [f"{name}={value}" for name, value in wanted.items() if known[name] != str(value)]
+        parts = ["python", f"studies/{self.base.name}.py", "--preset", preset, "--arms", self.arm]
+        return shlex.join([*parts, *(part for text in changed for part in ("--set", text))])
 
     def scored_on(self, grid: Grid, fingerprints: Mapping[tuple[Source, ...], str]) -> str:
         """What makes values of two searches comparable: the grid, its images, the objectives, the measuring code."""

@@ -50,13 +50,14 @@ class SearchRecord:
         where = (arm, seed, number)
         if where not in self.open:
             search, trial = self.searches[arm, seed], self.histories[arm, seed].trials[number]
-            params = {name: str(value) for name, value in search.params(trial).items()}
+            settings = search.params(trial)
+            tags = {"stage": "trial", "arm": arm, "seed": str(seed), "trial": str(number)}
             self.open[where] = self.tracker.child_run(
                 parent=self.parent,
                 key=f"{self.key}/{arm}/{seed}/{number}",
                 name=f"{arm}, trial {number}" + f", seed {seed}" * (len(self.plan.seeds) > 1),
-                params=params,
-                tags={"stage": "trial", "arm": arm, "seed": str(seed), "trial": str(number)},
+                params={name: str(value) for name, value in settings.items()},
+                tags={**tags, "command": search.command(self.plan.preset, settings)},
             )
         return self.open[where]
 

@@ -1,7 +1,6 @@
 """Carry out a search study: every sampler's trials, then the best configuration against the defaults on test images."""
 
 import inspect
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -174,7 +173,8 @@ def _collect(
         intermediate=pd.DataFrame(seen, columns=["arm", "seed", "number", "stage", "step", "value"]),
         space={name: str(part) for name, part in some.space.items()},
         defaults=some.defaults,
-        commands={arm: _command(plan, *best) for arm in plan.arms if (best := best_of(arm, searches, histories))},
+        commands={arm: best[0].command(plan.preset, best[1]) for arm in plan.arms
+                  if (best := best_of(arm, searches, histories))},
         final=None,
         facts=facts,
         cost=cost_of(ledger, {key for h in histories.values() for t in h.trials for key in t.user_attrs["stages"]}),
@@ -194,16 +194,6 @@ def best_of(sampler: str, searches: Searches, histories: Histories) -> tuple[Sea
     sign = OBJECTIVES[found[0][1].objectives[0]].sign
     _, search, trial = max(found, key=lambda one: sign * one[0])  # the first of equals
     return search, search.params(trial)
-
-
-def _command(plan: Plan, search: Search, params: Mapping[str, Any]) -> str:
-    """The line that runs a configuration with the study that was configured."""
-    preset = search.base.presets[plan.preset]
-    known = search.base.keywords(search.arm, preset.settings)
-    wanted = {**search.settings, **params}
-    changed = [f"{name}={value}" for name, value in wanted.items() if known[name] != str(value)]
-    parts = ["python", f"studies/{search.base.name}.py", "--preset", plan.preset, "--arms", search.arm]
-    return shlex.join([*parts, *(part for text in changed for part in ("--set", text))])
 
 
 def _final(
