@@ -95,6 +95,8 @@ def parser(study: Study) -> argparse.ArgumentParser:
     add("--draws", type=int, help="draws per image and cell (default: the preset's)")
     add("--crop", type=int, metavar="PX", help="side of the grid's crops, or largest side of real images (default: the "
         "preset's)")  # fmt: skip
+    if "trials" in inspect.signature(study.arm).parameters:
+        add("--trials", type=int, metavar="N", help="trials of every search: --set trials=N; more go on from fewer")
     add("--runs", type=Path, help="folder of results, shared by all nodes (default: $DEEPBLUR_RUNS, ~/deepblur-runs)")
     add("--tracking-uri", help="MLflow server or database; 'none' records nothing (default: $MLFLOW_TRACKING_URI or a "
         "sqlite file in the runs folder)")  # fmt: skip
@@ -124,6 +126,8 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         if name not in study.arms:
             raise ValueError(f"--arms names {name!r}; this study has {', '.join(study.arms)}")
     settings = {**preset.settings, **dict(study.parse_setting(text) for text in arguments.set)}
+    if getattr(arguments, "trials", None) is not None:
+        settings["trials"] = arguments.trials
     data = parse_data(arguments.data or preset.data)
     test = arguments.test or preset.test
     if test:
