@@ -8,10 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-import deepblur.nets.torchvision_ops  # noqa: F401  (must precede torchvision)
-
-from torchvision.models import resnet18  # isort: skip
-
 Arch = Literal["resnet18", "compact"]
 Norm = Literal["batch", "group"]
 NormLayer = Callable[[int], nn.Module]
@@ -153,6 +149,9 @@ def _groups(channels: int) -> int:
 
 
 def _resnet18(channels: int, outputs: int, norm_layer: NormLayer) -> nn.Module:
+    import deepblur.nets.torchvision_ops  # noqa: F401, I001  (must precede torchvision)
+    from torchvision.models import resnet18  # more than a second, which a process without a ResNet need not spend
+
     net = resnet18(weights=None, num_classes=outputs, norm_layer=norm_layer)
     net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision starts the others
