@@ -85,7 +85,7 @@ def _preset(name: str, **changes: Any) -> Preset:
 
 def _quick() -> Preset:
     """Fewer steps and draws than elsewhere: many trials have to fit into minutes."""
-    preset = _preset("quick", full_space=False, in_steps=150, in_batch=32, dn_steps=60)
+    preset = _preset("quick", full_space=False, in_steps=250, in_batch=32, dn_steps=60)
     assert isinstance(preset.grid, Grid)
     return replace(preset, grid=replace(preset.grid, draws=1))
 
