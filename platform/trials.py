@@ -50,12 +50,29 @@ def run_trials(loop: Loop, resources: Resources) -> None:
                 storage_path=folder,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=2),
+                stop=_Spent(loop),
             ),
         ).fit()
     broken = next(iter(loop.running.values()), None)
     if broken is not None and not loop.spent():
         work = loop.missing(broken)[0]
         raise StageError(work, loop.errors.get(broken.number, "its process ended; see the log of its worker"))
+
+
+class _Spent(tune.Stopper):
+    """Ends everything under way once a budget is used up, between two reports too."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._loop.spent() is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # of what Tune saves nothing is read again
 
 
 class _Ask(Searcher):
@@ -81,7 +98,7 @@ class _Ask(Searcher):
             self._loop.errors.setdefault(job.number, "its process died three times; see the log of its worker")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # of what Tune saves nothing is read again
+        return {}
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -103,18 +120,14 @@ class _Judge(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         job = self._jobs[trial.trial_id]
         work = next(work for work in job.works if work.key == result["stage"])
-        if self._loop.spent():
-            return TrialScheduler.STOP
         if result["event"] == "failed":
             self._loop.failed(job, work, result["reason"])
             return TrialScheduler.STOP
         if result["event"] == "done":
-            return (
-                TrialScheduler.CONTINUE
-                if self._loop.done(job, work, json.loads(result["result"]))
-                else TrialScheduler.STOP
-            )
-        return TrialScheduler.STOP if self._loop.look(job, work) else TrialScheduler.CONTINUE
+            goes_on = self._loop.done(job, work, json.loads(result["result"]))
+        else:
+            goes_on = not self._loop.look(job, work)
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         error = trial.get_pickled_error()

@@ -23,7 +23,6 @@ from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 QUICK = {  # what IN depends on has few values, so that trials share what they train
     "eta_waves": OneOf((0.05, 0.10, 0.15)),
     "read_std_max": OneOf((0.01, 0.02, 0.05)),
-    "in_loss": OneOf(("psf", "twin_psf")),
     "dn_unroll": Between(1, 8, integer=True),
     "dn_shared": OneOf((False, True)),
     "dn_widths": OneOf(((8, 16), (16, 32))),
@@ -85,7 +84,7 @@ def _preset(name: str, **changes: Any) -> Preset:
 
 def _quick() -> Preset:
     """Fewer steps and draws than elsewhere: many trials have to fit into minutes."""
-    preset = _preset("quick", full_space=False, in_steps=250, in_batch=32, dn_steps=60)
+    preset = _preset("quick", full_space=False, in_steps=300, dn_steps=80, dn_batch=8)
     assert isinstance(preset.grid, Grid)
     return replace(preset, grid=replace(preset.grid, draws=1))
 
