@@ -2,13 +2,15 @@
 
 import logging
 import socket
+import sqlite3
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from deepblur.platform import tracking
-from deepblur.platform.tracking import NoTracker, Tracker, default_uri
+from deepblur.platform.tracking import NoTracker, Tracker, database_file, default_uri
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,20 @@ def test_a_server_that_has_gone_does_not_cost_its_time_out_at_every_call(open_tr
     tracker.log_rows("", curve(1, 2))
     assert len(calls) == 1
     assert tracker.problems[1:] == ["study also gone: not tried, MLflow was failing"]
+
+
+def test_a_database_that_another_process_has_locked_is_waited_for(open_tracker, uri):
+    tracker = open_tracker()
+    run = tracker.study_run(key="l1", name="locked", params={})
+    other = sqlite3.connect(database_file(uri), isolation_level=None, check_same_thread=False)
+    other.execute("begin exclusive")
+    start = time.monotonic()
+    threading.Timer(1.0, other.close).start()
+    tracker.log_rows(run, curve(1, 3))
+    assert time.monotonic() - start >= 1.0
+    tracker.finish(run, ok=True)
+    assert tracker.problems == []
+    assert len(tracker.client.get_metric_history(run, "loss")) == 3
 
 
 @pytest.mark.parametrize(
