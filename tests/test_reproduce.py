@@ -87,7 +87,8 @@ def test_what_is_missing_or_differs_is_named(reproduce, recorded):
     made["made_with"] |= {"torch": "1.0", "python": "2.7", "threads": 4096, "workers": "1-4"}
     made["source"] |= {"hash": "0" * 32, "commit": "f" * 40, "kept": []}
     made["inputs"] = {"tuned_file": {"file": "tuned.json", "sha256": "0"}}
-    next(iter(made["outcome"]["stages"].values()))["made_otherwise"] = {"threads": 2}
+    stages = made["outcome"]["stages"].values()
+    next(stage for stage in stages if stage["label"] == "IN, seed 0")["made_otherwise"] = {"threads": 2}
     altered = recorded.tracker.study_run(key="altered", name="altered", params={})
     recorded.tracker.log_text(altered, json.dumps(made), "provenance.json")
     recorded.tracker.finish(altered, ok=True)
