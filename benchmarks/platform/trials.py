@@ -76,7 +76,7 @@ def made_up(runs: Path) -> Works:
 def loop_alone(sampler: Sampler, trials: int, folder: Path) -> tuple[list[float], float, float]:
     """Seconds of every trial; of the last one's suggestion, and of counting the operations of one configuration."""
     wanted = search(sampler, trials)
-    loop = Loop(wanted, grid(), History(folder, wanted, "here"), Results(folder), made_up(folder), 1, SILENT)  # type: ignore[arg-type]
+    loop = Loop(wanted, grid(), History(folder, wanted, "here"), Results(folder), made_up(folder), 1, SILENT)
     took = []
     start = time.perf_counter()
     while (job := loop.next()) != END:
@@ -126,7 +126,7 @@ def on_ray(runs: Path, tasks: int, trainings: int) -> dict[str, tuple[int, float
 
     def tune(name: str, trials: int, works: Works) -> tuple[int, float, float]:
         wanted, results = search("random", trials), Results(runs)
-        loop = Loop(wanted, grid(), History(runs / name, wanted, "here"), results, works, concurrent, SILENT)  # type: ignore[arg-type]
+        loop = Loop(wanted, grid(), History(runs / name, wanted, "here"), results, works, concurrent, SILENT)
         start = time.perf_counter()
         run_trials(loop, resources)
         took = time.perf_counter() - start
