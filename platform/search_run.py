@@ -1,6 +1,7 @@
 """Carry out a search study: every sampler's trials, then the best configuration against the defaults on test images."""
 
 import inspect
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -241,11 +242,11 @@ def _facts(plan: Plan, stores: Mapping[Any, ImageStore], started: float) -> dict
 
 
 def _forget_pruned(plan: Plan, histories: Histories, ledger: Ledger) -> None:
-    """Drop the checkpoints of trainings that no trial wants any more."""
-    import shutil
+    """Drop the checkpoints and curves of trainings that no trial wants any more."""
 
     for history in histories.values():
         for trial in history.trials:
             for key in trial.user_attrs["stages"] if history.ended(trial.number) else ():
                 if ledger.done(key) is None:
                     shutil.rmtree(plan.runs / "train" / key, ignore_errors=True)
+                    (plan.runs / "live" / f"{key}.jsonl").unlink(missing_ok=True)
