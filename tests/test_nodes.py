@@ -3,11 +3,13 @@
 import os
 import shutil
 import subprocess
+import time
 
+import optuna
 import psutil
 import pytest
 from ray.cluster_utils import Cluster
-from test_ray import command, curves, finish, start, wait_for_a_checkpoint
+from test_ray import STUDY, command, curves, finish, start, wait_for_a_checkpoint
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 480
@@ -79,3 +81,50 @@ def test_two_nodes_learn_what_one_process_learns_and_a_lost_node_changes_nothing
         finally:
             process.kill()
     same(curves(struck), curves(quiet))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("DEEPBLUR_CHAOS" not in os.environ, reason="takes minutes; run by make chaos")
+def test_a_search_ends_with_the_same_trials_when_a_node_and_its_driver_die(cluster, environment, tmp_path):
+    alone, struck = tmp_path / "alone", tmp_path / "struck"
+    options = ("--arms", "tpe", "--trials", "4", "--set", "concurrent=1")
+    subprocess.run(search(alone, "--local", *options), check=True, stdout=subprocess.DEVNULL)
+    shutil.copytree(alone / "cache", struck / "cache")
+
+    with subprocess.Popen(search(struck, *options), env=environment) as process:
+        try:
+            wait(lambda: any(map(training_on, cluster.worker_nodes)), process)
+            node = next(filter(training_on, cluster.worker_nodes), next(iter(cluster.worker_nodes)))
+            cluster.remove_node(node, allow_graceful=False)  # SIGKILL
+            cluster.add_node(num_cpus=1)
+            wait(lambda: sum(map(ended, trials(struck))) >= 1, process)
+        finally:
+            process.kill()
+    subprocess.run(search(struck, *options), env=environment, check=True, timeout=PATIENCE_S)
+    assert [settled(trial) for trial in trials(struck)] == [settled(trial) for trial in trials(alone)]
+
+
+def search(runs, *options):
+    line = command(runs, *options)
+    return [line[0], str(STUDY.with_name("micro_search.py")), *line[2:]]
+
+
+def trials(runs):
+    files = list(runs.glob("searches/*/optuna.db"))
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{files[0]}").trials if files else []
+
+
+def ended(trial):
+    return trial.state.is_finished()
+
+
+def settled(trial):
+    return trial.number, trial.state, trial.params, trial.values, trial.user_attrs.get("curves")
+
+
+def wait(happens, process):
+    deadline = time.monotonic() + PATIENCE_S
+    while not happens():
+        assert process.poll() is None, "the search ended before it could be disturbed"
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.2)
