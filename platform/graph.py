@@ -93,8 +93,8 @@ def build_graph(plan: Plan, arms: Arms, stores: Mapping[tuple[Source, ...], Imag
 
 def _label(stage: Stage, users: list[tuple[str, int]]) -> str:
     """What people call a stage: its kind, the arm if only one uses it, the seed if only one does."""
-    kind = {"identify": "IN", "deblur": "DN", "joint": "IN and DN", "restore": "NAFNet", "evaluate": "evaluation", "assess": "assessment",
-            "tune": "tuning"}[stage.kind]  # fmt: skip
+    kind = {"identify": "IN", "deblur": "DN", "joint": "IN and DN", "restore": "NAFNet",
+            "evaluate": "evaluation", "assess": "assessment", "tune": "tuning"}[stage.kind]  # fmt: skip
     arms, seeds = ({user[i] for user in users} for i in (0, 1))
     only = users[0][0] if len(arms) == 1 else ""
     parts = [only if only.startswith(kind) else f"{kind} {only}".strip()]

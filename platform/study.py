@@ -68,7 +68,8 @@ class Study:
     about: str
     """The study file's docstring: its first line is the question, its fields are the abstract."""
     arm: Callable[..., Arm | Method | Tuning | Search]
-    """Keywords → one arm: networks to train, a method to compare or tune, or a search by one sampler; `data` and `seed` are given to it."""
+    """Keywords → one arm: networks to train, a method to compare or to tune, or a search by one sampler. `data` and
+    `seed` are given to it."""
     arms: Mapping[str, Mapping[str, Any]]
     """Name of the arm → the keywords that make it what it is."""
     contrast: tuple[str, str]

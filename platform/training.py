@@ -193,7 +193,7 @@ def result_of(state: State) -> State:
 def _scheduler(optimizer: torch.optim.Optimizer, settings: Optimization) -> torch.optim.lr_scheduler.LRScheduler:
     if settings.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
-    # one cycle: a tenth of the run, and at least a step, to warm up, then a cosine to zero; Adam's betas stay as they are
+    # one cycle: a tenth of the run, at least a step, to warm up, then a cosine to zero; Adam's betas stay as they are
     total = settings.steps + 1
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.lr, total_steps=total, pct_start=max(0.1, 2 / total), cycle_momentum=False

@@ -116,7 +116,7 @@ def second_driver(world: World, rng: random.Random) -> str:
 
 
 EVENTS = {
-    "driver, early": Event(early_driver, hits="none", first=True),
+    "driver at the start": Event(early_driver, hits="none", first=True),
     "cache disk full": Event(cache_disk_full, hits="none", first=True),
     "worker": Event(worker, hits="one"),
     "stage process": Event(stage, hits="one"),
