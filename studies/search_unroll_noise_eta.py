@@ -11,9 +11,9 @@ Run      python studies/search_unroll_noise_eta.py --preset quick --trials 24
 Outcome  quick, one seed, 7 photographs, 2026-11-23: no sampler can be called better; random search found 1.58 dB on the
          validation grid at 0.47 GMAC, TPE 1.28 dB at 1.70 GMAC, the defaults have 0.32 dB at 0.71 GMAC. TPE's best
          against the defaults on the test images: +0.43 dB [-0.62, +2.02], p = 0.59, no difference shown; its IN,
-         trained at eta 0.15, is worse by 3.8 dB of PSF SNR [-5.2, -2.2]. The learning rate of DN matters most (48 % of the
-         variance, fANOVA). ASHA pruned 12 of 24 trials of TPE and 7 of random search; sharing stages saved 45 and 42 %
-         of the compute. standard and paper: not run yet.
+         trained at eta 0.15, is worse by 3.8 dB of PSF SNR [-5.2, -2.2]. The learning rate of DN matters most (48 % of
+         the variance, fANOVA). ASHA pruned 12 of 24 trials of TPE and 7 of random search; sharing stages saved 45 and
+         42 % of the compute. standard and paper: not run yet.
 """
 
 from dataclasses import replace
