@@ -91,9 +91,9 @@ class Resources:
         kinds = Counter(_say({name: node.get(name, 0.0) for name in ("CPU", "GPU")}) for node in nodes)
         have = "; ".join(f"{count} x {kind}" for kind, count in kinds.items()) or "no nodes"
         return (
-            f"one training needs {workers} worker{'s' * (workers != 1)} of {_say(self.worker())}, and the cluster has room for {room} "
-            f"(its nodes: {have}); lower --workers, --cpus or --gpus, add nodes, or let the study wait for an "
-            "autoscaler with --wait-for-nodes SECONDS"
+            f"one training needs {workers} worker{'s' * (workers != 1)} of {_say(self.worker())}, and the cluster has "
+            f"room for {room} (its nodes: {have}); lower --workers, --cpus or --gpus, add nodes, or let the study wait "
+            "for an autoscaler with --wait-for-nodes SECONDS"
         )
 
 
