@@ -4,9 +4,12 @@ Claim    The paper trains for a wide range of noise and tests from none to its u
          range should be better inside it and fail beyond.
 Measure  PSF SNR, PSNR and SSIM of IN and DN trained for the whole range and for the lower 40 % of it, at every noise
          level of the grid, on the same held-out draws; paired differences to the wide range at every level.
-Cost     quick: minutes on 2 cores; not timed yet.
+Cost     quick: 8 min of one core of a busy machine.
 Run      python studies/ablation_noise_range.py --preset quick
-Outcome  not run yet
+Outcome  quick, 7 photographs, 56 draws, one seed, 2026-11-23, narrow - wide: PSF SNR +0.68 dB [+0.13, +1.29] over all
+         draws, SSIM +0.015 [+0.005, +0.025] without noise, both confirmed; PSNR +0.40 dB [-0.35, +0.76] without noise
+         and -1.70 dB [-2.19, -1.24] at the noise 0.05 beyond its range, where it is worse than the blurry input; the
+         latter confirmed.
 """
 
 from dataclasses import replace
