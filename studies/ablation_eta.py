@@ -4,9 +4,12 @@ Claim    The paper, section 3.1.1 and Fig. 5b: trained at eta = 0.15, the error 
          and below 15 % at 0.2, so networks work beyond the range that they were trained for.
 Measure  The generalisation matrix: PSF SNR of IN and PSNR gain of DN trained at each eta and tested at all, on the same
          held-out draws; paired differences to the networks trained at 0.10.
-Cost     quick: minutes on 2 cores; not timed yet.
+Cost     quick: 15 min of one core of a busy machine.
 Run      python studies/ablation_eta.py --preset quick
-Outcome  not run yet
+Outcome  quick, 7 photographs, 126 draws, one seed, 2026-11-23. PSF SNR in dB, trained at eta 0.05 / 0.10 / 0.15, tested
+         at 0.05: 24.8 / 16.5 / 10.8, at 0.10: 13.0 / 17.8 / 12.8, at 0.15: 4.1 / 11.0 / 14.1; PSNR gain, at 0.05: 3.1 /
+         2.3 / 0.4, at 0.10: 2.9 / 3.0 / 1.7, at 0.15: 1.9 / 2.5 / 2.3. Each IN is best where it was trained; over all
+         draws only the PSNR of 0.15 against 0.10 is confirmed, -1.13 dB [-2.16, -0.31].
 """
 
 from dataclasses import replace
