@@ -41,8 +41,9 @@ def run_trials(loop: Loop, resources: Resources) -> None:
     jobs: dict[str, Job] = {}
     with tempfile.TemporaryDirectory(prefix="deepblur-tune-") as folder:
         tune.Tuner(
-            # a trial waits for its stages, which reserve what they take; Tune wants it to ask for something
-            tune.with_resources(tune.with_parameters(_trial, resources=resources), {"memory": 2**20}),
+            # A trial waits for its stages, which reserve what they take. It stands on the head, and with it what Ray
+            # Train puts beside it: a worker node can be lost without them.
+            tune.with_resources(tune.with_parameters(_trial, resources=resources), {"node:__internal_head__": 1e-3}),
             tune_config=tune.TuneConfig(
                 search_alg=_Ask(loop, jobs), scheduler=_Judge(loop, jobs), num_samples=-1, reuse_actors=False
             ),
