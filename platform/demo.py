@@ -7,6 +7,7 @@ again reuses what is done.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,7 +51,9 @@ def _start_cluster() -> subprocess.Popen[bytes]:
     log = ROOT / "runs" / "ray.log"
     log.parent.mkdir(exist_ok=True)
     command = ["ray", "start", "--head", "--block", "--disable-usage-stats"]
-    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
+    port = _free_port()  # the usual one may belong to a cluster of somebody else, who would get the job
+    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
     with log.open("wb") as stream:
         cluster = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
     deadline = time.monotonic() + START_S
@@ -60,6 +63,12 @@ def _start_cluster() -> subprocess.Popen[bytes]:
             raise SystemExit(f"error: the local Ray cluster did not start within {START_S} s; its log is {log}")
         time.sleep(1)
     return cluster
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def _end(cluster: subprocess.Popen[bytes]) -> None:
