@@ -57,7 +57,7 @@ def _start_cluster() -> subprocess.Popen[bytes]:
     with log.open("wb") as stream:
         cluster = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
     deadline = time.monotonic() + START_S
-    while not _answers("job", "list"):  # the job server comes up after the cluster
+    while not _answers("job", "submit", "--no-wait", "--", "true"):  # the job server comes up after the cluster
         if cluster.poll() is not None or time.monotonic() > deadline:
             _end(cluster)
             raise SystemExit(f"error: the local Ray cluster did not start within {START_S} s; its log is {log}")
