@@ -51,9 +51,10 @@ def _start_cluster() -> subprocess.Popen[bytes]:
     log = ROOT / "runs" / "ray.log"
     log.parent.mkdir(exist_ok=True)
     command = ["ray", "start", "--head", "--block", "--disable-usage-stats"]
-    port = _free_port()  # the usual one may belong to a cluster of somebody else, who would get the job
+    port, agent = _free_port(), _free_port()  # the usual ones may belong to a cluster of somebody else
     os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
     command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
+    command += [f"--dashboard-agent-listen-port={agent}"]
     with log.open("wb") as stream:
         cluster = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
     deadline = time.monotonic() + START_S
