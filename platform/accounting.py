@@ -94,7 +94,7 @@ class Cost:
 
 
 def cost_of(ledger: Ledger, keys: Collection[str]) -> Cost:
-    """What the stages with these keys cost, and this session so far."""
+    """What the stages with these keys cost, and this command so far."""
     everything = cost_table(ledger)
     mine = everything[everything["session"] == ledger.session]
     seconds, cpu_s, gpu_s = ledger.capacity()

@@ -33,8 +33,8 @@ class Ledger:
     """The ledger of one runs folder; a context manager that holds the folder's lock.
 
     Args:
-        study: name of the study that works in this session.
-        started: when the session began, in seconds since the epoch; None: now.
+        study: name of the study that this command works on.
+        started: when the command began, in seconds since the epoch; None: now.
         workers, cpus, gpus: processes of a training, and cores and GPUs of each process.
     Raises:
         RuntimeError: another driver is writing to this folder.
@@ -150,13 +150,13 @@ class Ledger:
         return time.time() - self._began
 
     def capacity(self) -> tuple[float, float, float]:
-        """Of this session so far: seconds, and the core- and GPU-seconds that there were to fill."""
+        """Of this command so far: seconds, and the core- and GPU-seconds that there were to fill."""
         self._count(time.time())
         cpu_s, gpu_s = self.db.execute("select cpu_s, gpu_s from session where id = ?", (self.session,)).fetchone()
         return self._counted - self._began, cpu_s, gpu_s
 
     def gpu_seconds(self) -> float:
-        """GPU-seconds that this session has reserved so far."""
+        """GPU-seconds that this command has reserved so far."""
         query = "select coalesce(sum(gpus * (coalesce(finished, ?) - started)), 0) from attempt where session = ?"
         return float(self.db.execute(query, (time.time(), self.session)).fetchone()[0])
 

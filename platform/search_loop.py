@@ -137,16 +137,20 @@ class Loop:
 
     def _job(self, number: int) -> Job | None:
         history, search = self.history, self.search
-        if number == len(history):
+        new = number == len(history)
+        if new:
             known = [*history.warm, *history.trials[: max(0, number - self.concurrent + 1)]]
             trial = search.suggest(number, known)
             if trial is None:
                 return None
-            arm = search.configuration(search.params(trial), self.grid)
+        else:
+            trial = history.trials[number]
+        params = search.params(trial)
+        arm = search.configuration(params, self.grid)
+        works = self._works(arm, number)
+        if new:
             about = {**costs(arm, self.grid), "concurrent": self.concurrent}
-            history.add(trial, {**about, "stages": [work.key for work in self._works(arm, number)]})
-        params = search.params(history.trials[number])
-        works = self._works(search.configuration(params, self.grid), number)
+            history.add(trial, {**about, "stages": [work.key for work in works]})
         job = Job(number, params, tuple(replace(w, attempt=self.ledger.attempts(w.key) + 1) for w in works))
         self._jobs[number] = job
         return job
