@@ -5,7 +5,7 @@ import importlib
 import pandas as pd
 import pytest
 
-from deepblur.platform.cli import studies
+from deepblur.platform.commands.studies import installed as studies
 from deepblur.platform.published import Claim
 from deepblur.platform.sources import parse_data, parse_test
 from deepblur.platform.study_cli import main

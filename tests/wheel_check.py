@@ -24,7 +24,7 @@ for room in (operators, nets, baselines):
 from deepblur.operators import EigenPSFBlur, PoissonGaussian, ProductConvolutionBlur, ZernikeBlur
 from deepblur.nets import Deblurrer, DRUNet, Identifier
 import deepblur.platform.study, deepblur.platform.study_run, deepblur.platform.scheduling, deepblur.platform.registry
-from deepblur.platform.cli import studies
+from deepblur.platform.commands.studies import installed as studies
 assert "ablation_true_vs_est" in studies(), studies()
 from deepblur.studies.compare_methods import TUNED
 assert TUNED.is_file(), TUNED

@@ -1,0 +1,30 @@
+"""`deepblur reproduce RUN_ID`; see `deepblur.platform.reproduce`."""
+
+import argparse
+from pathlib import Path
+
+HELP = "make a recorded run again, from its MLflow record alone"
+
+
+def configure(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Make a recorded run again and compare metrics and weights to the last bit. Ends with 0 if it was reproduced, "
+        "with 1 if something differs, with 2 if an ingredient is missing."
+    )
+    add = command.add_argument
+    add("run_id", metavar="RUN_ID", help="MLflow's id of a study's run, or of its child runs")
+    add("--tracking-uri", help="where the run is recorded (default: $MLFLOW_TRACKING_URI or the database in the runs "
+        "folder); it is only read")  # fmt: skip
+    add("--runs", type=Path, help="new folder for the results, shared by all nodes (default: a temporary one)")
+    add("--data", metavar="SOURCE", help="where the recorded images lie now, such as folder:ROOT")
+    add("--test", metavar="SOURCE", help="the same of the test images")
+    add("--local", action="store_true", help="without Ray where the run had one worker, which gives the same bits")
+    add("--check", action="store_true", help="compare the ingredients and run nothing")
+    add("--anyway", action="store_true", help="run even if an ingredient differs")
+    add("--json", action="store_true", help="the findings as JSON; everything else goes to standard error")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from deepblur.platform.reproduce import main
+
+    return main(arguments)

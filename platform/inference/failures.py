@@ -1,0 +1,33 @@
+"""What can go wrong for a user who restores images, by kind: each kind has an exit code and a message of one sentence."""
+
+OK = 0
+USAGE = 2
+"""Options that make no sense; argparse's own."""
+INPUT = 4
+"""An image cannot be used: unreadable, empty, constant, not finite, of a kind that is no image."""
+MODEL = 5
+"""The model is missing, damaged or of another kind, or the registry does not answer."""
+OUTPUT = 6
+"""A result cannot be written: no permission, no space."""
+
+
+class RestorationError(Exception):
+    """Something that the user can mend; the message is one sentence that names the value and the remedy."""
+
+    exit_code = INPUT
+
+
+class InputError(RestorationError, ValueError):
+    """An image that cannot be used."""
+
+
+class ModelError(RestorationError, ValueError):
+    """A model that cannot be had."""
+
+    exit_code = MODEL
+
+
+class OutputError(RestorationError, OSError):
+    """A result that cannot be written."""
+
+    exit_code = OUTPUT
