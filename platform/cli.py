@@ -1,7 +1,7 @@
 """The command `deepblur`: what it can do, in the time that reading the help takes; heavy imports wait until needed.
 
-A command is a module in `commands/` with HELP, `configure(parser)` and `run(arguments) -> exit code`. It imports nothing
-heavy before `run`.
+A command is a module in `commands/` with HELP, `configure(parser)` and `run(arguments) -> exit code`. It imports
+nothing heavy before `run`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What can go wrong for a user who restores images, by kind: each kind has an exit code and a message of one sentence."""
+"""What can go wrong for a user who restores images, by kind: each has an exit code and a message of one sentence."""
 
 OK = 0
 USAGE = 2
