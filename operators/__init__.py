@@ -9,7 +9,7 @@ from deepblur.operators.product_convolution import ProductConvolutionBlur
 from deepblur.operators.pupil import ZernikeBlur
 from deepblur.operators.solver import conjugate_gradient
 from deepblur.operators.taper import pad_for_circular
-from deepblur.operators.zernike import noll_to_nm, zernike
+from deepblur.operators.zernike import noll_to_nm, zernike, zernike_name
 
 __all__ = [
     "MILD",
@@ -31,4 +31,5 @@ __all__ = [
     "pad_for_circular",
     "transfer_function",
     "zernike",
+    "zernike_name",
 ]

@@ -26,6 +26,35 @@ def noll_to_nm(noll: int) -> tuple[int, int]:
     return n, m if noll % 2 == 0 else -m
 
 
+_NAMES = {
+    1: "piston",
+    2: "horizontal tilt",
+    3: "vertical tilt",
+    4: "defocus",
+    5: "oblique astigmatism",
+    6: "vertical astigmatism",
+    7: "vertical coma",
+    8: "horizontal coma",
+    9: "vertical trefoil",
+    10: "oblique trefoil",
+    11: "primary spherical",
+    12: "vertical secondary astigmatism",
+    13: "oblique secondary astigmatism",
+    14: "vertical quadrafoil",
+    15: "oblique quadrafoil",
+}
+
+
+def zernike_name(noll: int) -> str:
+    """What opticians call a mode, such as "defocus"; beyond Noll 15 its orders, such as "Z(5, 1)".
+
+    Raises:
+        ValueError: noll is below 1.
+    """
+    n, m = noll_to_nm(noll)
+    return _NAMES.get(noll, f"Z({n}, {m})")
+
+
 def zernike(noll: int | Sequence[int], u: Tensor, v: Tensor) -> Tensor:
     """Values of Zernike polynomials with unit mean square over the unit disc.
 
