@@ -18,12 +18,12 @@ import numpy as np
 from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 import deepblur
 import deepblur.nets
 import deepblur.operators
-from deepblur.platform import model
+from deepblur.platform import model, serving
 from deepblur.platform.tracking import NoTracker, Tracker, connect, database_file, default_uri
 
 with warnings.catch_warnings():
@@ -69,7 +69,7 @@ def log_and_register(
         logged = tracker.client.create_logged_model(tracker.experiment_id, name, run_id, {CONTENT_TAG: digest})
         with tempfile.TemporaryDirectory(prefix="deepblur-") as scratch:
             description = Model(run_id=run_id, model_id=logged.model_id, artifact_path=logged.artifact_location)
-            _save_pyfunc(Path(scratch), model_folder, example, description)
+            save_pyfunc(Path(scratch), model_folder, example, description)
             tracker.client.log_model_artifacts(logged.model_id, f"{scratch}/pyfunc")
         tracker.client.finalize_logged_model(logged.model_id, "READY")
         tracker.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -127,8 +127,8 @@ def _create_name(client: mlflow.MlflowClient, name: str) -> None:
             raise
 
 
-def _save_pyfunc(scratch: Path, model_folder: Path, example: np.ndarray, description: Model) -> None:
-    """Writes the MLflow model to scratch/pyfunc."""
+def save_pyfunc(scratch: Path, model_folder: Path, example: np.ndarray, description: Model | None = None) -> None:
+    """Writes the MLflow model to scratch/pyfunc, ready for `mlflow models serve`; see log_and_register."""
     trained = model.load_model(model_folder)
     h, w = trained.operator.psf_shape
     shutil.copytree(model_folder, scratch / "model")
@@ -148,7 +148,9 @@ def _save_pyfunc(scratch: Path, model_folder: Path, example: np.ndarray, descrip
                     TensorSpec(np.dtype("float32"), (-1, 1, h, w), "psf"),
                 ]
             ),
+            params=ParamSchema([ParamSpec("gamma", DataType.double, [], (-1,))]),  # the known blur; empty: found
         ),
+        model_config={"max_pixels": serving.MAX_PIXELS, "threads": 0},  # threads: 0 leaves torch's own number
         input_example=example,
         # a "+cpu" build is the same release, and no index offers it under that name
         pip_requirements=[f"{package}=={installed_version(package).partition('+')[0]}" for package in REQUIREMENTS],
@@ -159,7 +161,8 @@ def _stage_package(package: Path) -> None:
     """Copies what the model imports, in the layout of a wheel."""
     (package / "platform").mkdir(parents=True)
     shutil.copy(deepblur.__file__, package)
-    shutil.copy(model.__file__, package / "platform")
+    for module in (model, serving):
+        shutil.copy(module.__file__, package / "platform")
     for room in (deepblur.operators, deepblur.nets):
         folder = Path(room.__file__).parent
         shutil.copytree(folder, package / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
