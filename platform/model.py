@@ -27,6 +27,8 @@ from deepblur.operators import ZernikeBlur
 
 FORMAT = "deepblur-model"
 VERSION = 1
+LARGEST_DESCRIPTION = 16 << 20
+"""Bytes of a model.json: a folder from a stranger must not fill the memory before it is refused."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,8 @@ def _existing(file: Path) -> Path:
 
 
 def _description(file: Path) -> dict[str, Any]:
+    if (size := file.stat().st_size) > LARGEST_DESCRIPTION:
+        raise ValueError(f"{file} has {size} bytes, too many for the description of a model; copy the model again")
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -205,12 +209,12 @@ def _description(file: Path) -> dict[str, Any]:
 
 
 def _network(kind: type[nn.Module], config: dict[str, Any], file: Path, device: torch.device | str) -> nn.Module:
-    network = _build(kind, config, file.parent)
     try:
         weights = load_file(_existing(file))
     except SafetensorError as error:
         raise ValueError(f"{file} is damaged ({error}); copy the model again") from None
-    expected = network.state_dict()
+    with torch.device("meta"):  # shapes alone: a wrong configuration is refused before it takes memory
+        expected = _build(kind, config, file.parent).state_dict()
     for name in [*expected, *(weights.keys() - expected.keys())]:
         there, wanted = _kind(weights.get(name)), _kind(expected.get(name))
         if there != wanted:
@@ -218,6 +222,7 @@ def _network(kind: type[nn.Module], config: dict[str, Any], file: Path, device: 
                 f"{file} does not fit the configuration in model.json: {name} is {there}, but {wanted} is needed; "
                 "the two must come from the same save_model"
             )
+    network = _build(kind, config, file.parent)
     network.load_state_dict(weights)
     return network.to(device).eval()
 

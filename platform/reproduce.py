@@ -22,8 +22,7 @@ from deepblur.platform.ingredients import Ingredient, Kitchen
 from deepblur.platform.ledger import replace_file
 from deepblur.platform.provenance import FILE, Json, argv, part_of
 from deepblur.platform.run_record import read_run
-from deepblur.platform.study_cli import default_runs
-from deepblur.platform.tracking import default_uri
+from deepblur.platform.tracking import default_runs, default_uri
 
 MARK = "reproduction.json"
 REPRODUCED, DIFFERS, MISSING = 0, 1, 2

@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import os
 import shlex
 import signal
 import sys
@@ -19,7 +18,7 @@ from deepblur.platform.disk import writing
 from deepblur.platform.sources import Data, parse_data, parse_test
 from deepblur.platform.stages import Grid, NoiseLevel, RealImages
 from deepblur.platform.study import Study
-from deepblur.platform.tracking import without_password
+from deepblur.platform.tracking import default_runs, without_password
 
 N = TypeVar("N", int, float)
 BUDGET_SPENT = 3
@@ -64,11 +63,6 @@ ENDS = """exit code:
   0 the study is complete   1 an error, named in the last line   3 a budget is spent   130 stopped by Ctrl-C or SIGTERM
   Whatever ends it, the same command goes on from what is done and from the last checkpoint of what is not. One command
   at a time works in a folder of results; another one is refused."""
-
-
-def default_runs() -> Path:
-    """$DEEPBLUR_RUNS, or deepblur-runs in the home folder: a Ray job's working directory does not outlive the job."""
-    return Path(os.environ.get("DEEPBLUR_RUNS") or "~/deepblur-runs").expanduser()
 
 
 def parser(study: Study) -> argparse.ArgumentParser:

@@ -33,12 +33,34 @@ DRIVER = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
 VALUE_LIMIT = 5000  # characters of a parameter or tag that every MLflow 3 server takes
 SYSTEM_INTERVAL_S = 10
 PAUSE_S = 60.0
+_RECORD_ELSEWHERE = (
+    "start that server, set MLFLOW_TRACKING_URI or --tracking-uri to one that answers, or record nothing with "
+    "--tracking-uri none"
+)
 _log = logging.getLogger("deepblur.tracking")
 
 
 def default_uri(runs: Path) -> str:
     """MLFLOW_TRACKING_URI where it is set, else a database file in the folder `runs`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(runs).resolve() / 'mlflow.db'}"
+
+
+def default_runs() -> Path:
+    """$DEEPBLUR_RUNS, or deepblur-runs in the home folder: a Ray job's working directory does not outlive the job."""
+    return Path(os.environ.get("DEEPBLUR_RUNS") or "~/deepblur-runs").expanduser()
+
+
+def registry_uri(runs: Path | None = None) -> str:
+    """Where a user who names no registry finds the models.
+
+    MLFLOW_TRACKING_URI where it is set, else the database file in the first of: the folder `runs` where it is given;
+    $DEEPBLUR_RUNS; ./runs, where `make demo` leaves its results, if there is one; ~/deepblur-runs.
+    """
+    if runs is not None:
+        return default_uri(runs)
+    if not os.environ.get("DEEPBLUR_RUNS") and Path("runs", "mlflow.db").is_file():
+        return default_uri(Path("runs"))
+    return default_uri(default_runs())
 
 
 class NoTracker:
@@ -254,7 +276,7 @@ class Tracker(NoTracker):
             self._monitors[run_id] = monitor
 
 
-def connect(uri: str) -> "MlflowClient":
+def connect(uri: str, remedy: str = _RECORD_ELSEWHERE) -> "MlflowClient":
     """A client that neither chats nor phones home, and gives up within seconds; the user's own settings come first.
 
     Raises:
@@ -274,7 +296,7 @@ def connect(uri: str) -> "MlflowClient":
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         for chatty in ("mlflow", "alembic", "urllib3.connectionpool"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
-    with _usable(uri):
+    with _usable(uri, remedy):
         _probe(uri)
         with _one_process_at_a_time(uri):
             client = MlflowClient(uri, registry_uri=uri)
@@ -283,14 +305,13 @@ def connect(uri: str) -> "MlflowClient":
 
 
 @contextmanager
-def _usable(uri: str) -> Iterator[None]:
+def _usable(uri: str, remedy: str = _RECORD_ELSEWHERE) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # MLflow, SQLAlchemy, requests and the system each have their own
         shown = without_password(uri)
         raise ConnectionError(
-            f"MLflow cannot be used at {shown} ({_reason(error).replace(uri, shown)}); start that server, set "
-            "MLFLOW_TRACKING_URI or --tracking-uri to one that answers, or record nothing with --tracking-uri none"
+            f"MLflow cannot be used at {shown} ({_reason(error).replace(uri, shown)}); {remedy}"
         ) from None
 
 

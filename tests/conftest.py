@@ -1,5 +1,7 @@
 """Fixtures that every room shares."""
 
+import fcntl
+
 import pytest
 import torch
 from torch import Tensor
@@ -23,3 +25,17 @@ def draw(rng):
         return torch.randn(*shape, generator=rng, dtype=torch.float64)
 
     return normal
+
+
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory):
+    """An empty MLflow database to copy: making its tables takes seconds, so all test processes share one."""
+    root = tmp_path_factory.getbasetemp().parent
+    with open(root / "mlflow-template.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "mlflow-template.db").is_file():
+            from deepblur.platform.tracking import connect
+
+            connect(f"sqlite:///{root}/mlflow-template-new.db")
+            (root / "mlflow-template-new.db").rename(root / "mlflow-template.db")
+    return root / "mlflow-template.db"

@@ -17,7 +17,10 @@ MAY_IMPORT = {  # one way only
     "studies": {"studies", "platform", "baselines", "nets", "operators"},
 }
 RAY = {"platform/scheduling.py", "platform/trials.py"}
-MLFLOW = {f"platform/{name}.py" for name in ("tracking", "registry", "mlflow_model", "janitor", "run_record")}
+MLFLOW = {
+    f"platform/{name}.py"
+    for name in ("tracking", "registry", "mlflow_model", "janitor", "run_record", "release/lookup")
+}
 FILES = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
 
 
