@@ -8,12 +8,14 @@ from deepblur.operators.noise import PoissonGaussian, noise_std_of
 from deepblur.operators.product_convolution import ProductConvolutionBlur
 from deepblur.operators.pupil import ZernikeBlur
 from deepblur.operators.solver import conjugate_gradient
+from deepblur.operators.symmetry import SQUARE, Symmetry, symmetries_of
 from deepblur.operators.taper import pad_for_circular
 from deepblur.operators.zernike import noll_to_nm, zernike, zernike_name
 
 __all__ = [
     "MILD",
     "PRINTED",
+    "SQUARE",
     "SWAPPED",
     "Blur",
     "BoundBlur",
@@ -22,6 +24,7 @@ __all__ = [
     "NoiseRange",
     "PoissonGaussian",
     "ProductConvolutionBlur",
+    "Symmetry",
     "UniformGamma",
     "ZernikeBlur",
     "conjugate_gradient",
@@ -29,6 +32,7 @@ __all__ = [
     "noise_std_of",
     "noll_to_nm",
     "pad_for_circular",
+    "symmetries_of",
     "transfer_function",
     "zernike",
     "zernike_name",
