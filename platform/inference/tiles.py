@@ -1,8 +1,8 @@
 """Large images in overlapping tiles: bounded memory, and a result that hardly depends on where the tiles lie.
 
 What a tile says near its inner edges is wrong, for it has not seen what lies beyond; that rim is thrown away, and where
-two tiles are both right they are blended along half a cosine. Tiles start at multiples of `ALIGN_PX` and have the
-image's own side modulo `ALIGN_PX`, so that the grids on which a U-Net halves the image are those of the whole image.
+two tiles are both right they are blended along half a cosine. A U-Net halves the image on a grid, and DN's margins
+shift that grid; so the framed image and all tiles have sides with the same margin, and tiles start on the grid.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from deepblur.operators import pad_for_circular
@@ -20,7 +21,7 @@ OVERLAP_PX = 128
 """Of two neighbours: a quarter is thrown away on each side, the half between is blended."""
 MIN_TILE_PX = 2 * OVERLAP_PX
 FRAME_PX = OVERLAP_PX // 4
-"""Every image is framed by so many pixels first, tiled or not: a network that closes an image to a torus joins a tile's
+"""Every image is framed by at least so many pixels first, tiled or not: what closes an image to a torus joins a tile's
 border to another one than the whole image's, and the frame keeps that away (it changes the border by 0.05 without)."""
 
 
@@ -30,12 +31,6 @@ class Tile:
 
     rows: slice
     columns: slice
-
-    @property
-    def middle(self) -> tuple[int, int]:
-        """(row, column) of its middle, in pixels of the image without its frame."""
-        row, column = ((side.start + side.stop) // 2 - FRAME_PX for side in (self.rows, self.columns))
-        return row, column
 
 
 @dataclass(frozen=True)
@@ -47,9 +42,12 @@ class Tiling:
     starts: tuple[tuple[int, ...], tuple[int, ...]]
 
     @classmethod
-    def of(cls, size: tuple[int, int], tile_px: int) -> "Tiling":
-        """Equal tiles with sides of at most tile_px.
+    def of(cls, size: tuple[int, int], tile_px: int, psf_px: int) -> "Tiling":
+        """Equal tiles of a framed image, with sides of at most tile_px.
 
+        Args:
+            size: (rows, columns), both what `framed_side` gives.
+            psf_px: side of the PSF, on which DN's margins depend.
         Raises:
             ValueError: tile_px is below MIN_TILE_PX.
         """
@@ -58,7 +56,7 @@ class Tiling:
                 f"tiles need at least {MIN_TILE_PX} px, twice their overlap, or little of them would be kept; got "
                 f"{tile_px}; allow more memory or larger tiles"
             )
-        sides, starts = zip(*(_cut(side, tile_px) for side in size), strict=True)
+        sides, starts = zip(*(_cut(side, tile_px, psf_px) for side in size), strict=True)
         return cls(size, (sides[0], sides[1]), (starts[0], starts[1]))
 
     def __len__(self) -> int:
@@ -82,17 +80,61 @@ class Tiling:
         return (parts[0][:, None] * parts[1]).float()
 
 
-def framed_tiling(size: tuple[int, int], tile_px: int) -> Tiling:
-    """The tiling of an image (H, W) with its frame."""
-    return Tiling.of((size[0] + 2 * FRAME_PX, size[1] + 2 * FRAME_PX), tile_px)
+@dataclass(frozen=True)
+class Framed:
+    """An image in its frame, and how that is tiled."""
+
+    image: Tensor
+    """(rows, columns)."""
+    tiling: Tiling
+    corner: tuple[int, int]
+    """Where the image's first pixel lies in its frame."""
+    size: tuple[int, int]
+    """(H, W) of the image."""
+
+    @classmethod
+    def of(cls, y: Tensor, tile_px: int, psf_px: int) -> "Framed":
+        """Frame an image (H, W), which turns smoothly into its opposite edge there."""
+        H, W = y.shape
+        sides = [framed_side(side, psf_px) for side in (H, W)]
+        margins = [(side - n + 1) // 2 for side, n in zip(sides, (H, W), strict=True)]
+        framed = pad_for_circular(y, (margins[0], margins[1]))[: sides[0], : sides[1]]
+        return cls(framed, Tiling.of((sides[0], sides[1]), tile_px, psf_px), (margins[0], margins[1]), (H, W))
+
+    def cut(self, joined: Tensor) -> Tensor:
+        """The image's own pixels (H, W)."""
+        (row, column), (H, W) = self.corner, self.size
+        return joined[row : row + H, column : column + W]
+
+    def middle(self, tile: Tile) -> tuple[int, int]:
+        """(row, column) of a tile's middle, in pixels of the image."""
+        places = zip((tile.rows, tile.columns), self.corner, strict=True)
+        row, column = ((side.start + side.stop) // 2 - first for side, first in places)
+        return row, column
 
 
-def restore_in_tiles(y: Tensor, tile_px: int, restore: Callable[[Tensor, Tile], Tensor]) -> tuple[Tensor, int]:
-    """(restored (H, W), number of tiles): `restore` maps a tile (h, w) and its place in the framed image to (h, w)."""
-    framed = pad_for_circular(y, FRAME_PX)
-    tiling = framed_tiling((y.shape[0], y.shape[1]), tile_px)
-    joined = blend(tiling, lambda tile: restore(framed[tile.rows, tile.columns], tile))
-    return joined[FRAME_PX : FRAME_PX + y.shape[0], FRAME_PX : FRAME_PX + y.shape[1]], len(tiling)
+def framed_side(side: int, psf_px: int) -> int:
+    """The side of an image's frame: that of the image and FRAME_PX twice, and so far more that DN's margin is even."""
+    framed = side + 2 * FRAME_PX
+    while not _regular(framed, psf_px):
+        framed += 1
+    return framed
+
+
+def restore_in_tiles(
+    y: Tensor, tile_px: int, psf_px: int, restore: Callable[[Tensor, tuple[int, int]], Tensor]
+) -> tuple[Tensor, int]:
+    """(restored (H, W), number of tiles).
+
+    Args:
+        y: (H, W).
+        tile_px: largest side of a tile.
+        psf_px: side of the PSF.
+        restore: a tile (h, w) and its middle (row, column) in the image → (h, w).
+    """
+    framed = Framed.of(y, tile_px, psf_px)
+    joined = blend(framed.tiling, lambda tile: restore(framed.image[tile.rows, tile.columns], framed.middle(tile)))
+    return framed.cut(joined), len(framed.tiling)
 
 
 def blend(tiling: Tiling, restore: Callable[[Tile], Tensor]) -> Tensor:
@@ -109,11 +151,19 @@ def blend(tiling: Tiling, restore: Callable[[Tile], Tensor]) -> Tensor:
     return joined
 
 
-def _cut(side: int, tile_px: int) -> tuple[int, tuple[int, ...]]:
+def _regular(side: int, psf_px: int) -> bool:
+    """Whether DN extends this side by exactly the least multiple of 4 that holds half a PSF, as it does other ones."""
+    margin = math.ceil(psf_px // 2 / 4) * 4
+    return side % ALIGN_PX == 0 and next_fast_len(side + 2 * margin, real=True) == side + 2 * margin
+
+
+def _cut(side: int, tile_px: int, psf_px: int) -> tuple[int, tuple[int, ...]]:
     """(side of the tiles, their starts) along one axis."""
     if side <= tile_px:
         return side, (0,)
-    tile = tile_px - (tile_px - side) % ALIGN_PX  # side − tile is then a multiple of ALIGN_PX
+    tile = tile_px
+    while not _regular(tile, psf_px) and tile > OVERLAP_PX + ALIGN_PX:
+        tile -= 1
     count = math.ceil((side - tile) / (tile - OVERLAP_PX)) + 1
     steps = (side - tile) // ALIGN_PX
     return tile, tuple(ALIGN_PX * round(i * steps / (count - 1)) for i in range(count))
