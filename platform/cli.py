@@ -12,7 +12,7 @@ from types import ModuleType
 
 import deepblur
 
-COMMANDS = ("studies", "study", "reproduce")
+COMMANDS = ("restore", "identify", "simulate", "studies", "study", "reproduce")
 """In the order of the help."""
 
 

@@ -1,5 +1,7 @@
 """Tiles: a partition of unity, on the networks' grid, whose result is that of the whole image."""
 
+import itertools
+
 import pytest
 import torch
 from skimage import data
@@ -41,7 +43,7 @@ def test_weights_sum_to_one_and_tiles_lie_on_the_grid(size, tile_px):
         assert starts[0] == 0
         assert starts[-1] + tile == side
         assert all(start % ALIGN_PX == 0 for start in starts)
-        assert all(b - a <= tile - OVERLAP_PX + ALIGN_PX for a, b in zip(starts, starts[1:], strict=False))
+        assert all(b - a <= tile - OVERLAP_PX + ALIGN_PX for a, b in itertools.pairwise(starts))
 
 
 def test_an_image_that_fits_is_one_tile():
