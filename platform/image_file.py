@@ -17,7 +17,7 @@ MAX_PIXELS = 178_956_970  # Pillow's own bound against decompression bombs, held
 
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_ORIENTATION_TAG = 0x0112  # the same in EXIF and TIFF
+ORIENTATION_TAG = 0x0112  # the same in EXIF and TIFF
 
 
 class UnreadableImageError(ValueError):
@@ -51,11 +51,16 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     except UnreadableImageError as error:
         raise UnreadableImageError(f"{path}: {error}") from error
     except Exception as error:  # a corrupt file makes decoders raise almost anything (struct.error, IndexError, …)
-        reason = " ".join(str(error).replace(str(path), "the file").split()) or type(error).__name__
-        raise UnreadableImageError(f"{path}: not a readable image ({reason}); replace or remove it") from error
+        raise UnreadableImageError(unreadable(path, error)) from error
     if grey.ndim == 3:
         grey = grey @ _LUMA
-    return np.ascontiguousarray(_upright(grey, orientation))
+    return np.ascontiguousarray(upright(grey, orientation))
+
+
+def unreadable(path: Path | str, error: Exception) -> str:
+    """The sentence for a file at which a decoder failed."""
+    reason = " ".join(str(error).replace(str(path), "the file").split()) or type(error).__name__
+    return f"{path}: not a readable image ({reason}); replace or remove it"
 
 
 def _stored_values(path: Path) -> tuple[np.ndarray, int]:
@@ -65,9 +70,9 @@ def _stored_values(path: Path) -> tuple[np.ndarray, int]:
         if deep is not None:
             return deep
     with Image.open(path) as image:
-        _check_pixels(image.height, image.width)
+        check_pixels(image.height, image.width)
         image.info.pop("transparency", None)  # ignored like any alpha; Pillow would warn
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             return np.asarray(image), orientation
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "YCbCr"):
@@ -79,7 +84,7 @@ def _deep_tiff(path: Path) -> tuple[np.ndarray, int] | None:
     """The first page of a grey or RGB TIFF of more than 8 bits, which Pillow reads in part only; None: try Pillow."""
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
-        _check_pixels(page.imagelength, page.imagewidth)
+        check_pixels(page.imagelength, page.imagewidth)
         white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         grey_or_rgb = white_is_zero or page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
         if page.bitspersample <= 8 or not grey_or_rgb:
@@ -90,7 +95,7 @@ def _deep_tiff(path: Path) -> tuple[np.ndarray, int] | None:
             if "imagecodecs" in str(error):  # LZW and other compressions that tifffile alone cannot undo
                 return None
             raise
-        tag = page.tags.get(_ORIENTATION_TAG)
+        tag = page.tags.get(ORIENTATION_TAG)
         samples = page.axes.find("S")
     if white_is_zero:
         if stored.dtype.kind != "u":
@@ -106,7 +111,8 @@ def _deep_tiff(path: Path) -> tuple[np.ndarray, int] | None:
     return stored, 1 if tag is None else int(tag.value)
 
 
-def _check_pixels(height: int, width: int) -> None:
+def check_pixels(height: int, width: int) -> None:
+    """Raises UnreadableImageError, without the file's name, for an image that may be a decompression bomb."""
     if height * width > MAX_PIXELS:
         raise UnreadableImageError(f"{height}x{width} is more than {MAX_PIXELS // 10**6} megapixels; cut it into tiles")
 
@@ -135,12 +141,12 @@ def _unit_range(stored: np.ndarray) -> np.ndarray:
     return (np.clip(stored.astype(np.float64), 0, None) / max(peak, 1)).astype(np.float32)
 
 
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo the camera's rotation; codes as in EXIF, unknown ones count as upright."""
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """(…, H, W) with the camera's rotation undone; codes as in EXIF, unknown ones count as upright."""
     if orientation in (5, 6, 7, 8):
-        image = image.T
+        image = image.swapaxes(-1, -2)
     if orientation in (3, 4, 7, 8):
-        image = image[::-1]
+        image = image[..., ::-1, :]
     if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
+        image = image[..., ::-1]
     return image

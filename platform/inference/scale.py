@@ -1,0 +1,159 @@
+"""Stored values ↔ the intensities near [0, 1] that identification and restoration expect: one scale per recording."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from deepblur.platform.inference.failures import InputError
+from deepblur.platform.inference.recording import Recording
+
+DEFAULT_RULE = "percentile:0.1,99.9"
+_SAMPLE_VALUES = 2**22
+_REACH = 1.5
+_CAMERA_BITS = (8, 10, 12, 14, 16)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How black and white are found."""
+
+    kind: Literal["percentile", "bits", "range"]
+    first: float
+    second: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Which stored values mean 0 and 1."""
+
+    black: float
+    white: float
+    saturated: float
+    """Fraction of the values at the largest one that the storage, the declared depth or the camera can give."""
+
+    def to_unit(self, stored: np.ndarray) -> np.ndarray:
+        """float32 of the same shape; values outside [black, white] lie outside [0, 1]."""
+        return ((stored.astype(np.float64) - self.black) / (self.white - self.black)).astype(np.float32)
+
+    def to_stored(self, unit: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
+        """The inverse: rounded for integers, and clipped to what `dtype` can hold."""
+        dtype = np.dtype(dtype)
+        values = np.asarray(unit, np.float64) * (self.white - self.black) + self.black
+        if not np.isfinite(values).all():
+            raise ValueError("a restored image has NaN or infinite values; this is a defect of the method used")
+        if dtype.kind == "f":
+            info = np.finfo(dtype)
+            return np.clip(values, float(info.min), float(info.max)).astype(dtype)
+        low, high = _limits(dtype)
+        return np.clip(np.rint(values), low, high).astype(dtype)
+
+
+def parse_rule(text: str) -> Rule:
+    """ "percentile:LOW,HIGH" (0 ≤ LOW < HIGH ≤ 100), "bits:N" (values 0 … 2^N − 1), or "range:BLACK,WHITE".
+
+    Raises:
+        ValueError: one sentence that names the text and what is allowed.
+    """
+    kind, _, rest = text.partition(":")
+    try:
+        numbers = [float(part) for part in rest.split(",")]
+    except ValueError:
+        numbers = []
+    if kind == "percentile" and len(numbers) == 2 and 0 <= numbers[0] < numbers[1] <= 100:
+        return Rule("percentile", *numbers)
+    if kind == "range" and len(numbers) == 2 and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]:
+        return Rule("range", *numbers)
+    if kind == "bits" and len(numbers) == 1 and numbers[0] in range(1, 65):
+        return Rule("bits", numbers[0])
+    raise ValueError(
+        f"the intensity scale {text!r} is none of percentile:LOW,HIGH with 0 <= LOW < HIGH <= 100, bits:N with N from "
+        "1 to 64, range:BLACK,WHITE with BLACK < WHITE; write one of these"
+    )
+
+
+def scale_of(recording: Recording, rule: str = DEFAULT_RULE) -> Scale:
+    """One scale for a whole recording: all frames, all channels.
+
+    - percentile: black is the LOW percentile, white the HIGH one, of all values or of a regular sample of about four
+      million; then both give way so far that no value leaves [−0.5, 1.5].
+    - bits, range: as declared.
+
+    Saturated are values at the largest one that the type or the declared depth holds; where the recording's own
+    maximum is 2^b − 1 for a camera's b of 8, 10, 12, 14 or 16, that one. Floats count as unsaturated unless a depth is
+    declared. Reads every frame once, one at a time.
+
+    Raises:
+        InputError: a frame cannot be read; all values are the same; the maximum exceeds the declared depth.
+        ValueError: the rule, as `parse_rule`.
+    """
+    parsed = parse_rule(rule)
+    seen = _Seen.of(recording, sample=parsed.kind == "percentile")
+    if seen.low == seen.high:
+        raise InputError(
+            f"{recording.path}: every pixel has the value {seen.low:g}, so there is nothing to restore; leave it out"
+        )
+    if parsed.kind == "range":
+        return Scale(parsed.first, parsed.second, seen.saturated(recording, 0))
+    if parsed.kind == "bits":
+        bits = int(parsed.first)
+        if seen.high > 2.0**bits - 1:
+            raise InputError(
+                f"{recording.path}: has the value {seen.high:g}, above {2**bits - 1} of the declared {bits} bits; "
+                "declare more"
+            )
+        return Scale(0.0, 2.0**bits - 1, seen.saturated(recording, bits))
+    black, white = (float(value) for value in np.percentile(seen.sample, [parsed.first, parsed.second]))
+    white = max(white, black + (seen.high - black) / _REACH)
+    if black - seen.low > (_REACH - 1) * (white - black):
+        black = (seen.low + (_REACH - 1) * white) / _REACH
+    return Scale(black, white, seen.saturated(recording, 0))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One pass over all values."""
+
+    low: float
+    high: float
+    at_high: int
+    count: int
+    sample: np.ndarray
+
+    @classmethod
+    def of(cls, recording: Recording, sample: bool) -> "_Seen":
+        low, high, at_high, count = math.inf, -math.inf, 0, 0
+        kept = []
+        for frame in recording.frames():
+            values = frame.ravel()
+            low, top = min(low, float(values.min())), float(values.max())
+            at_top = int(np.count_nonzero(values == values.max()))
+            at_high = at_top + (at_high if top == high else 0) if top >= high else at_high
+            high, count = max(high, top), count + values.size
+            if sample:
+                kept.append(values[:: _step(values.size, recording.length, frame.shape[-1])].astype(np.float64))
+        return cls(low, high, at_high, count, np.concatenate(kept) if kept else np.empty(0))
+
+    def saturated(self, recording: Recording, bits: int) -> float:
+        """Fraction of values at the top of the range; `bits` as the user declares, 0 if not."""
+        sign = recording.dtype.kind == "i"
+        tops = {2.0**b - 1 for b in (bits, recording.bits - sign) if b > 0}
+        if recording.dtype.kind in "ui":
+            tops |= {2.0**b - 1 for b in _CAMERA_BITS if b <= 8 * recording.dtype.itemsize}
+        return self.at_high / self.count if self.high in tops else 0.0
+
+
+def _step(values: int, frames: int, width: int) -> int:
+    """A stride that takes each frame's share of the sample and does not stay in the same columns."""
+    step = max(1, math.ceil(values * frames / _SAMPLE_VALUES))
+    while math.gcd(step, width) > 1:
+        step += 1
+    return step
+
+
+def _limits(dtype: np.dtype) -> tuple[float, float]:
+    """The integers' range in float64, never beyond it (2^63 − 1 and 2^64 − 1 are no float64)."""
+    info = np.iinfo(dtype)
+    high = float(info.max)
+    return float(info.min), high if int(high) <= info.max else float(np.nextafter(high, 0))
