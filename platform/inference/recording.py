@@ -106,7 +106,7 @@ def read_recording(path: str | os.PathLike) -> Recording:
 
     - TIFF: integers and floats of any width, ImageJ and OME axes, any compression that `imagecodecs` undoes. Of a
       pyramid the finest level counts. Values of which 0 is white are turned into intensities.
-    - A palette and CMYK become RGB, unless ImageJ says that the palette is only a way to show intensities.
+    - A palette, CMYK and YCbCr become RGB, unless ImageJ says that the palette is only a way to show intensities.
     - EXIF and TIFF orientation is applied to the frames; `write_recording` turns them back and keeps the tag, so that
       all that the file says about its sides stays true.
 
@@ -249,11 +249,15 @@ def _check(recording: Recording, size: int) -> None:
     check_pixels(height, width)
     if recording.channels < 1:
         raise UnreadableImageError("holds no channel but alpha; save the image itself")
-    claimed = math.prod(recording.shape) * recording.dtype.itemsize
-    if claimed > max(_HARMLESS_BYTES, _INFLATION * size):
+    check_claim(math.prod(recording.shape) * recording.dtype.itemsize, size)
+
+
+def check_claim(pixel_bytes: int, stored_bytes: int) -> None:
+    """Raises UnreadableImageError where that many bytes of pixels cannot come from so few in the file."""
+    if pixel_bytes > max(_HARMLESS_BYTES, _INFLATION * stored_bytes):
         raise UnreadableImageError(
-            f"claims {claimed / 1e9:.3g} GB of pixels in {size} bytes (a damaged file or a decompression bomb); "
-            "save it again"
+            f"claims {pixel_bytes / 1e9:.3g} GB of pixels in {stored_bytes} bytes (a damaged file or a decompression "
+            "bomb); save it again"
         )
 
 

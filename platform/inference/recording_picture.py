@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and WebP, and TIFFs in printers' colours, as a recording of one frame."""
+"""PNG, JPEG, BMP and WebP as a recording of one frame."""
 
 import io
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class PictureSource:
         return upright(np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0), self.orientation)
 
     def _decode(self) -> np.ndarray:
-        with _open(self.path, self.kind) as image:
+        with Image.open(self.path, formats=_FORMATS) as image:
             return np.asarray(image if image.mode == self.mode else image.convert(self.mode))
 
     def _decode_16(self) -> np.ndarray:
@@ -53,10 +53,10 @@ class PictureSource:
         return pixels[..., : SAMPLES[header.colour_type]]
 
 
-def open_picture(path: Path, kind: str | None = None) -> Recording:
-    """The recording in a picture; `kind` as Pillow names formats. Raises almost anything on a damaged file."""
+def open_picture(path: Path) -> Recording:
+    """The recording in a picture. Raises almost anything on a damaged file."""
     try:
-        image = _open(path, kind)
+        image = Image.open(path, formats=_FORMATS)
     except UnidentifiedImageError:
         raise UnreadableImageError(
             "is not an image that can be read, or a damaged one; deepblur reads TIFF, PNG, JPEG, BMP and WebP"
@@ -69,7 +69,7 @@ def open_picture(path: Path, kind: str | None = None) -> Recording:
         if count > 1 and image.format != "MPO":  # a camera's MPO shows its first picture
             raise UnreadableImageError(f"has {count} frames; save them as a TIFF stack")
         mode = _mode(path, image)
-        source = PictureSource(path, kind or _format(image), mode, _orientation(path, image), _about(path, image, mode))
+        source = PictureSource(path, _format(image), mode, _orientation(path, image), _about(path, image, mode))
         size = (image.width, image.height) if source.orientation in (5, 6, 7, 8) else (image.height, image.width)
         header = read_header(path)
         samples = SAMPLES[header.colour_type] if mode == "16" and header else Image.getmodebands(mode)
@@ -111,33 +111,6 @@ def write_picture(path: Path, frames: Iterator[np.ndarray], like: Recording) -> 
             with_chunks(encoded, chunks, file)
         else:
             file.write(encoded)
-
-
-def write_picture_as_tiff(path: Path, frames: Iterator[np.ndarray], like: Recording) -> None:
-    """A TIFF that Pillow had to read, as RGB."""
-    from tifffile import TiffWriter
-
-    (frame,) = frames
-    source = like.source
-    assert isinstance(source, PictureSource)
-    planes = np.concatenate([frame, like.kept(0)]) if like.alpha else frame
-    stored = np.ascontiguousarray(
-        np.moveaxis(upright(planes, {6: 8, 8: 6}.get(source.orientation, source.orientation)), 0, -1)
-    )
-    with replacing(path) as file, TiffWriter(file, ome=False, shaped=False) as writer:
-        writer.write(
-            stored[..., 0] if stored.shape[-1] == 1 else stored,
-            photometric="rgb" if like.rgb else "minisblack",
-            compression="zlib",
-            metadata=None,
-            software=False,
-            resolution=source.about.get("dpi"),
-            extratags=[(ORIENTATION_TAG, 3, 1, source.orientation, True)],
-        )
-
-
-def _open(path: Path, kind: str | None) -> Image.Image:
-    return Image.open(path, formats=_FORMATS if kind is None else [kind])
 
 
 def _orientation(path: Path, image: Image.Image) -> int:

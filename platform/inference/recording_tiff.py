@@ -12,16 +12,19 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+from PIL import Image
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
 
 from deepblur.platform.image_file import ORIENTATION_TAG, UnreadableImageError, check_pixels, upright
-from deepblur.platform.inference.recording import Recording, frame_labels
+from deepblur.platform.inference.recording import Recording, check_claim, frame_labels
 from deepblur.platform.inference.tiff_metadata import about
 
 _LEADING = "TZCIQ"
 _ALPHA = (1, 2)  # ExtraSamples: associated and unassociated alpha; 0 is a value of unknown meaning
-_INFLATION = 2000
-_HARMLESS_BYTES = 2**24
+_MAX_PLANES = 1024
+_GREY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+_CONVERTED = {PHOTOMETRIC.SEPARATED: "CMYK", PHOTOMETRIC.YCBCR: "YCbCr"}
+_JPEG = (6, 7)
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,10 @@ class Layout:
     """As stored, before any turning."""
     leading: int
     """Number of axes that count blocks."""
-    palette: bool
-    """Values are indices into a colour map, to be looked up."""
+    raw_shape: tuple[int, ...]
+    """Of a block in the file; differs from `block_shape` where colours are converted to RGB."""
+    colour: str
+    """What becomes RGB: "palette", "CMYK", "YCbCr", or "" for nothing."""
     inverted: bool
     """0 is white in the file."""
     orientation: int
@@ -98,8 +103,11 @@ class TiffSource:
 
     def _block(self, number: int) -> np.ndarray:
         block = self._page(number) if self.series.dataoffset is None else self._contiguous(number)
-        if self.layout.palette:
-            block = np.moveaxis(self._colormap[:, block], 0, -1)
+        block = block.reshape(self.layout.raw_shape)
+        if self.layout.colour == "palette":
+            return np.moveaxis(self._colormap[:, block], 0, -1)
+        if self.layout.colour:
+            return _as_rgb(block, self.layout.colour)
         return block
 
     @cached_property
@@ -111,12 +119,11 @@ class TiffSource:
     def _contiguous(self, number: int) -> np.ndarray:
         """Values that lie in a row in the file, whatever its pages say (ImageJ's large stacks have but one)."""
         dtype = self.series.dtype.newbyteorder(self.tiff.byteorder)
-        shape = self.layout.block_shape[:-1] if self.layout.palette else self.layout.block_shape
-        count = math.prod(shape)
+        count = math.prod(self.layout.raw_shape)
         assert self.series.dataoffset is not None
         handle = self.tiff.filehandle
         handle.seek(self.series.dataoffset + number * count * dtype.itemsize)
-        return handle.read_array(dtype, count).reshape(shape).astype(self.series.dtype)
+        return handle.read_array(dtype, count).astype(self.series.dtype)
 
     def _page(self, number: int) -> np.ndarray:
         page = self.series[number]
@@ -124,12 +131,10 @@ class TiffSource:
             raise UnreadableImageError("is missing from the file, although its metadata names it; save it again")
         reach = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
         self._check_reach(reach)
-        stored = sum(page.databytecounts)
-        if page.nbytes > max(_HARMLESS_BYTES, _INFLATION * stored):
-            raise UnreadableImageError(
-                f"claims {page.nbytes / 1e9:.3g} GB of pixels in {stored} bytes (a damaged file or a decompression "
-                "bomb); save it again"
-            )
+        tile = (
+            math.prod(self.series.keyframe.chunks) * self.series.dtype.itemsize
+        )  # may claim more than the page itself
+        check_claim(max(page.nbytes, tile), sum(page.databytecounts))
         return page.asarray()
 
     def _check_reach(self, reach: int) -> None:
@@ -142,11 +147,7 @@ def open_tiff(path: Path) -> Recording:
     tiff = TiffFile(path, _multifile=False)  # one file of a set of OME files is a recording of its own
     try:
         series = _only_series(tiff)
-        if series is None:
-            tiff.close()
-            from deepblur.platform.inference.recording_picture import open_picture
-
-            return open_picture(path, "TIFF")
+        check_claim(math.prod(series.shape) * series.dtype.itemsize, tiff.filehandle.size)
         layout = _layout(series)
         return _recording(path, layout, TiffSource(tiff, series, layout), series)
     except BaseException:
@@ -154,18 +155,12 @@ def open_tiff(path: Path) -> Recording:
         raise
 
 
-def _only_series(tiff: TiffFile) -> TiffPageSeries | None:
-    """The image in the file at its finest resolution; None: Pillow knows this kind of colour better."""
+def _only_series(tiff: TiffFile) -> TiffPageSeries:
+    """The image in the file at its finest resolution."""
     if not tiff.pages:
         raise UnreadableImageError("has no page; save it again")
     first = tiff.pages.first
     check_pixels(first.imagelength, first.imagewidth)
-    if first.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE):
-        if first.photometric in (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW):
-            raise UnreadableImageError("is a camera's raw file; develop it to an image first")
-        jpeg = first.photometric == PHOTOMETRIC.YCBCR and first.compression in (6, 7)
-        if not jpeg:
-            return None
     _check_declared_planes(tiff)
     images = [series for series in tiff.series if not series.keyframe.is_reduced]  # what is reduced is a thumbnail
     if len(images) > 1:
@@ -209,40 +204,86 @@ def _layout(series: TiffPageSeries) -> Layout:
             f"stores {page.axes} {page.shape} in a page where {axes[position:]} {shape[position:]} is expected; save "
             "it as OME-TIFF"
         )
-    palette = page.photometric == PHOTOMETRIC.PALETTE and series.kind not in ("imagej", "ome")
-    if palette:
-        if page.colormap is None or "S" in axes:
-            raise UnreadableImageError("has a palette without colours; save it as RGB")
+    if "S" in axes and shape[axes.index("S")] == 1:  # no axis at all
+        shape = tuple(size for size, axis in zip(shape, axes, strict=True) if axis != "S")
+        axes = axes.replace("S", "")
+    raw_shape = shape[position:]
+    colour = _colour(series)
+    if colour == "palette":
         axes, shape = axes + "S", (*shape, 3)
+    elif colour:
+        axes = axes[:position] + "YXS"
+        shape = (*shape[:position], page.imagelength, page.imagewidth, 3)
     inverted = page.photometric == PHOTOMETRIC.MINISWHITE and page.bitspersample > 1
     if inverted and (series.dtype.kind != "u" or page.bitspersample != 8 * series.dtype.itemsize):
         raise UnreadableImageError(
             f"says that 0 is white, but {series.dtype} has no black; invert it and save it again"
         )
     samples = shape[axes.index("S")] if "S" in axes else 1
-    colours, others = _channels(page, samples, shape[axes.index("C")] if "C" in axes[:position] else 1)
+    channels = shape[axes.index("C")] if "C" in axes else 1
+    if samples * channels > _MAX_PLANES:
+        raise UnreadableImageError(
+            f"has {samples * channels} channels, more than {_MAX_PLANES}; save it as a stack, with Z or T as axis"
+        )
+    colours, others = _channels(page, samples, channels)
     tag = page.tags.get(ORIENTATION_TAG)
-    return Layout(axes, shape, position, palette, inverted, 1 if tag is None else int(tag.value), colours, others)
+    return Layout(
+        axes, shape, position, raw_shape, colour, inverted, 1 if tag is None else int(tag.value), colours, others
+    )
+
+
+def _colour(series: TiffPageSeries) -> str:
+    """What is to become RGB, as `Layout.colour`."""
+    page = series.keyframe
+    if page.photometric in (*_GREY, PHOTOMETRIC.RGB):
+        return ""
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        if series.kind in ("imagej", "ome"):  # for them it is a way to show intensities
+            return ""
+        if not isinstance(page.colormap, np.ndarray) or "S" in series.axes:
+            raise UnreadableImageError("has a palette without colours; save it as RGB")
+        return "palette"
+    if page.photometric in (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW):
+        raise UnreadableImageError("is a camera's raw file; develop it to an image first")
+    if page.photometric == PHOTOMETRIC.YCBCR and page.compression in _JPEG:
+        return ""  # the JPEG decoder gives RGB
+    mode = _CONVERTED.get(PHOTOMETRIC(page.photometric), "")
+    samples = series.shape[series.axes.index("S")] if "S" in series.axes else 1
+    if not mode or series.dtype != np.uint8 or samples != Image.getmodebands(mode):
+        raise UnreadableImageError(
+            f"has {samples} samples of {series.dtype} in colours of the kind {page.photometric!s}; save it as RGB"
+        )
+    return mode
+
+
+def _as_rgb(block: np.ndarray, mode: str) -> np.ndarray:
+    """(H, W, 3) from (H, W, S) or (S, H, W)."""
+    if block.shape[-1] != Image.getmodebands(mode):
+        block = np.moveaxis(block, 0, -1)
+    height, width = block.shape[:2]
+    return np.asarray(Image.frombytes(mode, (width, height), np.ascontiguousarray(block).tobytes()).convert("RGB"))
 
 
 def _channels(page: TiffPage, samples: int, blocks: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Among the C · S planes of a frame, those to restore and those to keep."""
     extra = tuple(page.extrasamples or ())
-    colour = page.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
-    kept = [
+    colour = page.photometric not in _GREY
+    kept = {
         sample
         for sample in range(samples)
         if (colour and sample >= 3)
         or (not colour and sample > 0 and len(extra) >= samples - sample and extra[sample - samples] in _ALPHA)
-    ]
+    }
     planes = range(samples * blocks)
-    others = tuple(plane for plane in planes if plane % samples in kept)
-    return tuple(plane for plane in planes if plane not in others), others
+    return (
+        tuple(plane for plane in planes if plane % samples not in kept),
+        tuple(plane for plane in planes if plane % samples in kept),
+    )
 
 
 def _recording(path: Path, layout: Layout, source: TiffSource, series: TiffPageSeries) -> Recording:
     page = series.keyframe
-    dtype = np.dtype(np.uint8) if layout.palette else series.dtype
+    dtype = np.dtype(np.uint8) if layout.colour else series.dtype
     frame_axes = [k for k in range(layout.leading) if layout.axes[k] != "C"]
     shape = list(layout.shape)
     if layout.orientation in (5, 6, 7, 8):
@@ -261,10 +302,8 @@ def _recording(path: Path, layout: Layout, source: TiffSource, series: TiffPageS
         labels=frame_labels("".join(layout.axes[k] for k in frame_axes), tuple(layout.shape[k] for k in frame_axes)),
         source=source,
         channel_names=names if len(names) == len(layout.colours) else (),
-        rgb=len(layout.colours) == 3
-        and page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.PALETTE)
-        and "S" in layout.axes,
+        rgb=len(layout.colours) == 3 and "S" in layout.axes and (bool(layout.colour) or page.photometric not in _GREY),
         alpha=len(layout.others),
-        bits=0 if dtype.kind not in "ui" else 8 if layout.palette else int(page.bitspersample),
+        bits=0 if dtype.kind not in "ui" else 8 if layout.colour else int(page.bitspersample),
         **facts,
     )

@@ -9,13 +9,14 @@ import itertools
 import math
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffPage, TiffWriter
+from tifffile import COMPRESSION, PHOTOMETRIC, RESUNIT, TiffPage, TiffWriter
 
 from deepblur.platform.inference.output_file import replacing
 from deepblur.platform.inference.recording import Recording
@@ -38,10 +39,7 @@ _OWN_STRUCTURE = ("ome", "imagej", "shaped", "generic", "uniform")
 def write_tiff(path: Path, frames: Iterator[np.ndarray], like: Recording) -> None:
     """See `write_recording`."""
     source = like.source
-    if not isinstance(source, TiffSource):
-        from deepblur.platform.inference.recording_picture import write_picture_as_tiff
-
-        return write_picture_as_tiff(path, frames, like)
+    assert isinstance(source, TiffSource)
     layout = source.layout
     options = _options(source, like)
     raw = math.prod(layout.shape) * like.dtype.itemsize
@@ -57,8 +55,18 @@ def write_tiff(path: Path, frames: Iterator[np.ndarray], like: Recording) -> Non
         ) as writer:
             once = itertools.chain(blocks)  # without close(), by which tifffile would cut off the count of frames
             writer.write(once, shape=(layout.blocks, *layout.block_shape), dtype=like.dtype, **options)
+        _confirm(file.name, layout)
         for _ in blocks:  # where tifffile stops counting, more frames than fit are still an error
             pass
+
+
+def _confirm(file: str, layout: Layout) -> None:
+    """Where a damaged description would say other axes than were read, tifffile's own words for them replace it."""
+    with tifffile.TiffFile(file, _multifile=False) as tiff:
+        series = tiff.series[0]
+        same = (series.axes, series.shape) == (layout.axes, layout.shape)
+    if not same:
+        tifffile.tiffcomment(file, tifffile.tifffile.shaped_description(layout.shape, axes=layout.axes))
 
 
 def _blocks(frames: Iterator[np.ndarray], like: Recording, layout: Layout, scratch: Any) -> Iterator[np.ndarray]:
@@ -89,9 +97,11 @@ def _options(source: TiffSource, like: Recording) -> dict[str, Any]:
     layout, tiff, series = source.layout, source.tiff, source.series
     page = tiff.pages.first
     photometric = page.photometric
-    if layout.palette or photometric == PHOTOMETRIC.YCBCR:
+    if layout.colour or photometric == PHOTOMETRIC.YCBCR:
         photometric = PHOTOMETRIC.RGB
     samples = layout.block_axes.find("S")
+    if photometric == PHOTOMETRIC.RGB and (samples < 0 or layout.block_shape[samples] < 3):
+        photometric = PHOTOMETRIC.MINISBLACK  # a damaged tag: three colours cannot be meant
     options: dict[str, Any] = {
         "photometric": photometric,
         "metadata": None,
@@ -102,13 +112,16 @@ def _options(source: TiffSource, like: Recording) -> dict[str, Any]:
         "maxworkers": 1,
         **_packing(page, like, contiguous=series.kind == "imagej" and layout.blocks > 1),
     }
-    if page.extrasamples and not layout.palette:
+    extra = 0 if samples < 0 else layout.block_shape[samples] - (3 if photometric == PHOTOMETRIC.RGB else 1)
+    if extra and extra == len(page.extrasamples) and set(page.extrasamples) <= {0, 1, 2}:
         options["extrasamples"] = tuple(page.extrasamples)
-    if photometric == PHOTOMETRIC.PALETTE or (page.colormap is not None and not layout.palette):
+    if isinstance(page.colormap, np.ndarray) and page.colormap.dtype == np.uint16 and not layout.colour:
         options["extratags"].append((320, 3, page.colormap.size, page.colormap.ravel().tolist(), False))
-    if 282 in page.tags and 283 in page.tags:
-        options["resolution"] = (page.tags[282].value, page.tags[283].value)
-        options["resolutionunit"] = page.tags[296].value if 296 in page.tags else 2
+    with suppress(KeyError, TypeError, ValueError):  # a resolution that makes no sense is none
+        (x, per_x), (y, per_y) = page.tags[282].value, page.tags[283].value
+        if min(x, per_x, y, per_y) > 0:
+            unit = RESUNIT(page.tags[296].value if 296 in page.tags else RESUNIT.INCH)
+            options |= {"resolution": ((x, per_x), (y, per_y)), "resolutionunit": unit}
     return options
 
 
@@ -140,7 +153,7 @@ def _description(source: TiffSource, like: Recording) -> str | bytes | None:
     if kind == "ome":
         return _ome_description(page.description, layout)
     if kind in _OWN_STRUCTURE:
-        if tag is None or (layout.palette and kind == "shaped"):
+        if tag is None or (layout.colour and kind == "shaped"):
             return None
         page.parent.filehandle.seek(tag.valueoffset)
         return page.parent.filehandle.read(tag.valuebytecount).rstrip(b"\0")

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Within the block, warnings and the messages of tifffile and Pillow go nowhere; errors are raised as ever."""
-    loggers = [logging.getLogger(name) for name in ("tifffile", "PIL")]
+    """Within the block, warnings and messages of these libraries go nowhere; errors are raised as ever."""
+    loggers = [logging.getLogger(name) for name in ("tifffile", "PIL", "imagecodecs")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,0 +1,28 @@
+"""A few damaged files in the test run; `tests/fuzz/fuzz_restore.py` has thousands."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent / "fuzz"))
+
+import fuzz_restore
+import mutants
+
+from deepblur.platform.inference.recording import read_recording
+
+
+@pytest.mark.timeout(60)
+def test_damaged_files_are_restored_or_refused_in_one_sentence(tmp_path):
+    outcomes = fuzz_restore.in_order(range(60), 1, tmp_path)
+    assert set(outcomes) == {"restored", "refused"}
+    assert outcomes.total() == 60
+
+
+@pytest.mark.parametrize("name", mutants.seeds())
+def test_what_is_damaged_was_sound(tmp_path, name):
+    (tmp_path / name).write_bytes(mutants.seeds()[name])
+    if name.startswith("bool"):
+        return
+    assert sum(1 for _ in read_recording(tmp_path / name).frames()) >= 1
