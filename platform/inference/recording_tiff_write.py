@@ -20,7 +20,8 @@ from tifffile import COMPRESSION, PHOTOMETRIC, RESUNIT, TiffPage, TiffWriter
 
 from deepblur.platform.inference.output_file import replacing
 from deepblur.platform.inference.recording import Recording
-from deepblur.platform.inference.recording_tiff import Layout, TiffSource
+from deepblur.platform.inference.recording_tiff import TiffSource
+from deepblur.platform.inference.tiff_layout import Layout
 
 _BIG_BYTES = 2**32 - 2**25
 _LOSSLESS = {
