@@ -1,0 +1,80 @@
+"""`deepblur.restore`: an array in, the restored array, PSF, γ̂ and report out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepblur.platform.inference.choosing import Choice, choose_engine
+from deepblur.platform.inference.recording import recording_of
+from deepblur.platform.inference.restoration import Options
+from deepblur.platform.inference.scale import DEFAULT_RULE, scale_of
+from deepblur.platform.inference.session import Report, Session, assembled, with_channels
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored image and what is known of its blur."""
+
+    image: np.ndarray
+    """The shape and dtype of the input."""
+    psf: np.ndarray
+    """(h, w) float32, sum 1; (N, h, w) where frames or channels have a PSF each."""
+    gamma: np.ndarray | None
+    """(K,) in waves, or (N, K); None where the method knows no aberrations."""
+    report: Report
+
+    def __repr__(self) -> str:
+        return f"Restored({'x'.join(map(str, self.image.shape))} {self.image.dtype}, {self.report.verdict})"
+
+
+def restore(
+    array: np.ndarray,
+    *,
+    axes: str | None = None,
+    model: str | None = None,
+    method: str = "auto",
+    restorer: str = "auto",
+    scale: str = DEFAULT_RULE,
+    channels: str = "auto",
+    varying: bool = False,
+    max_memory_gib: float = 2.0,
+    device: str = "auto",
+    tracking_uri: str | None = None,
+) -> Restored:
+    """Identify the blur of an image and remove it, blindly.
+
+    Args:
+        array: an image of real numbers, such as (H, W) or colour (H, W, 3).
+        axes: a letter for each axis: Y and X, C channels, S colour samples, Z planes, T times; default "YX", or "YXS"
+            for a last axis of 3 or 4.
+        model: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID or a folder; default: the registry's champion.
+        method: auto, deep-blur, spectral, l0 or goldstein-fattal; auto falls back on spectral where no model is.
+        restorer: auto, deblur, tv, wiener or richardson-lucy.
+        scale: what counts as black and white, "percentile:LOW,HIGH", "bits:N" or "range:BLACK,WHITE".
+        channels: auto, shared (one PSF from the luminance) or each.
+        varying: the blur changes over the field: identify and restore tile by tile.
+        max_memory_gib: of this process; large images are cut into tiles.
+        device: auto, cpu or cuda.
+        tracking_uri: of the registry; default: MLFLOW_TRACKING_URI, else the database in the runs folder.
+    Raises:
+        InputError, ModelError: both are ValueErrors of one sentence, see deepblur.platform.inference.failures.
+    """
+    array = np.asarray(array)
+    if axes is None:
+        axes = "YXS" if array.ndim == 3 and array.shape[-1] in (3, 4) else "YX"
+    alpha = array[..., 3:] if axes == "YXS" and array.shape[-1] == 4 else None
+    recording = recording_of(array if alpha is None else array[..., :3], axes)
+    engine, note = choose_engine(
+        Choice(method=method, model=model, restorer=restorer, device=device, tracking_uri=tracking_uri)
+    )
+    options = with_channels(Options(varying=varying, max_memory_gib=max_memory_gib), recording, channels)
+    session = Session(engine, recording, scale_of(recording, scale), options)
+    image = assembled(np.stack(list(session.frames())), recording)
+    if alpha is not None:
+        image = np.concatenate([image, alpha], axis=-1)
+    report = session.report((note,) if note else ())
+    psfs = [blur.found.psf.numpy() for blur in report.blurs]
+    gammas = [blur.found.gamma.numpy() for blur in report.blurs if blur.found.gamma is not None]
+    several = len(psfs) > 1
+    gamma = (np.stack(gammas) if several else gammas[0]) if len(gammas) == len(psfs) else None
+    return Restored(image, np.stack(psfs) if several else psfs[0], gamma, report)

@@ -1,0 +1,127 @@
+"""Many image files through one engine: each is done completely, kept from an earlier command, or refused; never half.
+
+An image's report is its last file, and says from what it was made: where it is there and fits, the image is done.
+"""
+
+import fcntl
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from deepblur.platform.image_file import SUFFIXES
+from deepblur.platform.inference.failures import OK, InputError, OutputError, RestorationError
+
+OURS = ("_restored", "_psf", "_wavefront", "_overview", "_gamma")
+"""How the names of our own results end: a folder's results are not its images."""
+REPORT = "_report.json"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file, and the name that its results begin with."""
+
+    path: Path
+    name: str
+
+
+def items_of(given: Sequence[Path]) -> list[Item]:
+    """The image files that were named, folders looked through (not below), each once.
+
+    Raises:
+        InputError: there is none.
+    """
+    paths: dict[Path, None] = {}
+    for path in given:
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        for file in inside:
+            if file is path or (file.suffix.lower() in SUFFIXES and not file.stem.endswith(OURS)):
+                paths.setdefault(file)
+    if not paths:
+        raise InputError(
+            f"there is no image in {', '.join(map(str, given))}; name files or folders with {', '.join(SUFFIXES)}"
+        )
+    stems = [path.stem for path in paths]
+    alone = {path: stems.count(path.stem) == 1 for path in paths}
+    return [Item(path, path.stem if alone[path] else path.name.replace(".", "_")) for path in paths]
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Makes the folder and, where no other command works in it, removes what a killed one left unfinished.
+
+    Raises:
+        OutputError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".deepblur.lock").open("w")
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another command is at work here: what is unfinished may be its own
+            yield
+            return
+        for left in folder.glob(".deepblur-*.part"):
+            left.unlink(missing_ok=True)
+        yield
+        (folder / ".deepblur.lock").unlink(missing_ok=True)
+
+
+def key_of(path: Path, parts: Sequence[str]) -> str:
+    """What the results depend on: the file's content and everything in `parts`."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    except OSError as error:
+        reason = "there is no such file; check its name" if isinstance(error, FileNotFoundError) else error.strerror
+        raise InputError(f"{path}: {reason}") from None
+    for part in parts:
+        digest.update(f"\n{part}".encode())
+    return digest.hexdigest()
+
+
+def kept(folder: Path, name: str, key: str) -> dict[str, Any] | None:
+    """The report of an image that is done already, with all its files; None where it is not."""
+    try:
+        report = json.loads((folder / f"{name}{REPORT}").read_text(encoding="utf-8"))
+        complete = report["key"] == key and all((folder / file).is_file() for file in report["files"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return report if complete else None
+
+
+def run_all(items: Sequence[Item], work: Callable[[Item, Callable[[float], None]], dict[str, Any]]) -> tuple[list, int]:
+    """(a JSON value per image, exit code): every image is tried, whatever happened to the others.
+
+    Args:
+        work: does one image and returns its value; it calls its second argument with the share of it that was done.
+    """
+    done: list[dict[str, Any]] = []
+    code = OK
+    with tqdm(total=len(items), unit="image", delay=2, file=sys.stderr, bar_format=_BAR, disable=None) as bar:
+        for i, item in enumerate(items):
+            bar.set_postfix_str(item.path.name, refresh=False)
+            try:
+                done.append(work(item, bar.update))
+            except RestorationError as error:
+                sentence = str(error) if str(item.path) in str(error) else f"{item.path}: {error}"
+                with bar.external_write_mode(file=sys.stderr):
+                    print(f"error: {sentence}", file=sys.stderr)
+                done.append({"input": str(item.path), "status": "failed", "error": sentence})
+                code = max(code, error.exit_code)
+            bar.update(i + 1 - bar.n)
+    return done, code
+
+
+_BAR = "{l_bar}{bar}| {n:.1f}/{total} images [{elapsed}<{remaining}] {postfix}"

@@ -1,0 +1,83 @@
+"""Which engine restores: the model that was named, the champion of the registry, or a method that needs no training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from deepblur.platform.inference.engines import TRAINING_FREE, Engine, Restorer, TrainedEngine, TrainingFreeEngine
+from deepblur.platform.inference.failures import ModelError
+from deepblur.platform.release.choice import NoChampionError, choose_model
+
+METHODS = ("auto", "deep-blur", *TRAINING_FREE)
+RESTORERS = ("auto", *get_args(Restorer))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the user asked for."""
+
+    method: str = "auto"
+    """auto: the model where one is named or the registry has a champion, else spectral."""
+    model: str | Path | None = None
+    """A registry URI, runs:/ID or a folder; None: the champion."""
+    restorer: str = "auto"
+    """auto: DN with a model, TV without."""
+    tracking_uri: str | None = None
+    device: str = "auto"
+    psf_size: int = 31
+    eta_waves: float = 0.15
+    cutoff: float = 0.2
+    """What a method without training assumes of the optics: support in pixels, largest aberration, pupil radius."""
+
+
+def choose_engine(choice: Choice) -> tuple[Engine, str]:
+    """(engine, a sentence about the choice that the user should read, "" if there is nothing to say).
+
+    Raises:
+        ModelError: an unknown method or restorer, or a model that cannot be had.
+    """
+    for what, value, known in (("method", choice.method, METHODS), ("restorer", choice.restorer, RESTORERS)):
+        if value not in known:
+            raise ModelError(f"a {what} is one of {', '.join(known)}; got {value!r}")
+    if choice.method in TRAINING_FREE:
+        if choice.model is not None:
+            raise ModelError(f"method {choice.method} takes no model; leave out --model {choice.model} or --method")
+        return _training_free(choice.method, choice), ""
+    device = _device(choice.device)
+    try:
+        chosen = choose_model(choice.model, tracking_uri=choice.tracking_uri, device=device)
+    except NoChampionError as error:
+        if choice.method == "deep-blur":
+            raise
+        note = f"no trained model is at hand ({error}); using the training-free method spectral"
+        return _training_free("spectral", choice), note
+    restorer = "deblur" if choice.restorer == "auto" else choice.restorer
+    return TrainedEngine(chosen.model, chosen.name, chosen.version, restorer, device), ""
+
+
+def _training_free(method: str, choice: Choice) -> Engine:
+    restorer = "tv" if choice.restorer == "auto" else choice.restorer
+    try:
+        return TrainingFreeEngine(
+            method,
+            restorer,
+            psf_size=choice.psf_size,
+            eta_waves=choice.eta_waves,
+            cutoff=choice.cutoff,
+        )
+    except ModelError:
+        raise
+    except ValueError as error:  # the operator refuses the optics
+        raise ModelError(str(error)) from None
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"this machine has no CUDA device that torch can use; got --device {name}; use cpu")
+    if name != "cpu" and not name.startswith("cuda"):
+        raise ModelError(f"a device is auto, cpu, cuda or cuda:N; got {name!r}")
+    return name

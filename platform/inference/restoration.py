@@ -1,0 +1,306 @@
+"""From one frame of an image to the restored frame and what is known about it.
+
+A frame has channels (C, H, W). Channels share the PSF of their luminance, or have one each; a large frame is restored
+in tiles; `varying` identifies and restores tile by tile, for a blur that changes over the field.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from deepblur.operators import noise_std_of, zernike_name
+from deepblur.platform.inference.engines import READ_PX, Engine, Found, Remove, richest
+from deepblur.platform.inference.failures import InputError
+from deepblur.platform.inference.identification import Identification
+from deepblur.platform.inference.reliability import Residual, range_flags, residual_of, verdict_of
+from deepblur.platform.inference.tiles import MIN_TILE_PX, Framed, restore_in_tiles
+
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601, as everywhere in deepblur."""
+MAX_TILE_PX = 1024
+_ARRAYS = 12
+"""Float32 arrays of a frame's size that are alive together, at most."""
+Tick = Callable[[float], None]
+VERDICTS = ("good", "doubtful", "poor")
+
+
+@dataclass(frozen=True)
+class Blur:
+    """One blur that was identified, and how far it can be trusted."""
+
+    frame: str
+    """Which frame of a stack, such as "t=3"; "" in a single image."""
+    channel: str
+    """Which channel; "" where all share it."""
+    found: Found
+    noise_std: float
+    """Standard deviation of the noise in the image, in units of its scale."""
+    residual: Residual
+    flags: tuple[str, ...]
+    """What lies outside of what the method was made for, a sentence each."""
+    verdict: str
+    """good, doubtful or poor."""
+    sentence: str
+    names: tuple[str, ...] = ()
+    """Of the modes that γ weighs."""
+    noll: tuple[int, ...] = ()
+    places: tuple["Place", ...] = ()
+    """The blur of every tile, where it varies over the field."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; the PSF is a file of its own."""
+        gamma, std = self.found.gamma, self.found.gamma_std
+        modes = [
+            {
+                "noll": noll,
+                "name": name,
+                "waves": round(float(gamma[k]), 6),
+                "std_waves": None if std is None else round(float(std[k]), 6),
+            }
+            for k, (noll, name) in enumerate(zip(self.noll, self.names, strict=True))
+            if gamma is not None
+        ]
+        return {
+            "frame": self.frame,
+            "channel": self.channel,
+            "gamma": modes,
+            "gamma_std_calibrated": self.found.calibrated,
+            "noise_std": self.noise_std,
+            "residual": {
+                "whiteness": self.residual.whiteness,
+                "rms": self.residual.rms,
+                "explained": self.residual.explained,
+                "sentence": self.residual.sentence,
+            },
+            "flags": list(self.flags),
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+            "field": [place.as_json() for place in self.places],
+        }
+
+
+@dataclass(frozen=True)
+class Place:
+    """The blur of one tile."""
+
+    row: int
+    column: int
+    """Of the tile's middle, in pixels of the image."""
+    found: Found
+
+    def as_json(self) -> dict[str, Any]:
+        gamma = self.found.gamma
+        waves = None if gamma is None else [round(float(g), 6) for g in gamma]
+        return {"row": self.row, "column": self.column, "waves": waves}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A restored frame: channels (C, H, W) float32 in units of the scale, a Blur for each or one for all."""
+
+    channels: np.ndarray
+    blurs: tuple[Blur, ...]
+    tiles: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How frames are treated; see `deepblur restore --help`."""
+
+    shared: bool = True
+    """All channels have the PSF of their luminance."""
+    colour: bool = False
+    """The channels are red, green and blue: luminance is not their mean."""
+    varying: bool = False
+    tile_px: int | None = None
+    max_memory_gib: float = 2.0
+    labels: tuple[str, ...] = ()
+    """Names of the channels."""
+
+
+def restore_frame(
+    engine: Engine,
+    values: np.ndarray,
+    options: Options,
+    *,
+    label: str = "",
+    saturated: float = 0.0,
+    tick: Tick | None = None,
+) -> Frame:
+    """Identify and restore one frame.
+
+    Args:
+        values: (C, H, W) float32, in units of the scale: about [0, 1].
+        label: of the frame.
+        saturated: fraction of its pixels at the largest value that they can have.
+        tick: called with the share of the frame that was just done; the shares sum to 1.
+    Raises:
+        InputError: the frame is smaller than the PSF, constant, or needs more memory than is allowed.
+    """
+    stack = torch.from_numpy(np.ascontiguousarray(values))
+    _check(stack, engine)
+    groups = _groups(stack, options)
+    restored = torch.empty_like(stack)
+    blurs, tiles = [], 1
+    for name, grey, members in groups:
+        places: list[Place] = []
+        found = None if options.varying else engine.identify(grey)
+        for member in members:
+            remove = _varying(engine, grey, places) if found is None else engine.prepare(stack[member], found)
+            tile_px = MIN_TILE_PX if found is None else options.tile_px or tile_for(engine, stack, options)
+            told = _ticking(remove, tick, stack, tile_px, engine.psf_size)
+            restored[member], tiles = restore_in_tiles(stack[member], tile_px, engine.psf_size, told)
+        known = found or _mean(places)
+        blurs.append(_judged(engine, grey, _grey(restored, members, options), known, places, label, name, saturated))
+    return Frame(restored.numpy(), tuple(blurs), tiles)
+
+
+def identify_frame(
+    engine: Engine, values: np.ndarray, options: Options, *, label: str = "", saturated: float = 0.0
+) -> tuple[Blur, ...]:
+    """The blurs of a frame, a Blur for each channel or one for all, judged by their restoration; see restore_frame.
+
+    The restoration is that of a part of the frame, which is enough to judge by.
+    """
+    stack = torch.from_numpy(np.ascontiguousarray(values))
+    _check(stack, engine)
+    blurs = []
+    for name, grey, _ in _groups(stack, options):
+        places: list[Place] = []
+        if options.varying:
+            restore_in_tiles(grey, MIN_TILE_PX, engine.psf_size, _measuring(engine, places))
+        found = _mean(places) if places else engine.identify(grey)
+        part = richest(grey, READ_PX)
+        restored, _ = restore_in_tiles(part, MAX_TILE_PX, engine.psf_size, engine.prepare(part, found))
+        blurs.append(_judged(engine, part, restored, found, places, label, name, saturated))
+    return tuple(blurs)
+
+
+def _ticking(remove: Remove, tick: Tick | None, stack: Tensor, tile_px: int, psf_px: int) -> Remove:
+    """`remove`, telling how much of the frame each tile was."""
+    if tick is None:
+        return remove
+    share = 1 / len(stack) / len(Framed.of(stack[0], tile_px, psf_px).tiling)
+
+    def restore(part: Tensor, place: tuple[int, int]) -> Tensor:
+        done = remove(part, place)
+        tick(share)
+        return done
+
+    return restore
+
+
+def tile_for(engine: Engine, stack: Tensor, options: Options) -> int:
+    """The largest useful side of a tile that keeps this process within the memory.
+
+    Raises:
+        InputError: even the smallest tile does not fit.
+    """
+    H, W = stack.shape[-2:]
+    held = psutil.Process().memory_info().rss + 4 * _ARRAYS * H * W
+    room = options.max_memory_gib * 2**30 - held
+    side = int((max(room, 0) / engine.bytes_per_px) ** 0.5)
+    if side < MIN_TILE_PX:
+        least = (held + engine.bytes_per_px * MIN_TILE_PX**2) / 2**30
+        raise InputError(
+            f"a frame of {H}x{W} pixels needs {least:.1f} GiB with {engine.name}; --max-memory allows "
+            f"{options.max_memory_gib:g} GiB; allow more, or cut the image"
+        )
+    return min(side, MAX_TILE_PX)
+
+
+def _check(stack: Tensor, engine: Engine) -> None:
+    H, W = stack.shape[-2:]
+    least = max(engine.psf_size, 32)
+    if min(H, W) < least:
+        raise InputError(
+            f"the image has {H}x{W} pixels, but {engine.name} needs at least {least}x{least}, the size of its PSF; "
+            "take a larger field of view"
+        )
+    for i, channel in enumerate(stack):
+        bad = int((~torch.isfinite(channel)).sum())
+        if bad:
+            raise InputError(f"{bad} pixels of channel {i} are NaN or infinite; replace them first")
+
+
+def _groups(stack: Tensor, options: Options) -> list[tuple[str, Tensor, list[int]]]:
+    """(name, grey image, its channels) for every blur that is to be identified; a constant channel has none."""
+    alive = [i for i in range(len(stack)) if stack[i].min() < stack[i].max()]
+    if not alive:
+        raise InputError(
+            f"the image is constant ({float(stack.flatten()[0]):g} everywhere) and says nothing of its blur"
+        )
+    everyone = list(range(len(stack)))
+    if options.shared or len(stack) == 1:
+        return [("", _grey(stack, everyone, options), everyone)]
+    names = options.labels or tuple(f"channel {i}" for i in everyone)
+    dead = [i for i in everyone if i not in alive]
+    if dead:
+        raise InputError(f"{names[dead[0]]} is constant and says nothing of its blur; use --channels shared")
+    return [(names[i], stack[i], [i]) for i in everyone]
+
+
+def _grey(stack: Tensor, members: list[int], options: Options) -> Tensor:
+    part = stack[members]
+    if len(members) == 1:
+        return part[0]
+    weights = torch.tensor(LUMA if options.colour else [1 / len(members)] * len(members), dtype=part.dtype)
+    return torch.tensordot(weights, part, dims=1)
+
+
+def _varying(engine: Engine, grey: Tensor, places: list[Place]) -> Remove:
+    """Removes from each tile its own blur, found in the grey image; `places` remembers them for the next channel."""
+    if not places:
+        restore_in_tiles(grey, MIN_TILE_PX, engine.psf_size, _measuring(engine, places))
+    known = {(place.row, place.column): place.found for place in places}
+    return lambda part, place: engine.prepare(part, known[place])(part, place)
+
+
+def _measuring(engine: Engine, places: list[Place]) -> Remove:
+    """Restores nothing, and adds the blur of each tile to `places`."""
+
+    def measure(part: Tensor, place: tuple[int, int]) -> Tensor:
+        places.append(Place(*place, engine.identify(part)))
+        return part
+
+    return measure
+
+
+def _mean(places: list[Place]) -> Found:
+    """The mean PSF, because γ and its twin have one PSF and a mean without meaning."""
+    psf = torch.stack([place.found.psf for place in places]).mean(0)
+    return places[0].found if len(places) == 1 else Found(psf)
+
+
+def _judged(
+    engine: Engine, y: Tensor, restored: Tensor, found: Found, places: list[Place], label: str, channel: str,
+    saturated: float,
+) -> Blur:  # fmt: skip
+    noise_std = float(noise_std_of(y))
+    residual = residual_of(y, restored, found.psf)
+    known = None
+    flags: tuple[str, ...] = ()
+    if engine.operator is not None and found.gamma is not None:
+        std = torch.zeros_like(found.gamma) if found.gamma_std is None else found.gamma_std
+        known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)
+        flags = range_flags(engine.card, engine.operator, y[None, None], known, noise_std, saturated)
+    verdict, sentence = verdict_of(flags, residual, known)
+    noll = engine.operator.noll if engine.operator is not None and found.gamma is not None else ()
+    return Blur(
+        frame=label,
+        channel=channel,
+        found=found,
+        noise_std=noise_std,
+        residual=residual,
+        flags=flags,
+        verdict=verdict,
+        sentence=sentence,
+        names=tuple(zernike_name(index) for index in noll),
+        noll=tuple(noll),
+        places=tuple(places),
+    )

@@ -1,0 +1,124 @@
+"""`deepblur restore`: image files in, restored files and what is known of their blur out."""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from deepblur.platform.inference.batch import Item, items_of, kept, key_of, output_folder, run_all
+from deepblur.platform.inference.choosing import Choice, choose_engine
+from deepblur.platform.inference.engines import Engine
+from deepblur.platform.inference.failures import USAGE, RestorationError
+from deepblur.platform.inference.recording import read_recording, write_recording
+from deepblur.platform.inference.restoration import Options
+from deepblur.platform.inference.results import (
+    write_gamma,
+    write_picture,
+    write_psfs,
+    write_report,
+    write_wavefronts,
+)
+from deepblur.platform.inference.scale import parse_rule, scale_of
+from deepblur.platform.inference.session import Report, Session, with_channels
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """The command; its exit code is that of the worst that happened, see `failures`."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        parse_rule(arguments.scale)
+        items = items_of(arguments.images)
+        with output_folder(arguments.output):
+            engine, note = choose_engine(choice_of(arguments))
+            if note:
+                print(f"note: {note}", file=sys.stderr)
+            options = Options(varying=arguments.varying, max_memory_gib=arguments.max_memory, tile_px=arguments.tile)
+            job = _Job(engine, options, arguments, (note,) if note else ())
+            done, code = run_all(items, job.restore)
+    except RestorationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except ValueError as error:  # an option's value
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with the images that are not done", file=sys.stderr)
+        return 130
+    if arguments.json:
+        print(json.dumps({"images": done, "exit_code": code}, indent=2, ensure_ascii=False))
+    else:
+        for entry in done:
+            _say(entry)
+    return code
+
+
+def choice_of(arguments: argparse.Namespace) -> Choice:
+    """Which engine the options name."""
+    return Choice(
+        method=arguments.method,
+        model=arguments.model,
+        restorer=getattr(arguments, "restorer", "auto"),
+        tracking_uri=arguments.tracking_uri,
+        device=arguments.device,
+        psf_size=arguments.psf_size,
+        eta_waves=arguments.eta,
+        cutoff=arguments.cutoff,
+    )
+
+
+class _Job:
+    """What is the same for all images of a command."""
+
+    def __init__(self, engine: Engine, options: Options, arguments: argparse.Namespace, notes: tuple[str, ...]):
+        self.engine, self.options, self.notes = engine, options, notes
+        self.folder: Path = arguments.output
+        self.scale, self.channels = arguments.scale, arguments.channels
+        self.pictures, self.again = not arguments.no_pictures, arguments.again
+        asked = {**asdict(options), "max_memory_gib": None}
+        self.parts = [engine.fingerprint(), repr(asked), self.scale, self.channels, str(self.pictures)]
+
+    def restore(self, item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
+        key = key_of(item.path, self.parts)
+        if not self.again and (report := kept(self.folder, item.name, key)) is not None:
+            return report | {"status": "kept"}
+        recording = read_recording(item.path)
+        options = with_channels(self.options, recording, self.channels)
+        scale = scale_of(recording, self.scale)
+        session = Session(self.engine, recording, scale, options, tick=lambda share: tick(share / recording.length))
+        files = {"image": f"{item.name}_restored{item.path.suffix}"}
+        write_recording(self.folder / files["image"], session.frames(), recording)
+        report = session.report(self.notes)
+        files |= self._beside(item, session, report, recording.pixel_um)
+        value = {"input": str(item.path), "key": key, "files": files, **report.as_json()}
+        write_report(self.folder, item.name, value)
+        return value | {"status": "done"}
+
+    def _beside(self, item: Item, session: Session, report: Report, pixel_um: float | None) -> dict[str, str]:
+        """Write PSFs, coefficients and pictures; what → file name."""
+        files = {"psf": f"{item.name}_psf.tif"}
+        write_psfs(self.folder / files["psf"], report.blurs, pixel_um)
+        if any(blur.noll for blur in report.blurs):
+            files |= {"gamma": f"{item.name}_gamma.csv", "wavefront": f"{item.name}_wavefront.tif"}
+            write_gamma(self.folder / files["gamma"], report.blurs)
+            write_wavefronts(self.folder / files["wavefront"], report.blurs)
+        if self.pictures and session.first is not None:
+            from deepblur.platform.inference.overview import overview, psf_picture  # a second that --no-pictures saves
+
+            files |= {"overview": f"{item.name}_overview.png", "psf_picture": f"{item.name}_psf.png"}
+            write_picture(self.folder / files["overview"], overview(item.path.name, *session.first, report))
+            write_picture(self.folder / files["psf_picture"], psf_picture(report.blurs[0]))
+        return files
+
+
+def _say(entry: dict[str, Any]) -> None:
+    """One line about an image, for people."""
+    if entry["status"] == "failed":
+        return  # said when it happened
+    seconds = "done before" if entry["status"] == "kept" else f"{entry['seconds']:.1f} s"
+    print(f"{entry['input']} -> {entry['files']['image']}  [{entry['verdict']}] {entry['sentence']}  ({seconds})")
+    for flag in dict.fromkeys(flag for blur in entry["blurs"] for flag in blur["flags"]):
+        print(f"    {flag}")

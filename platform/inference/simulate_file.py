@@ -1,0 +1,119 @@
+"""`deepblur simulate`: a sharp image, a known blur and noise → what a camera would have given, and the truth."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import torch
+from torch import Tensor
+
+from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur, zernike_name
+from deepblur.platform.inference.batch import output_folder
+from deepblur.platform.inference.failures import USAGE, InputError, RestorationError
+from deepblur.platform.inference.output_file import replacing
+from deepblur.platform.inference.recording import Recording, read_recording
+from deepblur.platform.inference.results import resolution, write_bytes
+from deepblur.platform.inference.scale import scale_of
+from deepblur.platform.inference.session import assembled
+from deepblur.platform.seeds import generator
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """The command; exit codes as of `deepblur restore`."""
+    try:
+        with output_folder(arguments.output):
+            truth = simulate(arguments)
+    except RestorationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except ValueError as error:  # an option's value, or optics that no microscope has
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    if arguments.json:
+        print(json.dumps(truth, indent=2, ensure_ascii=False))
+    else:
+        print(f"{arguments.image} -> {arguments.output / truth['files']['blurry']}")
+        for mode in truth["gamma"]:
+            print(f"    {mode['name']:30} {mode['waves']:+.3f} waves")
+    return 0
+
+
+def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write the blurry image, the sharp one on the same pixels, the PSF and the truth; returns the truth.
+
+    Data of a camera are a valid convolution, so the result is smaller than the image by a PSF less one pixel. Negative
+    values, which the black level leaves, count as dark.
+    """
+    operator = ZernikeBlur(noll=tuple(arguments.noll), cutoff=arguments.cutoff, psf_size=arguments.psf_size)
+    noise = PoissonGaussian(arguments.gain, arguments.read_std)
+    gamma = _gamma(arguments, operator)
+    recording = read_recording(arguments.image)
+    scale = scale_of(recording, arguments.scale)
+    margin = operator.psf_size // 2
+    sharp, blurry = [], []
+    for i in range(recording.length):
+        frame = recording.frame(i)
+        if min(frame.shape[1:]) < operator.psf_size + 8:
+            raise InputError(
+                f"{arguments.image}: {frame.shape[1]}x{frame.shape[2]} pixels are too few for a PSF of "
+                f"{operator.psf_size} px; take a larger image or lower --psf-size"
+            )
+        x = torch.from_numpy(scale.to_unit(frame)).clamp_min(0)
+        y = noise(operator.forward(x[None], gamma[None])[0][None], generator(arguments.seed, "simulated noise", i))[0]
+        blurry.append(scale.to_stored(y.numpy(), recording.dtype))
+        sharp.append(frame[:, margin : margin + y.shape[1], margin : margin + y.shape[2]])
+    name = arguments.image.stem
+    files = {kind: f"{name}_{kind}.tif" for kind in ("blurry", "sharp", "psf")}
+    _write(arguments.output / files["blurry"], np.stack(blurry), recording)
+    _write(arguments.output / files["sharp"], np.stack(sharp), recording)
+    with replacing(arguments.output / files["psf"]) as file:
+        tifffile.imwrite(file, operator.psf(gamma[None])[0, 0].numpy(), **resolution(recording.pixel_um))
+    truth = {
+        "format": "deepblur-truth",
+        "version": 1,
+        "image": str(arguments.image),
+        "files": files,
+        "gamma": [
+            {"noll": noll, "name": zernike_name(noll), "waves": round(float(waves), 6)}
+            for noll, waves in zip(operator.noll, gamma, strict=True)
+        ],
+        "cutoff": operator.cutoff,
+        "psf_size": operator.psf_size,
+        "noise": {"gain": arguments.gain, "read_std": arguments.read_std, "seed": arguments.seed},
+        "scale": {"black": scale.black, "white": scale.white},
+    }
+    text = json.dumps(truth, indent=2, ensure_ascii=False)
+    write_bytes(arguments.output / f"{name}_truth.json", text.encode() + b"\n")
+    return truth
+
+
+def _gamma(arguments: argparse.Namespace, operator: ZernikeBlur) -> Tensor:
+    """(K,), as given or drawn."""
+    if arguments.gamma is None:
+        rng = generator(arguments.seed, "simulated gamma")
+        return UniformGamma(arguments.eta, operator.num_parameters).sample(1, rng)[0]
+    if len(arguments.gamma) != operator.num_parameters:
+        raise ValueError(
+            f"--gamma takes a coefficient for each of the {operator.num_parameters} modes {operator.noll}; got "
+            f"{len(arguments.gamma)}; give as many, or other modes with --noll"
+        )
+    return torch.tensor(arguments.gamma)
+
+
+def _write(path: Path, frames: np.ndarray, recording: Recording) -> None:
+    """The frames as a TIFF with the recording's axes; JPEG would spoil the noise."""
+    array = assembled(frames, recording)
+    kind = "rgb" if recording.rgb else "minisblack"
+    with replacing(path, array.nbytes) as file:
+        tifffile.imwrite(
+            file,
+            array,
+            photometric=kind,
+            planarconfig="contig" if recording.rgb else None,
+            metadata={"axes": recording.axes},
+            **resolution(recording.pixel_um),
+        )

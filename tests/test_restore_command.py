@@ -1,0 +1,196 @@
+"""`deepblur restore`, `identify` and `simulate` as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from micro_registry import tikhonov_model
+from PIL import Image
+from skimage import data
+
+from deepblur.platform import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(tikhonov_model(tmp_path_factory.mktemp("model") / "model", 0.05))
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder with three images of different kinds."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    camera = data.camera()[100:190, 200:280]
+    Image.fromarray(camera).save(folder / "grey.png")
+    Image.fromarray(data.astronaut()[:80, 100:190]).save(folder / "colour.jpg", quality=95)
+    stack = np.stack([camera, camera[::-1]]).astype(np.uint16) * 100
+    tifffile.imwrite(folder / "series.tif", stack, imagej=True, metadata={"axes": "TYX"}, resolution=(10, 10))
+    return folder
+
+
+def call(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+def test_a_folder_is_restored_and_everything_lies_beside_it(images, tmp_path, model, capsys):
+    out = tmp_path / "out"
+    assert call("restore", images, "-o", out, "--model", model, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [Path(entry["input"]).name for entry in said["images"]] == ["colour.jpg", "grey.png", "series.tif"]
+    assert {entry["status"] for entry in said["images"]} == {"done"}
+    assert sorted(file.name for file in out.iterdir()) == sorted(
+        f"{name}_{rest}"
+        for name, suffix in (("colour", ".jpg"), ("grey", ".png"), ("series", ".tif"))
+        for rest in (
+            f"restored{suffix}",
+            "psf.tif",
+            "psf.png",
+            "gamma.csv",
+            "wavefront.tif",
+            "overview.png",
+            "report.json",
+        )
+    )
+    with tifffile.TiffFile(out / "series_restored.tif") as tiff:
+        assert (tiff.series[0].axes, tiff.series[0].shape, tiff.is_imagej) == ("TYX", (2, 90, 80), True)
+    assert tifffile.imread(out / "series_psf.tif").shape == (2, 31, 31)
+    report = json.loads((out / "grey_report.json").read_text())
+    assert [mode["name"] for mode in report["blurs"][0]["gamma"]] == [
+        "defocus",
+        "oblique astigmatism",
+        "vertical astigmatism",
+    ]
+    assert report["verdict"] in ("good", "doubtful", "poor")
+    lines = (out / "series_gamma.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 3
+
+
+def test_typed_again_only_what_is_missing_is_done(images, tmp_path, model, capsys):
+    def statuses(*more):
+        call("restore", images, "-o", tmp_path / "out", "--model", model, "--no-pictures", "--json", *more)
+        return [entry["status"] for entry in json.loads(capsys.readouterr().out)["images"]]
+
+    assert statuses() == ["done"] * 3
+    (tmp_path / "out" / "grey_psf.tif").unlink()
+    assert statuses() == ["kept", "done", "kept"]
+    Image.fromarray(data.camera()[200:290, 200:280]).save(images / "grey.png")
+    assert statuses() == ["kept", "done", "kept"]
+    assert statuses("--restorer", "tv") == ["done"] * 3
+    assert statuses("--restorer", "tv", "--again") == ["done"] * 3
+
+
+def test_results_beside_the_images_are_no_images(images, model, capsys):
+    for _ in range(2):
+        assert call("restore", images, "-o", images, "--model", model, "--no-pictures", "--json") == 0
+        assert len(json.loads(capsys.readouterr().out)["images"]) == 3
+
+
+def test_files_of_one_stem_do_not_overwrite_each_other(images, tmp_path, model):
+    Image.fromarray(data.camera()[:90, :80]).save(images / "grey.jpg")
+    assert call("restore", images, "-o", tmp_path / "out", "--model", model, "--no-pictures") == 0
+    assert (tmp_path / "out" / "grey_png_restored.png").is_file()
+    assert (tmp_path / "out" / "grey_jpg_restored.jpg").is_file()
+
+
+def test_a_bad_image_costs_only_itself(images, tmp_path, model, capsys):
+    (images / "empty.tif").touch()
+    (images / "text.png").write_text("no image")
+    tifffile.imwrite(images / "flat.tif", np.full((64, 64), 7, np.uint16))
+    out = tmp_path / "out"
+    assert call("restore", images, tmp_path / "missing.tif", "-o", out, "--model", model, "--no-pictures") == 4
+    said = capsys.readouterr()
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 4
+    for name in ("empty.tif", "text.png", "flat.tif", "missing.tif"):
+        assert sum(name in line for line in errors) == 1
+        assert not list(out.glob(f"{name.partition('.')[0]}_*"))
+    assert said.out.count("_restored") == 3
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "match"),
+    [
+        (("--scale", "percent"), 2, "percentile:LOW,HIGH"),
+        (("--tile", "100"), 2, "at least 256 px"),
+        (("--model", "models:/deepblur"), 5, "models:/deepblur"),
+        (("--method", "l0", "--model", "here"), 5, "takes no model"),
+        (("--device", "tpu"), 5, "got 'tpu'"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_one_sentence(options, code, match, images, tmp_path, model, capsys):
+    given = options if "--model" in options or "--method" in options else (*options, "--model", model)
+    assert call("restore", images / "grey.png", "-o", tmp_path / "out", *given) == code
+    said = capsys.readouterr().err
+    assert match in said
+    assert "Traceback" not in said
+    assert not list((tmp_path / "out").glob("*_restored*"))
+
+
+def test_a_place_that_cannot_be_written_to_is_one_sentence(images, tmp_path, model, capsys):
+    (tmp_path / "file").touch()
+    assert call("restore", images / "grey.png", "-o", tmp_path / "file" / "below", "--model", model) == 6
+    assert "cannot be written to" in capsys.readouterr().err
+
+
+def test_killed_at_any_time_the_same_command_goes_on_to_the_same_files(images, tmp_path, model):
+    for i in range(3):
+        (images / f"copy{i}.png").write_bytes((images / "grey.png").read_bytes())
+    code = "import sys; from deepblur.platform.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def command(out):
+        options = ["restore", str(images), "-o", str(out), "--model", model, "--no-pictures"]
+        return [sys.executable, "-c", code, *options]
+
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command(tmp_path / "out"), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "out").glob("*_report.json")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(list((tmp_path / "out").glob("*_report.json")))
+    assert 0 < done < 6
+    for out in ("out", "undisturbed"):
+        subprocess.run(command(tmp_path / out), cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    names = sorted(file.name for file in (tmp_path / "undisturbed").iterdir())
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    for name in names:
+        if not name.endswith("_report.json"):  # which holds the seconds
+            assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes(), name
+
+
+def test_identify_measures_every_frame_and_simulate_makes_test_data(images, tmp_path, model, capsys):
+    out = tmp_path / "out"
+    options = ("--noll", 4, 5, 6, "--gamma", 0.1, 0, -0.05, "--read-std", 0.02, "--json")
+    assert call("simulate", images / "series.tif", "-o", out, *options) == 0
+    truth = json.loads(capsys.readouterr().out)
+    assert [mode["waves"] for mode in truth["gamma"]] == [0.1, 0, -0.05]
+    blurry, sharp = (tifffile.imread(out / truth["files"][kind]) for kind in ("blurry", "sharp"))
+    assert blurry.shape == sharp.shape == (2, 60, 50)
+    assert blurry.dtype == np.uint16
+    stored = tifffile.imread(images / "series.tif")
+    assert np.array_equal(sharp, stored[:, 15:-15, 15:-15])
+    assert 0 < np.abs(blurry.astype(float) - sharp).mean() < 0.2 * np.ptp(stored)
+    assert call("identify", out / "series_blurry.tif", "-o", out, "--model", model) == 0
+    assert "defocus" in capsys.readouterr().out
+    assert len((out / "series_blurry_gamma.csv").read_text().splitlines()) == 1 + 2 * 3
+    assert (out / "series_blurry_gamma.png").is_file()
+    assert tifffile.imread(out / "series_blurry_psf.tif").shape == (2, 31, 31)
+
+
+def test_simulate_refuses_what_it_cannot_blur(images, tmp_path, capsys):
+    assert call("simulate", images / "grey.png", "-o", tmp_path, "--gamma", 0.1) == 2
+    assert "each of the 7 modes" in capsys.readouterr().err
+    assert call("simulate", images / "grey.png", "-o", tmp_path, "--psf-size", 81) == 4
+    assert "too few for a PSF of 81 px" in capsys.readouterr().err
