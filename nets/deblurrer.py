@@ -126,7 +126,7 @@ class Deblurrer(nn.Module):
         H, W = y.shape[-2:]
         if self.data_step == "closed_form" and operator.boundary != "circular":
             y = pad(y, (0, W % 2, 0, H % 2), mode="replicate")  # even sides can grow to multiples of 8 on both ends
-            margins = [_margin_px(n, side) for n, side in zip(y.shape[-2:], operator.psf_shape, strict=True)]
+            margins = [margin_px(n, side) for n, side in zip(y.shape[-2:], operator.psf_shape, strict=True)]
             y = pad_for_circular(y, (margins[0], margins[1]))
             operator = operator.with_boundary("circular")
         if self.cg_iterations is not None:
@@ -162,7 +162,7 @@ class Deblurrer(nn.Module):
         return std.reshape(-1, 1, 1, 1).expand(len(z), 1, *z.shape[-2:])
 
 
-def _margin_px(side: int, psf_side: int) -> int:
+def margin_px(side: int, psf_side: int) -> int:
     """The least margin of at least half a PSF that makes an even side quick for the FFT and a multiple of 8.
 
     So a DRUNet of four scales pads nothing.

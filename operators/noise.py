@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-_DB2_HIGH = (-0.1294095226, -0.2241438680, 0.8365163037, -0.4829629131)  # Daubechies' four-tap high-pass, unit norm
-_MEDIAN_TO_STD = 1.482602  # of |N(0, 1)|
+DB2_HIGH = (-0.1294095226, -0.2241438680, 0.8365163037, -0.4829629131)  # Daubechies' four-tap high-pass, unit norm
+MEDIAN_TO_STD = 1.482602  # of |N(0, 1)|
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ def noise_std_of(images: Tensor) -> Tensor:
     Source: Donoho and Johnstone, Biometrika 81(3), 1994; here at every pixel instead of every other one.
     """
     H, W = images.shape[-2:]
-    if min(H, W) < len(_DB2_HIGH):
+    if min(H, W) < len(DB2_HIGH):
         raise ValueError(f"the noise is read from at least 4x4 pixels; got {H}x{W}; give noise_std instead")
-    high = torch.tensor(_DB2_HIGH, dtype=images.dtype, device=images.device)
+    high = torch.tensor(DB2_HIGH, dtype=images.dtype, device=images.device)
     details = conv2d(images.reshape(-1, 1, H, W), high.outer(high)[None, None])
-    return _MEDIAN_TO_STD * details.abs().flatten(1).median(1).values.reshape(images.shape[:-2])
+    return MEDIAN_TO_STD * details.abs().flatten(1).median(1).values.reshape(images.shape[:-2])
 
 
 def _per_sample(value: float | Tensor, signal: Tensor) -> Tensor:

@@ -170,7 +170,7 @@ class ZernikeBlur(Blur):
     def _intensity(self, gamma: Tensor) -> Tensor:
         """(B, 1, h, w), in units of all the light that passes the pupil."""
         gamma = self.check_gamma(gamma)
-        rule = _pupil_rule(
+        rule = pupil_rule(
             self.noll, self.cutoff, self.psf_size, self.z_px, self.wavenumber or 0.0, self.nodes,
             gamma.dtype, gamma.device,
         )  # fmt: skip
@@ -192,7 +192,7 @@ class _PupilRule(NamedTuple):
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # the constants serve later calls that train
-def _pupil_rule(
+def pupil_rule(
     noll: tuple[int, ...],
     cutoff: float,
     psf_size: int,

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 from torch.testing import assert_close
 
 from deepblur.nets import Deblurrer, DRUNet
-from deepblur.nets.deblurrer import _margin_px
+from deepblur.nets.deblurrer import margin_px
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.inference.tiles import (
     ALIGN_PX,
@@ -93,7 +93,7 @@ def test_dn_extends_the_frame_and_all_tiles_alike(psf_px):
     sides = {framed_side(side, psf_px) for side in range(200, 700, 37)}
     sides |= {Tiling.of((side, side), 300, psf_px).tile[0] for side in sides if side > 300}
     assert all(side >= 200 + 2 * FRAME_PX or side <= 300 for side in sides)
-    assert len({_margin_px(side, psf_px) for side in sides}) == 1
+    assert len({margin_px(side, psf_px) for side in sides}) == 1
 
 
 @pytest.mark.parametrize("size", [(448, 400), (431, 390)])
