@@ -12,7 +12,7 @@ from types import ModuleType
 
 import deepblur
 
-COMMANDS = ("restore", "identify", "simulate", "studies", "study", "reproduce", "export")
+COMMANDS = ("restore", "identify", "simulate", "models", "studies", "study", "reproduce", "export")
 """In the order of the help."""
 
 

@@ -3,6 +3,7 @@
     model.json               operator, configurations of the two networks, card
     identifier.safetensors   weights of IN, absent in a model that only deblurs
     deblurrer.safetensors    weights of DN
+    README.md                the card for people
 
 Nothing is unpickled: a folder from a stranger can be wrong, but it cannot run anything.
 """
@@ -86,6 +87,7 @@ def save_model(
     deblurrer_config: Mapping[str, Any],
     deblurrer: nn.Module,
     card: Mapping[str, Any],
+    readme: str = "",
 ) -> None:
     """Writes a model so that `load_model(folder)` gives it back; the folder is complete or not there at all.
 
@@ -95,6 +97,7 @@ def save_model(
         identifier_config, deblurrer_config: the keyword arguments that build `Identifier` and `Deblurrer`.
         identifier, deblurrer: the trained networks; identifier and its configuration may both be None.
         card: JSON values; a tuple comes back as a list here, as a tuple in the configurations.
+        readme: the card for people, README.md of the folder.
     Raises:
         ValueError: a value is not JSON, or a configuration does not build the network that it comes with.
     """
@@ -114,6 +117,8 @@ def save_model(
         raise ValueError(f"a model's configuration and card hold JSON values only; {error}") from None
     with _complete_or_absent(folder) as unfinished:
         (unfinished / "model.json").write_text(text + "\n", encoding="utf-8")
+        if readme:
+            (unfinished / "README.md").write_text(readme, encoding="utf-8")
         if identifier is not None:
             save_file(_weights(identifier), unfinished / "identifier.safetensors")
         save_file(_weights(deblurrer), unfinished / "deblurrer.safetensors")

@@ -15,9 +15,11 @@ import numpy as np
 from deepblur.platform import provenance
 from deepblur.platform.execution import Work, live_rows, load_network, note, read_rows, training_stage
 from deepblur.platform.identity import flatten
+from deepblur.platform.image_store import open_store
 from deepblur.platform.layout import LAYOUTS, Result
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.model import save_model
+from deepblur.platform.release.card import make_card, render
 from deepblur.platform.results import StudyResult
 from deepblur.platform.stages import Arm, Evaluate, Training
 from deepblur.platform.study_cli import Plan
@@ -148,8 +150,18 @@ class Record:
         assert isinstance(stages, Arm)
         operator = stages.identify.degradation.operator
         items = result.items[(result.items.arm == arm) & (result.items.seed == seed)]
-        measures = ("psf_snr_db", "mean_psf_snr_db", "psnr_db", "blurry_psnr_db", "ssim", "blurry_ssim")
+        run = self.children[self.graph.results[arm, seed][0]][0]
         origin = {"study": self.plan.study.name, "preset": self.plan.preset, "arm": arm, "seed": str(seed)}
+        store = open_store(stages.identify.train, self.plan.runs / "cache", progress=False)
+        card = make_card(
+            {**origin, "commit": commit(), "run": run},
+            stages,
+            items,
+            parameters=flatten(stages),
+            images=len(store),
+            fingerprint=store.fingerprint,
+            validated={"psnr_db": self._validated(arm, seed)},
+        )
         folder = self.plan.runs / "models" / self.folder.name / arm
         save_model(
             folder,
@@ -158,15 +170,13 @@ class Record:
             identifier=load_network(self.plan.runs, self.graph.inputs(arm, seed)["identify"], stages.identify),
             deblurrer_config=stages.deblur.network,
             deblurrer=load_network(self.plan.runs, self.graph.inputs(arm, seed)["deblur"], stages.deblur),
-            card={
-                **origin,
-                "parameters": flatten(stages),
-                "test_means": {name: float(items[name].mean()) for name in measures},
-            },
+            card=card,
+            readme=render(card),
         )
         example = result.pictures[0].blurry[None, None].astype(np.float32)
-        run = self.children[self.graph.results[arm, seed][0]][0]
-        version = log_and_register(self.tracker, run, folder, tags=origin, example=example)
+        version = log_and_register(
+            self.tracker, run, folder, tags=origin, example=example, description=render(card, f"{arm}, seed {seed}")
+        )
         if version:
             note(f"model   models:/deepblur/{version} is arm {arm!r}, seed {seed}")
 

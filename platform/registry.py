@@ -5,6 +5,7 @@ work where deepblur is not installed; `load_registered` gives the model itself, 
 """
 
 import hashlib
+import json
 import re
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ import deepblur
 import deepblur.nets
 import deepblur.operators
 from deepblur.platform import model, serving
+from deepblur.platform.release.card import LONGEST_DESCRIPTION
 from deepblur.platform.tracking import NoTracker, Tracker, connect, database_file, default_uri
 
 with warnings.catch_warnings():
@@ -43,8 +45,12 @@ def log_and_register(
     name: str = NAME,
     tags: Mapping[str, str] | None = None,
     example: np.ndarray,
+    description: str = "",
 ) -> str:
     """Logs a saved model to the run and registers it as a new version, once for each content.
+
+    The content is what the model does: operator, configurations, weights and calibration. The rest of the card is not
+    part of it, so that a study that is repeated at another commit, with the networks that it has, registers nothing.
 
     Args:
         tracker: a NoTracker registers nothing.
@@ -53,6 +59,7 @@ def log_and_register(
         name: of the registered model, created where it is missing.
         tags: of the version.
         example: (B, 1, H, W) float32 in [0, 1], a small blurry image that shows how to call the model.
+        description: of the version, Markdown.
     Returns:
         The version, the earlier one if this name holds the same content already; "" if MLflow failed, as
         `tracker.problems` then says.
@@ -68,14 +75,16 @@ def log_and_register(
         _create_name(tracker.client, name)
         logged = tracker.client.create_logged_model(tracker.experiment_id, name, run_id, {CONTENT_TAG: digest})
         with tempfile.TemporaryDirectory(prefix="deepblur-") as scratch:
-            description = Model(run_id=run_id, model_id=logged.model_id, artifact_path=logged.artifact_location)
-            save_pyfunc(Path(scratch), model_folder, example, description)
+            made = Model(run_id=run_id, model_id=logged.model_id, artifact_path=logged.artifact_location)
+            save_pyfunc(Path(scratch), model_folder, example, made)
             tracker.client.log_model_artifacts(logged.model_id, f"{scratch}/pyfunc")
         tracker.client.finalize_logged_model(logged.model_id, "READY")
         tracker.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         labels = {**(tags or {}), CONTENT_TAG: digest}
         location = logged.artifact_location
-        created = tracker.client.create_model_version(name, location, run_id, labels, model_id=logged.model_id)
+        created = tracker.client.create_model_version(
+            name, location, run_id, labels, description=description[:LONGEST_DESCRIPTION], model_id=logged.model_id
+        )
         return str(created.version)
 
     return tracker.attempt(f"registration as {name}", register, "", run=run_id)
@@ -113,8 +122,10 @@ def load_registered(uri: str, *, tracking_uri: str | None = None, device: str = 
 
 
 def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    description["card"] = description.get("card", {}).get("uncertainty")
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for file in sorted(folder.glob("*.safetensors")):
         digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 

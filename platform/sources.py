@@ -180,17 +180,18 @@ class Photos:
         _require_one_of("split", self.split, get_args(Split))
 
     def state(self) -> list[FileState]:
-        return [_file_state(path, path.name) for path in self._paths()]
+        return [_file_state(path, path.name) for path in self.files()]
 
     def entries(self) -> list[Entry]:
-        return [Entry(path.name, path.stem, partial(self._read, path)) for path in self._paths()]
+        return [Entry(path.name, path.stem, partial(self._read, path)) for path in self.files()]
 
     def _read(self, path: Path) -> np.ndarray:
         image, k = read_grey(path), self.reduce
         height, width = (side // k for side in image.shape)
         return image[: height * k, : width * k].reshape(height, k, width, k).mean((1, 3))
 
-    def _paths(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """The photographs, in their order."""
         paths = []
         for name in PHOTOGRAPHS[self.split]:
             package, _, file = name.partition("/")

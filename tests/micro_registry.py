@@ -9,7 +9,7 @@ from torch import nn
 from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.model import save_model
-from deepblur.platform.tracking import Tracker
+from deepblur.platform.tracking import Tracker, database_file
 
 NAME = "deepblur"
 IDENTIFIER = {"num_parameters": 3, "arch": "compact", "widths": (4, 6)}
@@ -42,12 +42,19 @@ def empty_registry(folder: Path, template: Path) -> Tracker:
     return Tracker.open(f"sqlite:///{folder}/mlflow.db", "study")
 
 
+def home_of(tracker: Tracker, model_folder: Path) -> Path:
+    """The MLflow model folder of a version that `add_version` made."""
+    database = database_file(tracker.uri)
+    assert database is not None
+    return database.parent / f"{model_folder.name}-mlflow"
+
+
 def add_version(tracker: Tracker, model_folder: Path, arm: str = "arm", name: str = NAME) -> str:
     """Registers a model as `log_and_register` does, but without MLflow's own files, which take seconds to make."""
     run = tracker.child_run(parent="0", key=str(model_folder), name=arm, params={})
     if not tracker.client.search_registered_models(f"name = '{name}'"):
         tracker.client.create_registered_model(name)
-    home = model_folder.parent / f"{model_folder.name}-mlflow"
+    home = home_of(tracker, model_folder)
     shutil.copytree(model_folder, home / "artifacts" / "model")
     tags = {"study": "micro", "preset": "quick", "arm": arm, "seed": "0"}
     version = tracker.client.create_model_version(name, home.as_uri(), run, tags)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from micro_registry import add_version, empty_registry, tikhonov_model
+from micro_registry import add_version, empty_registry, home_of, tikhonov_model
 
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.release import lookup
@@ -53,7 +53,7 @@ def refused(spec, **keywords) -> str:
 @pytest.mark.parametrize("spec", [None, "models:/deepblur@champion", "models:/deepblur/1", "run", "folder", "mlflow"])
 def test_a_model_is_found_by_each_of_its_names(tracker, folder, spec):
     run = tracker.client.get_model_version("deepblur", "1").run_id
-    given = {"run": f"runs:/{run}", "folder": folder, "mlflow": folder.parent / "arm-mlflow"}.get(spec, spec)
+    given = {"run": f"runs:/{run}", "folder": folder, "mlflow": home_of(tracker, folder)}.get(spec, spec)
     champion = spec in (None, "models:/deepblur@champion")
     chosen = choose_model(given, tracking_uri=tracker.uri)
     assert chosen.version == ("2" if champion else None if spec in ("folder", "mlflow") else "1")
@@ -126,7 +126,7 @@ def test_a_registry_that_is_down_or_no_database_is_named(tmp_path):
 
 
 def test_files_that_are_gone_are_named(tracker, folder):
-    moved = folder.parent / "other-mlflow"
+    moved = home_of(tracker, folder.parent / "other")
     moved.rename(folder.parent / "elsewhere")
     try:
         assert "version 2 of deepblur is registered, but" in refused(None, tracking_uri=tracker.uri)

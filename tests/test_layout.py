@@ -17,10 +17,9 @@ MAY_IMPORT = {  # one way only
     "studies": {"studies", "platform", "baselines", "nets", "operators"},
 }
 RAY = {"platform/scheduling.py", "platform/trials.py"}
-MLFLOW = {
-    f"platform/{name}.py"
-    for name in ("tracking", "registry", "mlflow_model", "janitor", "run_record", "release/lookup")
-}
+RELEASE = ("lookup", "clean_process", "promotion", "succession", "versions")
+MLFLOW = {f"platform/{name}.py" for name in ("tracking", "registry", "mlflow_model", "janitor", "run_record")}
+MLFLOW |= {f"platform/release/{name}.py" for name in RELEASE}
 FILES = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
 
 

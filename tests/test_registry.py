@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def version(tracker, run_id, folder):
-    return log_and_register(tracker, run_id, folder, tags={"arm": "true"}, example=EXAMPLE)
+    return log_and_register(tracker, run_id, folder, tags={"arm": "true"}, example=EXAMPLE, description="# A model")
 
 
 def test_the_registered_model_restores_as_the_saved_one(tracker, run_id, folder, version, monkeypatch):
@@ -61,6 +62,7 @@ def test_the_registered_model_restores_as_the_saved_one(tracker, run_id, folder,
     found = tracker.client.get_model_version("deepblur", version)
     assert found.tags["arm"] == "true"
     assert found.run_id == run_id
+    assert found.description == "# A model"
     tracker.client.set_registered_model_alias("deepblur", "champion", version)
     expected = load_model(folder).restore(torch.from_numpy(EXAMPLE))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
@@ -71,6 +73,11 @@ def test_the_registered_model_restores_as_the_saved_one(tracker, run_id, folder,
 
 def test_the_same_content_is_registered_once_and_other_content_anew(tracker, run_id, folder, version, tmp_path):
     assert log_and_register(tracker, run_id, folder, example=EXAMPLE) == version
+    told_more = shutil.copytree(folder, tmp_path / "told more")
+    description = json.loads((folder / "model.json").read_text())
+    (told_more / "model.json").write_text(json.dumps(description | {"card": {"commit": "another"}}))
+    (told_more / "README.md").write_text("# The same networks")
+    assert log_and_register(tracker, run_id, told_more, example=EXAMPLE) == version
     other = tiny_model(tmp_path / "other", lam=0.2)
     assert log_and_register(tracker, run_id, other, example=EXAMPLE) == str(int(version) + 1)
 
