@@ -28,6 +28,10 @@ def _carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
         from deepblur.platform.assessment import assess_here
 
         return assess_here(work)
+    if work.stage.kind == "read":
+        from deepblur.platform.doubt import read_here
+
+        return read_here(work)
     from deepblur.platform.tuning import tune_here  # Optuna only where something is tuned
 
     return tune_here(work)

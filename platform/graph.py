@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deepblur.platform.doubt import Doubt, Read
 from deepblur.platform.evaluation import usable_images
 from deepblur.platform.execution import Work
 from deepblur.platform.identity import code_version
@@ -11,11 +12,11 @@ from deepblur.platform.image_store import ImageStore
 from deepblur.platform.methods import Assess, Method
 from deepblur.platform.search import Search
 from deepblur.platform.sources import Source
-from deepblur.platform.stages import Arm, Evaluate, Grid, Stage
+from deepblur.platform.stages import Arm, Evaluate, Grid, Stage, Training
 from deepblur.platform.study_cli import Plan
 from deepblur.platform.tuning import Tune, Tuning
 
-Arms = Mapping[tuple[str, int], Arm | Method | Tuning]
+Arms = Mapping[tuple[str, int], Arm | Method | Tuning | Doubt]
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,18 @@ class Graph:
 
     works: dict[str, Work]
     results: dict[tuple[str, int], tuple[str, ...]]
-    """(arm, seed) → keys of the stages that measure it: one evaluation, or one stage per image or noise level."""
-    arms: dict[tuple[str, int], Arm | Method | Tuning]
+    """(arm, seed) → keys of the stages that measure it: one evaluation, or one stage per image, noise level or
+    member of an ensemble."""
+    arms: dict[tuple[str, int], Arm | Method | Tuning | Doubt]
 
     def inputs(self, arm: str, seed: int) -> dict[str, str]:
-        """Kind → key of the trainings of an arm."""
+        """Kind → key of the trainings of an arm; of the first member of an ensemble."""
         return self.works[self.results[arm, seed][0]].inputs
 
     def trainings(self, arm: str, seed: int) -> list[str]:
         """Keys of every training that an arm rests on, each once."""
         found: dict[str, None] = {}
-        ahead = list(self.inputs(arm, seed).values())
+        ahead = [key for stage in self.results[arm, seed] for key in self.works[stage].inputs.values()]
         while ahead:
             key = ahead.pop()
             found[key] = None
@@ -42,13 +44,13 @@ class Graph:
         return list(found)
 
 
-def arms_of(plan: Plan) -> dict[tuple[str, int], Arm | Method | Tuning | Search]:
+def arms_of(plan: Plan) -> dict[tuple[str, int], Arm | Method | Tuning | Search | Doubt]:
     """The arms of a plan, built for every seed."""
     return {(arm, seed): plan.study.build(arm, settings=plan.settings, data=plan.data, seed=seed)
             for seed in plan.seeds for arm in plan.arms}  # fmt: skip
 
 
-def measurements(arm: Arm | Method | Tuning, plan: Plan, images: int, seed: int) -> list[Stage]:
+def measurements(arm: Arm | Method | Tuning | Doubt, plan: Plan, images: int, seed: int) -> list[Stage]:
     """The stages that measure one arm at one seed.
 
     Args:
@@ -61,6 +63,8 @@ def measurements(arm: Arm | Method | Tuning, plan: Plan, images: int, seed: int)
     if isinstance(arm, Arm):
         return [Evaluate(arm=arm, grid=plan.grid, test=test)]
     held = plan.data.validation
+    if isinstance(arm, Doubt):
+        return [Read(identify=member, grid=plan.grid, validation=held, test=test) for member in arm.members]
     return [Tune(tuning=arm, noise=level, grid=plan.grid, validation=held, seed=seed)
             for level in plan.grid.noise]  # fmt: skip
 
@@ -94,11 +98,14 @@ def build_graph(plan: Plan, arms: Arms, stores: Mapping[tuple[Source, ...], Imag
 def _label(stage: Stage, users: list[tuple[str, int]]) -> str:
     """What people call a stage: its kind, the arm if only one uses it, the seed if only one does."""
     kind = {"identify": "IN", "deblur": "DN", "joint": "IN and DN", "restore": "NAFNet",
-            "evaluate": "evaluation", "assess": "assessment", "tune": "tuning"}[stage.kind]  # fmt: skip
+            "evaluate": "evaluation", "assess": "assessment", "tune": "tuning",
+            "read": "readings"}[stage.kind]  # fmt: skip
     arms, seeds = ({user[i] for user in users} for i in (0, 1))
     only = users[0][0] if len(arms) == 1 else ""
     parts = [only if only.startswith(kind) else f"{kind} {only}".strip()]
-    parts += [f"seed {users[0][1]}"] if len(seeds) == 1 else []
+    trained = stage.identify if isinstance(stage, Read) else stage
+    seed = trained.seed if isinstance(trained, Training) else users[0][1]  # the members of an ensemble have their own
+    parts += [f"seed {seed}"] if len(seeds) == 1 else []
     if isinstance(stage, Assess):
         parts.append(f"image {stage.position}")
     if isinstance(stage, Tune):

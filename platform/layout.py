@@ -11,6 +11,8 @@ import numpy as np
 from deepblur.platform.comparison import MEASURES, MethodsResult
 from deepblur.platform.comparison_report import write_comparison
 from deepblur.platform.comparison_text import comparison_text
+from deepblur.platform.doubt_report import write_doubt
+from deepblur.platform.doubt_result import DoubtResult, doubt_metrics, doubt_text
 from deepblur.platform.plots import png
 from deepblur.platform.report import write_report
 from deepblur.platform.results import GAINS, StudyResult, summary_table
@@ -19,7 +21,7 @@ from deepblur.platform.search_result import SearchResult
 from deepblur.platform.tuning_result import TuningResult, tuning_metrics, tuning_text, write_tuning
 from deepblur.platform.verdict import text_summary
 
-Result = StudyResult | MethodsResult | TuningResult | SearchResult
+Result = StudyResult | MethodsResult | TuningResult | SearchResult | DoubtResult
 
 
 @dataclass(frozen=True)
@@ -75,4 +77,5 @@ LAYOUTS: dict[type, Layout] = {
     MethodsResult: Layout(write_comparison, comparison_text, _means),
     TuningResult: Layout(write_tuning, tuning_text, tuning_metrics),
     SearchResult: Layout(write_search, search_text, search_metrics),
+    DoubtResult: Layout(write_doubt, doubt_text, doubt_metrics),
 }

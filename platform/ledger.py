@@ -22,7 +22,7 @@ from deepblur.platform.ledger_schema import transaction, upgrade
 
 Outcome = Literal["done", "failed", "interrupted", "pruned", "adopted"]
 DONE = ("done", "adopted")
-ONE_PROCESS = ("evaluate", "assess", "tune")
+ONE_PROCESS = ("evaluate", "assess", "tune", "read")
 """Kinds of stages that take one process however many workers a training has."""
 BEAT_S = 2.0
 RESULT = "result.json"

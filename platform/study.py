@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from deepblur.platform.doubt import Doubt
 from deepblur.platform.methods import Method
 from deepblur.platform.published import Claim
 from deepblur.platform.search import Search
@@ -67,9 +68,9 @@ class Study:
     name: str
     about: str
     """The study file's docstring: its first line is the question, its fields are the abstract."""
-    arm: Callable[..., Arm | Method | Tuning | Search]
-    """Keywords → one arm: networks to train, a method to compare or to tune, or a search by one sampler. `data` and
-    `seed` are given to it."""
+    arm: Callable[..., Arm | Method | Tuning | Search | Doubt]
+    """Keywords → one arm: networks to train, a method to compare or to tune, a search by one sampler, or a way to state
+    uncertainty. `data` and `seed` are given to it."""
     arms: Mapping[str, Mapping[str, Any]]
     """Name of the arm → the keywords that make it what it is."""
     contrast: tuple[str, str]
@@ -100,7 +101,9 @@ class Study:
                 hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"
                 raise ValueError(f"the arm function of {self.name} has no setting {name!r}{hint}")
 
-    def build(self, arm: str, *, settings: Mapping[str, Any], data: Data, seed: int) -> Arm | Method | Tuning | Search:
+    def build(
+        self, arm: str, *, settings: Mapping[str, Any], data: Data, seed: int
+    ) -> Arm | Method | Tuning | Search | Doubt:
         """The stages of one arm at one seed. What makes the arm what it is wins over the settings."""
         return self.arm(**{**settings, **self.arms[arm]}, data=data, seed=seed)
 

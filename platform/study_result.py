@@ -10,13 +10,15 @@ import pandas as pd
 from deepblur.platform.accounting import cost_of
 from deepblur.platform.assessment import SCORES
 from deepblur.platform.comparison import EXACT_DB, MethodPicture, MethodsResult
+from deepblur.platform.doubt import Doubt
+from deepblur.platform.doubt_result import DoubtResult, rows_of
 from deepblur.platform.execution import read_rows
 from deepblur.platform.layout import Result
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.methods import FROM_TRUTH, Assess, Method
 from deepblur.platform.results import KEYS, Picture, StudyResult
 from deepblur.platform.sources import categories
-from deepblur.platform.stages import Arm, NoiseLevel, Training
+from deepblur.platform.stages import Arm, Grid, NoiseLevel, Training
 from deepblur.platform.study_cli import Plan
 from deepblur.platform.tuning import Tune, Tuning
 from deepblur.platform.tuning_result import Tuned, TuningResult
@@ -30,7 +32,8 @@ def collect(plan: Plan, graph: "Graph", ledger: Ledger, facts: Mapping[str, str]
     kinds = {type(arm) for arm in graph.arms.values()}
     if len(kinds) > 1:
         raise ValueError(f"all arms of a study are of one kind; {plan.study.name} has {len(kinds)}")
-    return {Arm: _arms, Method: _methods, Tuning: _tunings}[kinds.pop()](plan, graph, ledger, dict(facts))
+    gather = {Arm: _arms, Method: _methods, Tuning: _tunings, Doubt: _doubts}[kinds.pop()]
+    return gather(plan, graph, ledger, dict(facts))
 
 
 def _arms(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> StudyResult:
@@ -83,6 +86,23 @@ def _tunings(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) 
             trials = read_rows(ledger.folder(key) / "trials.jsonl")
             searches.append(Tuned(arm, stage.noise, best["default"], best["tuned"], trials))
     return TuningResult(**_shared(plan, facts), cost=cost_of(ledger, graph.works), searches=tuple(searches))
+
+
+def _doubts(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> DoubtResult:
+    assert isinstance(plan.grid, Grid)
+    tables = []
+    for (name, seed), keys in graph.results.items():
+        arm = graph.arms[name, seed]
+        assert isinstance(arm, Doubt)
+        readings = [pd.read_parquet(ledger.folder(key) / "items.parquet") for key in keys]
+        tables.append(rows_of(arm, readings, plan.grid.crop_px).assign(arm=name, seed=seed))
+    return DoubtResult(
+        **_shared(plan, facts),
+        cost=cost_of(ledger, graph.works),
+        abstract=plan.study.abstract,
+        items=pd.concat(tables, ignore_index=True),
+        reference=plan.contrast[0] if plan.contrast[0] in plan.arms else plan.arms[0],
+    )
 
 
 def _shared(plan: Plan, facts: dict[str, str]) -> dict[str, Any]:

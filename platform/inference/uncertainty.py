@@ -36,15 +36,20 @@ def calibrated_std(entry: Any, spread: Tensor, windows: int) -> Tensor | None:
 
 
 def fit_level(spread: np.ndarray, error: np.ndarray, windows: int) -> dict[str, Any]:
-    """The floor and factor per coefficient that make the errors most likely.
+    """One level of the card's entry, from the spread and error of draws in that many windows; see fit_floor."""
+    floor, factor = ([float(f"{value:.4g}") for value in values] for values in fit_floor(spread, error))
+    return {"windows": windows, "floor_waves": floor, "factor": factor, "draws": len(error)}
+
+
+def fit_floor(spread: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(floors, factors), each (K,), that make the errors most likely.
 
     Args:
         spread: (N, K), waves.
         error: (N, K), estimate less truth, towards the nearer twin, in waves.
     """
     fits = [_fit(s, e) for s, e in zip(spread.T, error.T, strict=True)]
-    floor, factor = ([float(f"{fit[i]:.4g}") for fit in fits] for i in (0, 1))
-    return {"windows": windows, "floor_waves": floor, "factor": factor, "draws": len(error)}
+    return np.array([floor for floor, _ in fits]), np.array([factor for _, factor in fits])
 
 
 def _fit(spread: np.ndarray, error: np.ndarray) -> tuple[float, float]:

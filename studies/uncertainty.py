@@ -1,0 +1,77 @@
+"""Does IN know when it is wrong?
+
+Claim    None of the paper's, which states no uncertainty. A stated deviation of each coefficient that is right in size
+         and larger where the error is larger can be had without another network: from how much IN contradicts itself
+         on turned, flipped and shifted views of the same image.
+Measure  -log likelihood, coverage at 50, 68, 90 and 95 %, calibration error and rank correlation with the error
+         (towards the nearer twin), on test draws within the trained range and beyond it (more noise, larger eta), of:
+         one constant per coefficient; the spread over views; the same with a fitted floor; the spread over three INs of
+         other seeds, without and with a floor; a head on summary statistics. Each is fitted on one half of the
+         validation draws and scaled by one temperature on the other half. Reliability diagram and risk-coverage curve
+         in the report.
+Cost     quick: about 8 min on 2 quiet cores, most of it the training of three INs.
+Run      python studies/uncertainty.py --preset quick
+Outcome  not run yet
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from deepblur.platform.doubt import Answer, Doubt
+from deepblur.platform.sources import Data
+from deepblur.platform.stages import Arm, Grid, NoiseLevel
+from deepblur.platform.study import Preset, Study, extends
+from deepblur.studies.ablation_true_vs_est import STUDY as BASE
+
+
+@extends(BASE.arm, without=("operator",))
+def arm(*, answer: Answer, members: int = 1, data: Data, seed: int, **training: Any) -> Doubt:
+    """`members` is the number of INs; the first is the one that the other answers ask."""
+
+    def member(number: int) -> Arm:
+        built = BASE.arm(operator="true", data=data, seed=number, **training)
+        assert isinstance(built, Arm)
+        return built
+
+    numbers = [seed + 1000 * i for i in range(members)]
+    return Doubt(answer=answer, members=tuple(member(number).identify for number in numbers))
+
+
+def grid(preset: str, *, draws: int, beyond: NoiseLevel, eta_waves: tuple[float, ...]) -> Grid:
+    """That of the base study, with a noise level and an η that the networks have not seen."""
+    known = BASE.presets[preset].grid
+    assert isinstance(known, Grid)
+    return replace(known, noise=(*known.noise, beyond), eta_waves=eta_waves, draws=draws)
+
+
+def preset(name: str, given: Grid, seeds: tuple[int, ...]) -> Preset:
+    base = BASE.presets[name]
+    return Preset(seeds=seeds, grid=given, data=base.data, settings=base.settings)
+
+
+BEYOND = NoiseLevel("beyond", gain=0.0, read_std=0.05)
+FAR_BEYOND = NoiseLevel("beyond", gain=0.1, read_std=0.25)
+STUDY = Study(
+    name="uncertainty",
+    about=__doc__,
+    arm=arm,
+    arms={
+        "constant": {"answer": "constant"},
+        "views": {"answer": "views"},
+        "views + floor": {"answer": "views + floor"},
+        "ensemble": {"answer": "ensemble", "members": 3},
+        "ensemble + floor": {"answer": "ensemble + floor", "members": 3},
+        "head": {"answer": "head"},
+    },
+    contrast=("constant", "views + floor"),
+    presets={
+        "quick": preset("quick", grid("quick", draws=6, beyond=BEYOND, eta_waves=(0.05, 0.10, 0.15)), (0,)),
+        "standard": preset(
+            "standard", grid("standard", draws=4, beyond=FAR_BEYOND, eta_waves=(0.05, 0.10, 0.15, 0.20)), (0,)
+        ),
+        "paper": preset("paper", grid("paper", draws=4, beyond=FAR_BEYOND, eta_waves=(0.05, 0.10, 0.15, 0.20)), (0,)),
+    },
+)  # fmt: skip
+
+if __name__ == "__main__":
+    STUDY.main()
