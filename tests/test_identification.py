@@ -142,8 +142,8 @@ def test_errors_are_those_towards_the_nearer_twin(draw):
 def test_a_calibration_is_reproducible_and_makes_identify_say_so(tmp_path, rng):
     store = open_store((DeadLeaves(count=2, side_px=64, seed=3),), tmp_path, progress=False)
     degradation = Degradation(operator=LENS, eta_waves=0.1, noise=NoiseRange((0, 0), (0, 0.01)), crop_px=16)
-    entry = calibrate(model(Corner()), degradation, store, draws=8)
-    assert entry == calibrate(model(Corner()), degradation, store, draws=8)
+    entry = calibrate(Corner(), degradation, store, draws=8)
+    assert entry == calibrate(Corner(), degradation, store, draws=8)
     assert [level["windows"] for level in entry["levels"]] == [1, 4]
     assert [level["draws"] for level in entry["levels"]] == [32, 8]
     y = torch.rand(1, 1, 20, 31, generator=rng)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.degrade import BLOCK, draw_batch
@@ -19,15 +19,18 @@ DRAWS = 64
 """Enough to know a standard deviation to a tenth; seconds on two cores."""
 
 
-def calibrate(model: BlindModel, degradation: Degradation, store: ImageStore, *, draws: int = DRAWS) -> dict[str, Any]:
+def calibrate(
+    identifier: nn.Module, degradation: Degradation, store: ImageStore, *, draws: int = DRAWS
+) -> dict[str, Any]:
     """The card's entry "uncertainty": JSON numbers, a pure function of the arguments.
 
     Args:
-        model: with an identification network.
-        degradation: what it was trained on.
+        identifier: a trained IN; degradation: what it was trained on.
         store: validation images, never those that the study tests on.
         draws: rounded up to a multiple of 8.
     """
+    card = {"trained": {"crop_px": degradation.crop_px}}
+    model = BlindModel(degradation.operator, identifier, nn.Identity(), card)
     crop = window_px(model)
     several = replace(degradation, crop_px=crop + crop // 2)  # four half-overlapping windows
     if not _holds(store, several):
