@@ -130,6 +130,26 @@ def test_a_file_that_answers_otherwise_is_not_written(model, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_exporter_that_fails_and_a_full_disk_are_one_sentence(model, tmp_path, monkeypatch):
+    stub(monkeypatch)
+    for failure, kind, sentence in (
+        (TypeError("no such\noperator"), ExportError, r"exporter failed \(TypeError: no such operator\); nothing was"),
+        (
+            OSError(28, "No space left on device"),
+            OutputError,
+            r"be written to .*new \(No space left on device\)",
+        ),
+    ):
+
+        def write(program, file, failure=failure):
+            raise failure
+
+        monkeypatch.setattr(exchange, "write_program", write)
+        with pytest.raises(kind, match=sentence):
+            export_model(model, "m", tmp_path / "new", formats=("torch",), size=SIZE)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_earlier_export_is_replaced_and_nothing_else_is(model, tmp_path, monkeypatch):
     stub(monkeypatch)
     folder = tmp_path / "deep" / "files"

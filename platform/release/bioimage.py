@@ -223,6 +223,9 @@ def _documentation(package: Package) -> str:
     H, W = package.stored.shape[-2:]
     low, high = PERCENTILES
     facts = [f"- {key}: {value}" for key, value in package.card.items() if isinstance(value, str | int | float)]
+    limits = package.card.get("limits")
+    if isinstance(limits, list):
+        facts += [f"- limit: {limit}" for limit in limits]
     trained = package.card.get("trained")
     if isinstance(trained, dict):
         facts += [f"- trained with {key}: {value}" for key, value in trained.items()]

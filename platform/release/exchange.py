@@ -79,7 +79,10 @@ def write_program(program: torch.export.ExportedProgram, file: Path) -> None:
     """A file that `torch.export.load` opens where deepblur is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(program, file)
+        try:
+            torch.export.save(program, file)
+        except RuntimeError as error:  # torch's own writer knows no OSError
+            raise OSError(str(error).partition("\n")[0]) from None
 
 
 def run_program(file: Path, inputs: Sequence[Tensor]) -> list[Tensor]:

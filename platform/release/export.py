@@ -86,9 +86,15 @@ def export_model(
     exchange.require(*formats)
     with _complete_or_as_it_was(folder) as fresh, torch.no_grad():
         parts = _parts(model, size)
-        written = [entry for part in parts for entry in _write(part, formats, networks, fresh)]
-        if "bioimage" in formats:
-            written.append(_package(model, name, parts, fresh))
+        try:
+            written = [entry for part in parts for entry in _write(part, formats, networks, fresh)]
+            if "bioimage" in formats:
+                written.append(_package(model, name, parts, fresh))
+        except (RestorationError, OSError):
+            raise
+        except Exception as error:  # of the exporters, which have no common one
+            reason = " ".join(str(error).split())[:300]
+            raise ExportError(f"the exporter failed ({type(error).__name__}: {reason}); nothing was written") from error
         if "blind.onnx" not in {entry.file for entry in written}:
             (fresh / "blind.onnx").unlink(missing_ok=True)  # it went into the package
         summary = {"deepblur": deepblur.__version__, "model": name, "size": size, "files": list(map(asdict, written))}
@@ -190,10 +196,7 @@ def _package(model: BlindModel, name: str, parts: list[_Part], fresh: Path) -> W
     )
     file = fresh / "deepblur.bioimageio.zip"
     with tempfile.TemporaryDirectory(dir=fresh) as scratch:
-        try:
-            bioimage.write_package(package, file, Path(scratch))
-        except ValueError as error:
-            raise ExportError(str(error)) from None
+        bioimage.write_package(package, file, Path(scratch))
     return replace(
         _checked(file, test, exchange.run_onnx(package.onnx, test.inputs)),
         format="bioimage",
