@@ -1,4 +1,4 @@
-"""The main job on this machine: a local Ray cluster if none runs, the first study as a Ray job, its result.
+"""The main job on this machine: a local Ray cluster if none runs, the first study as a Ray job, its result, the gate.
 
 Leaves no process behind that was not there before. The results lie in `runs/` of the source tree; the same command
 again reuses what is done.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from deepblur.platform.cluster import running_cluster
 from deepblur.platform.record import commit
+from deepblur.platform.tracking import default_uri
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = "studies/ablation_true_vs_est.py"
@@ -32,13 +33,16 @@ def main() -> int:
         if running_cluster() is None:
             print("starting a local Ray cluster", flush=True)
             cluster = _start_cluster()
-        return _submit()
+        code = _submit()
     except KeyboardInterrupt:
         print("stopped; the same command goes on where this one stopped", file=sys.stderr)
         return 130
     finally:
         if cluster is not None:
             _end(cluster)
+    if code == 0:
+        _send_through_the_gate()
+    return code
 
 
 def _answers(*command: str) -> bool:
@@ -94,6 +98,27 @@ def _submit() -> int:
     except BaseException:  # a cluster that was there before must not go on with a job that nobody waits for
         _answers("job", "stop", job)
         raise
+
+
+def _send_through_the_gate() -> None:
+    """The study's best model becomes champion, so that `deepblur restore` has one, or the registry says why not."""
+    from deepblur.platform.inference.failures import ModelError
+    from deepblur.platform.release.promotion import Promoter
+    from deepblur.platform.release.versions import best_of_study
+
+    try:
+        promoter = Promoter(default_uri(ROOT / "runs"), "deepblur")
+        best = best_of_study(promoter.client, "deepblur", Path(STUDY).stem)
+        champion = promoter.succession.read().champion
+        rival = "the blurry input" if champion is None else f"version {champion}"
+        if best is None or best.version == champion or best.tags.get("gate.rival") == rival:
+            return  # nothing new to decide
+        print(f"gate    version {best.version} against {rival}, about a minute", flush=True)
+        for sentence in promoter.promote(best.version).told:
+            print(f"gate    {sentence}")
+    except (ModelError, KeyboardInterrupt) as error:  # the study is done all the same
+        reason = str(error) or "stopped; the same command goes on"
+        print(f"gate    nothing decided: {reason}", file=sys.stderr)
 
 
 if __name__ == "__main__":

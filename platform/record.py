@@ -19,7 +19,7 @@ from deepblur.platform.image_store import open_store
 from deepblur.platform.layout import LAYOUTS, Result
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.model import save_model
-from deepblur.platform.release.card import make_card, render
+from deepblur.platform.release.card import VALIDATED_TAG, make_card, render
 from deepblur.platform.results import StudyResult
 from deepblur.platform.stages import Arm, Evaluate, Training
 from deepblur.platform.study_cli import Plan
@@ -174,8 +174,9 @@ class Record:
             readme=render(card),
         )
         example = result.pictures[0].blurry[None, None].astype(np.float32)
+        tags = {**origin, VALIDATED_TAG: f"{self._validated(arm, seed):.3f}"}
         version = log_and_register(
-            self.tracker, run, folder, tags=origin, example=example, description=render(card, f"{arm}, seed {seed}")
+            self.tracker, run, folder, tags=tags, example=example, description=render(card, f"{arm}, seed {seed}")
         )
         if version:
             note(f"model   models:/deepblur/{version} is arm {arm!r}, seed {seed}")

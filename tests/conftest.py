@@ -39,3 +39,23 @@ def mlflow_template(tmp_path_factory):
             connect(f"sqlite:///{root}/mlflow-template-new.db")
             (root / "mlflow-template-new.db").rename(root / "mlflow-template.db")
     return root / "mlflow-template.db"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Model folders by quality: bad, fair, good."""
+    from micro_registry import LAMS, tikhonov_model
+
+    home = tmp_path_factory.mktemp("trained")
+    return {name: tikhonov_model(home / name, lam, card={"study": "micro"}) for name, lam in LAMS.items()}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, mlflow_template, folders):
+    """A registry with the versions 1 bad, 2 fair, 3 good and no champion; to be copied, not changed."""
+    from micro_registry import add_version, empty_registry
+
+    found = empty_registry(tmp_path_factory.mktemp("registry"), mlflow_template)
+    for name, folder in folders.items():
+        add_version(found, folder, arm=name)
+    return found

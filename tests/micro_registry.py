@@ -1,6 +1,7 @@
 """A registry of tiny models whose quality is known without training: DN is its Tikhonov start, IN says a constant."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,9 +10,14 @@ from torch import nn
 from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.model import save_model
+from deepblur.platform.release.gate import LatencyBound
+from deepblur.platform.release.grid import GRID
 from deepblur.platform.tracking import Tracker, database_file
 
 NAME = "deepblur"
+MICRO = replace(GRID, name="micro", families=((4, 5, 6),), eta_waves=(0.05,), noise=GRID.noise[:1], crop_px=48)
+FAST = LatencyBound(side_px=48, rounds=1)
+LAMS = {"bad": 3.0, "fair": 0.01, "good": 0.002}
 IDENTIFIER = {"num_parameters": 3, "arch": "compact", "widths": (4, 6)}
 
 
@@ -59,3 +65,12 @@ def add_version(tracker: Tracker, model_folder: Path, arm: str = "arm", name: st
     tags = {"study": "micro", "preset": "quick", "arm": arm, "seed": "0"}
     version = tracker.client.create_model_version(name, home.as_uri(), run, tags)
     return str(version.version)
+
+
+def copy_of(registry: Tracker, folder: Path) -> str:
+    """URI of a registry with the same versions."""
+    database = database_file(registry.uri)
+    assert database is not None
+    folder.mkdir()
+    shutil.copy(database, folder / "mlflow.db")
+    return f"sqlite:///{folder}/mlflow.db"

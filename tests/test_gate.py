@@ -11,50 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from micro_registry import add_version, empty_registry, home_of, tikhonov_model
+from micro_registry import FAST, MICRO, copy_of, home_of
 
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.model import load_model
-from deepblur.platform.release import gate, succession
-from deepblur.platform.release.gate import BLURRY, LatencyBound, compare, judge
+from deepblur.platform.release import clean_process, gate, succession
+from deepblur.platform.release.gate import BLURRY, compare, judge
 from deepblur.platform.release.grid import GRID, score
 from deepblur.platform.release.promotion import Promoter
 from deepblur.platform.release.succession import CHAMPION, CLAIM, BusyError, Claim, Succession
-from deepblur.platform.tracking import connect, database_file
+from deepblur.platform.tracking import connect
 
 ROOT = Path(__file__).resolve().parent.parent
-MICRO = replace(
-    GRID, name="micro", families=((4, 5, 6),), eta_waves=(0.05,), noise=GRID.noise[:1], images=7, crop_px=48
-)
-FAST = LatencyBound(side_px=48, rounds=1)
-LAMS = {"bad": 3.0, "fair": 0.01, "good": 0.002}
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    home = tmp_path_factory.mktemp("trained")
-    return {name: tikhonov_model(home / name, lam, card={"study": "micro"}) for name, lam in LAMS.items()}
 
 
 @pytest.fixture(scope="module")
 def models(folders):
     return {name: load_model(folder) for name, folder in folders.items()}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory, mlflow_template, folders):
-    """Versions 1 bad, 2 fair, 3 good; no champion."""
-    found = empty_registry(tmp_path_factory.mktemp("registry"), mlflow_template)
-    for name, folder in folders.items():
-        add_version(found, folder, arm=name)
-    return found
-
-
-def copy_of(base, folder: Path) -> str:
-    """URI of a registry like `base`."""
-    folder.mkdir()
-    shutil.copy(database_file(base.uri), folder / "mlflow.db")
-    return f"sqlite:///{folder}/mlflow.db"
 
 
 @pytest.fixture
@@ -340,3 +313,19 @@ def test_a_living_mover_of_another_machine_is_waited_for_and_a_silent_one_is_not
     monkeypatch.setattr(succession, "LEASE_S", 0.5)
     found.move("1", expected=champion, how="promote")
     assert (found.read().champion, found.read().claims) == ("1", ())
+
+
+def test_a_clean_process_that_fails_or_answers_otherwise_is_told(models, tmp_path, monkeypatch):
+    y = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = models["fair"].restore(y)
+    same = {name: getattr(found, name).numpy() for name in ("image", "gamma", "psf")}
+    np.savez(tmp_path / "results.npz", example=y.numpy(), **same)
+    assert clean_process._differences(tmp_path / "results.npz", models["fair"]) == ""
+    assert "its image differs by" in clean_process._differences(tmp_path / "results.npz", models["good"])
+    np.savez(tmp_path / "results.npz", example=y.numpy(), **same | {"gamma": same["gamma"][:, :2]})
+    assert "its gamma has shape (1, 2) and here (1, 3)" in clean_process._differences(
+        tmp_path / "results.npz", models["fair"]
+    )
+    monkeypatch.setattr(clean_process.sys, "executable", "/bin/false")
+    told = clean_process.works_in_a_clean_process("models:/deepblur/1", "sqlite:////nowhere", models["fair"])
+    assert told == "in a clean process it does not load (exit code 1)"

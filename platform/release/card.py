@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from deepblur.platform.stages import Arm
 
 MEASURES = ("psf_snr_db", "mean_psf_snr_db", "psnr_db", "blurry_psnr_db", "ssim", "blurry_ssim")
+VALIDATED_TAG = "validated_psnr_db"
+"""Tag of a version: PSNR of its last validation, by which the best arm of a study is chosen."""
 LONGEST_DESCRIPTION = 5000
 """Characters that the tables of MLflow hold."""
 LICENCE = "BSD-3-Clause, code and weights"

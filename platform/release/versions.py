@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from deepblur.platform.inference.failures import ModelError
+from deepblur.platform.release.card import VALIDATED_TAG
 from deepblur.platform.release.succession import Succession
 from deepblur.platform.tracking import connect, database_file, without_password
 
@@ -73,6 +74,12 @@ def number_of(client: "MlflowClient", name: str, spoken: str) -> str:
             return version.version
     have = ", ".join(v.version for v in reversed(known)) or "no version"
     raise ModelError(f"{name} has no version {spoken!r}; it has {have}; 'deepblur models list' shows them")
+
+
+def best_of_study(client: "MlflowClient", name: str, study: str) -> Version | None:
+    """The version of a study that validated best, the newest of several; never the one that tested best."""
+    found = [version for version in versions(client, name) if version.tags.get("study") == study]
+    return max(found, key=lambda v: float(v.tags.get(VALIDATED_TAG, "-inf")), default=None)
 
 
 def history(client: "MlflowClient", name: str, uri: str) -> list[dict[str, str]]:

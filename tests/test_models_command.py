@@ -1,0 +1,102 @@
+"""`deepblur models`, from the first list to the second rollback, and what it says when something is wrong."""
+
+import json
+from functools import partial
+
+import pytest
+from micro_registry import FAST, MICRO, copy_of
+
+from deepblur.platform.cli import main
+from deepblur.platform.release import promotion
+from deepblur.platform.release.promotion import Promoter
+from deepblur.platform.release.versions import best_of_study
+
+
+@pytest.fixture
+def command(base, tmp_path, monkeypatch, capsys):
+    """command(*words) → (exit code, standard output, standard error) on a registry of its own."""
+    uri = copy_of(base, tmp_path / "copy")
+    micro = partial(Promoter, grid=MICRO, bound=FAST, clean=lambda *_: "")
+    monkeypatch.setattr(promotion, "Promoter", micro)
+
+    def run(*words: str, tracking_uri: str = uri) -> tuple[int, str, str]:
+        code = main(["models", *words, "--tracking-uri", tracking_uri])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_a_day_with_the_registry(command):
+    code, out, _ = command("list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["3", "2", "1"]
+    assert "no version is champion; deepblur models promote 3" in out
+
+    code, out, err = command("promote", "1")
+    assert code == 1
+    assert "FAIL  better than the blurry input" in out
+    assert "version 1 is challenger: it restores worse than the blurry input" in out
+    assert "measuring on micro" in err
+
+    assert command("promote", "2")[0] == 0
+    code, out, _ = command("promote", "models:/deepblur/3", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert told["promoted"]
+    assert told["decision"]["rival"] == "version 2"
+    assert len(told["decision"]["cells"]) == 1
+
+    code, out, _ = command("show", "champion")
+    assert code == 0
+    assert "# deepblur, version 3, champion" in out
+    assert "passed: it restores better than the blurry input" in out
+    assert "| study | micro |" in out
+    assert "(promote)" in out
+
+    code, out, _ = command("compare", "2")
+    assert code == 0
+    assert "FAIL  better than version 3" in out
+    assert json.loads(command("list", "--json")[1])["versions"][1]["tags"]["gate.decision"] == "passed"
+
+    code, out, _ = command("rollback")
+    assert code == 0
+    assert out.strip() == "version 2 is champion again, instead of version 3"
+    code, _, err = command("rollback")
+    assert code == 5
+    assert "has no earlier champion" in err
+    listed = json.loads(command("list", "--json")[1])
+    assert [v["aliases"] for v in listed["versions"]] == [[], ["champion"], ["challenger"]]
+    assert [reign["version"] for reign in listed["champions"]] == ["2"]
+
+
+def test_what_cannot_be_done_is_one_sentence(command, tmp_path):
+    for words, code, sentence in (
+        (("show", "9"), 5, "has no version '9'; it has 1, 2, 3"),
+        (("promote", "champion"), 5, "has no version 'champion'"),
+        (("list", "--name", "other"), 5, "no model is registered as 'other' at sqlite"),
+        (("compare", "3", "3"), 2, "compare two versions"),
+    ):
+        found, out, err = command(*words)
+        assert (found, out) == (code, "")
+        assert sentence in err
+        assert len(err.splitlines()) == 1
+    nowhere = f"sqlite:///{tmp_path}/none/mlflow.db"
+    code, _, err = command("list", tracking_uri=nowhere)
+    assert (code, len(err.splitlines())) == (5, 1)
+    assert "there is no registry at" in err
+    assert not (tmp_path / "none").exists()
+    code, _, err = command("rollback", tracking_uri="http://127.0.0.1:9")
+    assert (code, len(err.splitlines())) == (5, 1)
+    assert "start that server" in err
+    with pytest.raises(SystemExit) as usage:
+        main(["models", "promote"])
+    assert usage.value.code == 2
+
+
+def test_the_best_of_a_study_is_the_one_that_validated_best(base, tmp_path):
+    client = Promoter(copy_of(base, tmp_path / "copy"), "deepblur").client
+    assert best_of_study(client, "deepblur", "micro").version == "3"  # none has told: the newest
+    for version, psnr in {"1": "21.5", "2": "31.125"}.items():
+        client.set_model_version_tag("deepblur", version, "validated_psnr_db", psnr)
+    assert best_of_study(client, "deepblur", "micro").version == "2"
+    assert best_of_study(client, "deepblur", "another") is None
