@@ -19,6 +19,7 @@ from deepblur.platform.image_store import open_store
 from deepblur.platform.layout import LAYOUTS, Result
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.model import save_model
+from deepblur.platform.release.calibration import calibrate
 from deepblur.platform.release.card import VALIDATED_TAG, make_card, render
 from deepblur.platform.results import StudyResult
 from deepblur.platform.stages import Arm, Evaluate, Training
@@ -152,7 +153,9 @@ class Record:
         items = result.items[(result.items.arm == arm) & (result.items.seed == seed)]
         run = self.children[self.graph.results[arm, seed][0]][0]
         origin = {"study": self.plan.study.name, "preset": self.plan.preset, "arm": arm, "seed": str(seed)}
-        store = open_store(stages.identify.train, self.plan.runs / "cache", progress=False)
+        identifier = load_network(self.plan.runs, self.graph.inputs(arm, seed)["identify"], stages.identify)
+        store, held = (open_store(sources, self.plan.runs / "cache", progress=False)
+                       for sources in (stages.identify.train, stages.identify.validation))  # fmt: skip
         card = make_card(
             {**origin, "commit": commit(), "run": run},
             stages,
@@ -162,12 +165,13 @@ class Record:
             fingerprint=store.fingerprint,
             validated={"psnr_db": self._validated(arm, seed)},
         )
+        card["uncertainty"] = calibrate(identifier, stages.identify.degradation, held)
         folder = self.plan.runs / "models" / self.folder.name / arm
         save_model(
             folder,
             operator=operator,
             identifier_config={"num_parameters": operator.num_parameters, **stages.identify.network},
-            identifier=load_network(self.plan.runs, self.graph.inputs(arm, seed)["identify"], stages.identify),
+            identifier=identifier,
             deblurrer_config=stages.deblur.network,
             deblurrer=load_network(self.plan.runs, self.graph.inputs(arm, seed)["deblur"], stages.deblur),
             card=card,

@@ -36,6 +36,7 @@ def test_a_study_runs_reports_and_reuses(runs, capsys):
     assert len(items) == 2 * 1 * 2 * 2 * 2  # arms, noise, eta, images, draws
     model = load_model(runs / "models" / report.parent.name / "estimated")
     assert model.card["arm"] == "estimated"
+    assert [level["windows"] for level in model.card["uncertainty"]["levels"]] == [1, 4]
 
     again = run(runs, capsys).out
     assert "5 stages, 5 done before" in again

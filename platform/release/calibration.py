@@ -15,8 +15,8 @@ from deepblur.platform.inference.uncertainty import fit_level
 from deepblur.platform.model import BlindModel
 from deepblur.platform.stages import Degradation
 
-DRAWS = 64
-"""Enough to know a standard deviation to a tenth; seconds on two cores."""
+DRAWS = 40
+"""Of four windows each: enough to know a standard deviation to a tenth, in seconds on two cores."""
 
 
 def calibrate(
