@@ -97,7 +97,7 @@ class Server:
         return response.status, json.loads(response.read())
 
     def connect(self) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self.port, timeout=120)
+        return HTTPConnection("127.0.0.1", self.port, timeout=600)
 
 
 @contextmanager
@@ -112,7 +112,8 @@ def served(model_folder: Path, workers: int) -> Iterator[Server]:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/deepblur@champion",
-                   "--env-manager", "local", "--port", str(port), "--workers", str(workers)]  # fmt: skip
+                   "--env-manager", "local", "--port", str(port), "--workers", str(workers),
+                   "--timeout", "600"]  # fmt: skip
         environment = os.environ | {
             "MLFLOW_TRACKING_URI": tracker.uri,
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
