@@ -7,6 +7,11 @@ Registers a model folder as deepblur@champion in a registry of its own, serves i
     with 4xx and a sentence.
 
     python benchmarks/serving.py MODEL_FOLDER
+
+Outcome   The quick study's model (1.2 M parameters), 2 cores that eleven to thirty other processes shared: 1,000 mixed
+          requests, 511 good and right, 489 refused with a sentence, none lost. One core computes a 128² image in 0.14 s
+          and a 512² image in 2.0 s, its JSON in another 0.5 s; requests wait for their turn, so that more clients
+          lengthen the latency and not the computation. Memory 0.4 GiB at the start, 1.1 GiB with 8 clients at 512².
 """
 
 import argparse
