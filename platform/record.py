@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepblur.platform import provenance
+from deepblur.platform import naming, provenance, run_notes
 from deepblur.platform.execution import Work, live_rows, load_network, note, read_rows, training_stage
 from deepblur.platform.identity import flatten
 from deepblur.platform.image_store import open_store
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from deepblur.platform.graph import Graph
 
 NOWHERE = "none"
+REPORT = "report.html"
 SYNC_S = 5.0
 """Seconds between two looks at the growing curves."""
 
@@ -45,14 +46,16 @@ class Record:
         self.key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.folder = plan.runs / "studies" / f"{plan.study.name}-{self.key}"
         self.tracker = open_tracker(plan)
-        tags = {"preset": plan.preset, "mlflow.source.git.commit": commit(), "command": plan.command}
-        shared = {"preset": plan.preset, "seeds": str(plan.seeds), **flatten(plan.grid, "grid")}
-        self.parent = self.tracker.study_run(
-            key=self.key, name=f"{plan.study.name} {plan.preset}", params=shared, tags=tags
-        )
         self.provenance = provenance.take(plan, graph)
+        device = self.provenance.ingredients["made_with"]["device"]
+        self.tags = naming.shared_tags(plan, commit=commit(), device=device)
+        tags = {**self.tags, "stage": "study", "command": plan.command}
+        shared = {"preset": plan.preset, "seeds": str(plan.seeds), **flatten(plan.grid, "grid")}
+        self.parent = self.tracker.study_run(key=self.key, name=naming.study_name(plan), params=shared, tags=tags)
         self.parts: dict[str, provenance.Json] = {}
         """Child run → the part of the study that it shows."""
+        self.arms: dict[tuple[str, int], str] = {}
+        """(arm, seed) → its run."""
         self.children = self._children()
         self.synced = 0.0
         for key in graph.works:
@@ -70,13 +73,15 @@ class Record:
             work = self.graph.works[key]
             if work.stage.kind == "identify" or len(arms) > 1:
                 tags = {"stage": work.stage.kind, "seed": str(training_stage(work).seed)}
-                children[key] = [self._child(key, work.label, flatten(work.stage), tags)]
+                children[key] = [self._child(key, work.label, flatten(work.stage), tags, "")]
                 arm, seed = next(iter(arms.items()))
                 self.parts[children[key][0]] = {"stage": key, "arm": arm, "seed": seed}
         for (arm, seed), keys in self.graph.results.items():
             keywords = {"arm": arm, "seed": str(seed), **self.plan.study.keywords(arm, self.plan.settings)}
-            tags = {"stage": "arm", "arm": arm, "seed": str(seed)}
-            run = self._child(f"{arm}/{seed}", f"{arm}, seed {seed}", keywords, tags)
+            method = naming.method_of(self.graph.arms[arm, seed])
+            tags = {"stage": "arm", "arm": arm, "seed": str(seed), "method": method}
+            about = ", ".join(f"{name}={value}" for name, value in self.plan.study.arms.get(arm, {}).items())
+            run = self.arms[arm, seed] = self._child(f"{arm}/{seed}", f"{arm}, seed {seed}", keywords, tags, about)
             self.parts[run] = {"arm": arm, "seed": seed}
             for key in keys:
                 children.setdefault(key, []).append(run)
@@ -84,8 +89,17 @@ class Record:
                 children.setdefault(key, [run])
         return children
 
-    def _child(self, key: str, name: str, params: dict[str, str], tags: dict[str, str]) -> str:
+    def _child(self, key: str, name: str, params: dict[str, str], tags: dict[str, str], about: str) -> str:
+        name = naming.part_name(self.plan, name)
+        tags = {**self.tags, **tags, naming.NOTE_TAG: run_notes.part_note(name, about, self.plan, self._links())}
         return self.tracker.child_run(parent=self.parent, key=f"{self.key}/{key}", name=name, params=params, tags=tags)
+
+    def _links(self) -> dict[str, str]:
+        """Where people go on from any run of the study."""
+        return {
+            "report": self.tracker.page(self.parent, REPORT),
+            "the study's run": self.tracker.page(self.parent),
+        }
 
     def follow(self, running: list[Work]) -> None:
         """Send the curves as they grow."""
@@ -93,26 +107,29 @@ class Record:
             return
         self.synced = time.time()
         for work in running:
-            self._rows(work.key, live_rows(work))
+            self._rows(work, live_rows(work))
 
     def stage_done(self, work: Work) -> None:
         """Send a training's whole curve, an evaluation's means, a search's gains; assessments come with the report."""
         result = self.ledger.done(work.key) or {}
         if isinstance(work.stage, Training):
-            self._rows(work.key, read_rows(self.ledger.folder(work.key) / "curve.jsonl"))
+            self._rows(work, read_rows(self.ledger.folder(work.key) / "curve.jsonl"))
         elif isinstance(work.stage, Evaluate):
-            self._metrics(work.key, {f"test_{name}": value for name, value in result.items()})
+            means = {name: value for name, value in result.items() if name.endswith(("_db", "ssim", "_ms"))}
+            self._metrics(work.key, naming.measured("test", means))
         elif isinstance(work.stage, Tune):
+            place = naming.subset("val", "noise", work.stage.noise.name)
             gains = (name for name in ("default_gain_db", "tuned_gain_db") if name in result)
-            self._metrics(work.key, {f"{name}/{work.stage.noise.name}": result[name] for name in gains})
+            self._metrics(work.key, {f"{place}/{name}": result[name] for name in gains})
 
     def _metrics(self, key: str, values: dict[str, float]) -> None:
         for run in self.children[key]:
             self.tracker.log_metrics(run, values)
 
-    def _rows(self, key: str, rows: list[dict[str, float]]) -> None:
-        for run in self.children[key]:
-            self.tracker.log_rows(run, rows)
+    def _rows(self, work: Work, rows: list[dict[str, float]]) -> None:
+        named = [naming.curve(work.stage.kind, row) for row in rows]
+        for run in self.children[work.key]:
+            self.tracker.log_rows(run, named)
 
     def finish(self, result: Result) -> None:
         """Write the report, log it, register what was trained for use, and print the result."""
@@ -124,7 +141,7 @@ class Record:
         self.tracker.log_metrics(self.parent, metrics)
         if result.cost is not None:
             self.tracker.log_metrics(self.parent, result.cost.metrics())
-        self.tracker.log_tags(self.parent, {name.replace(", ", "."): value for name, value in result.facts.items()})
+        self._describe(result)
         note("\n" + layout.text(result) + "\n")
         if isinstance(result, StudyResult):
             for arm in self.plan.arms:
@@ -133,6 +150,21 @@ class Record:
             note(f"cost    {result.cost.sentence()}")
         note(f"report  {report}")
         show_where(self.plan)
+
+    def _describe(self, result: Result) -> None:
+        """Tell people what came out: each arm's means and pictures, the study's description with links to both."""
+        layout = LAYOUTS[type(result)]
+        for where, means in layout.by_run(result).items():
+            self.tracker.log_metrics(self.arms[where], means)
+        for arm, pictures in layout.pictures(result).items():
+            self.tracker.log_pictures(self.arms[arm, min(self.plan.seeds)], pictures)
+        facts = {n.replace(", ", "."): text for n, text in result.facts.items() if n not in (*self.tags, "git commit")}
+        links = {
+            "Open the report": self.tracker.page(self.parent, REPORT),
+            "Compare the arms": self.tracker.comparison(list(self.arms.values())),
+        }
+        described = {naming.NOTE_TAG: run_notes.study_note(self.plan, result, links)}
+        self.tracker.log_tags(self.parent, facts | described)
 
     def _provenance(self, metrics: dict[str, float]) -> None:
         """From what all this was made, and with what it ended: in the report folder and in every child run."""

@@ -4,10 +4,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from deepblur.platform import naming, run_notes
 from deepblur.platform.execution import Work, note
 from deepblur.platform.identity import flatten
 from deepblur.platform.layout import LAYOUTS
-from deepblur.platform.record import commit, open_tracker, show_where
+from deepblur.platform.provenance import circumstances_of
+from deepblur.platform.record import REPORT, commit, open_tracker, show_where
 from deepblur.platform.search import OBJECTIVES, Search
 from deepblur.platform.search_history import FILE, History
 from deepblur.platform.search_loop import Job
@@ -36,10 +38,10 @@ class SearchRecord:
             **{f"space.{name}": str(part) for name, part in some.space.items()},
             **flatten(plan.grid, "grid"),
         }
-        tags = {"preset": plan.preset, "mlflow.source.git.commit": commit(), "command": plan.command}
-        self.parent = self.tracker.study_run(
-            key=self.key, name=f"{plan.study.name} {plan.preset}", params=params, tags=tags
-        )
+        device = circumstances_of(plan)["device"]
+        self.tags = naming.shared_tags(plan, commit=commit(), device=device)
+        tags = {**self.tags, "stage": "study", "command": plan.command}
+        self.parent = self.tracker.study_run(key=self.key, name=naming.study_name(plan), params=params, tags=tags)
         self.open: dict[tuple[str, int, int], str] = {}
 
     def audience(self, arm: str, seed: int) -> "Trials":
@@ -51,13 +53,17 @@ class SearchRecord:
         if where not in self.open:
             search, trial = self.searches[arm, seed], self.histories[arm, seed].trials[number]
             settings = search.params(trial)
-            tags = {"stage": "trial", "arm": arm, "seed": str(seed), "trial": str(number)}
+            command = search.command(self.plan.preset, settings)
+            name = naming.part_name(self.plan, f"{arm}, trial {number}, seed {seed}")
+            links = {"report": self.tracker.page(self.parent, REPORT), "the search": self.tracker.page(self.parent)}
+            tags = {"stage": "trial", "arm": arm, "seed": str(seed), "trial": str(number), "method": search.sampler}
+            described = {"command": command, naming.NOTE_TAG: run_notes.part_note(name, command, self.plan, links)}
             self.open[where] = self.tracker.child_run(
                 parent=self.parent,
                 key=f"{self.key}/{arm}/{seed}/{number}",
-                name=f"{arm}, trial {number}" + f", seed {seed}" * (len(self.plan.seeds) > 1),
+                name=name,
                 params={name: str(value) for name, value in settings.items()},
-                tags={**tags, "command": search.command(self.plan.preset, settings)},
+                tags={**self.tags, **tags, **described},
             )
         return self.open[where]
 
@@ -67,7 +73,7 @@ class SearchRecord:
         trial = history.trials[number]
         run, about = self.child(arm, seed, number), trial.user_attrs
         self.tracker.log_tags(run, {"state": trial.state.name.lower(), "reason": about.get("reason", "")})
-        self.tracker.log_metrics(run, about.get("measures", {}))
+        self.tracker.log_metrics(run, naming.measured("grid", about.get("measures", {})))
         self.tracker.finish(run, trial.state.name != "FAIL")
         del self.open[arm, seed, number]
         if run and not self.tracker.problems:
@@ -84,7 +90,10 @@ class SearchRecord:
         self.tracker.log_metrics(self.parent, layout.metrics(result))
         if result.cost is not None:
             self.tracker.log_metrics(self.parent, result.cost.metrics())
-        self.tracker.log_tags(self.parent, {name.replace(", ", "."): value for name, value in result.facts.items()})
+        facts = {n.replace(", ", "."): text for n, text in result.facts.items() if n not in (*self.tags, "git commit")}
+        links = {"Open the report": self.tracker.page(self.parent, REPORT)}
+        described = {naming.NOTE_TAG: run_notes.study_note(self.plan, result, links)}
+        self.tracker.log_tags(self.parent, facts | described)
         note("\n" + layout.text(result) + "\n")
         for history in self.histories.values():
             note(f"optuna  optuna-dashboard sqlite:///{history.folder / FILE}")
@@ -109,9 +118,7 @@ class Trials:
 
     def rows(self, job: Job, work: Work, rows: list[dict[str, float]]) -> None:
         run = self.record.child(self.arm, self.seed, job.number)
-        self.record.tracker.log_rows(
-            run, [{name if name == "step" else f"{work.stage.kind}/{name}": v for name, v in r.items()} for r in rows]
-        )
+        self.record.tracker.log_rows(run, [naming.curve(work.stage.kind, row) for row in rows])
 
     def ended(self, job: Job, state: str, about: Mapping[str, Any]) -> None:
         self.record.settle(self.arm, self.seed, job.number)

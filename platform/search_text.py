@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import mannwhitneyu
 
+from deepblur.platform.naming import of_arm, word
 from deepblur.platform.results import paired_table, summary_table
 from deepblur.platform.search_importance import importances
 from deepblur.platform.search_result import (
@@ -52,18 +53,18 @@ def search_metrics(result: SearchResult) -> dict[str, float]:
     found: dict[str, float] = {}
     for arm in result.arms:
         best = best_trial(result, arm)
-        found |= {} if best is None else {f"{arm}/best/{name}": float(best[name]) for name in result.measures}
+        found |= {} if best is None else {of_arm(arm, f"best/{name}"): float(best[name]) for name in result.measures}
     for row in costs(result).to_dict("records"):
-        found |= {f"{row['arm']}/{name}": float(value) for name, value in row.items() if name != "arm"}
+        found |= {of_arm(row["arm"], f"cost/{name}"): float(value) for name, value in row.items() if name != "arm"}
     for row in compare_samplers(result).to_dict("records"):
-        found[f"{row['arm']}/{row['measure']}_at_equal_{row['budget']}"] = row["mean"]
+        found[of_arm(row["arm"], f"{row['measure']}_at_equal_{row['budget']}")] = row["mean"]
     for row in importances(result)[0].to_dict("records"):
         found[f"importance/{row['objective']}/{row['setting']}"] = row["importance"]
-    found["pareto_trials"] = float(len(pareto(result)))
+    found["search/pareto_trials"] = float(len(pareto(result)))
     if result.final is not None:
         table = summary_table(result.final)
         for row in table[table["group"] == "all"].to_dict("records"):
-            found |= {f"final/{row['arm']}/{name}": float(row[name]) for name in ("psnr_gain_db", "psf_snr_db")}
+            found |= {f"final/{word(row['arm'])}/{name}": float(row[name]) for name in ("psnr_gain_db", "psf_snr_db")}
     return {name: float(value) for name, value in found.items() if np.isfinite(value)}
 
 

@@ -18,6 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import numpy as np
+
+from deepblur.platform import dashboard
 from deepblur.platform.janitor import Janitor
 
 if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a record does not need it
@@ -99,6 +102,20 @@ class NoTracker:
     def log_folder(self, run_id: str, source: Path, folder: str | None = None) -> None:
         """All files below `source`, in a folder of the run."""
 
+    def log_pictures(self, run_id: str, pictures: Mapping[str, Sequence[np.ndarray]]) -> None:
+        """Grey pictures in [0, 1] for the image grid: key → pictures (H, W); the same ones are logged once."""
+
+    def describe(self, tags: Labels) -> None:
+        """Tags of the experiment, which every study of that name shares."""
+
+    def page(self, run_id: str, artifact: str = "") -> str:
+        """Address of the run, or of a file in its artifact viewer, within the pages of whichever server shows it."""
+        return ""
+
+    def comparison(self, run_ids: Sequence[str]) -> str:
+        """Address of the page that shows these runs side by side."""
+        return ""
+
     def finish(self, run_id: str, ok: bool, stopped: bool = False) -> None:
         """Ends the run as FINISHED, as FAILED, or as KILLED where somebody stopped it."""
 
@@ -171,6 +188,22 @@ class Tracker(NoTracker):
     def log_folder(self, run_id: str, source: Path, folder: str | None = None) -> None:
         self.attempt(source.name, lambda: self.client.log_artifacts(run_id, str(source), folder), None, run=run_id)
 
+    def log_pictures(self, run_id: str, pictures: Mapping[str, Sequence[np.ndarray]]) -> None:
+        self.attempt("pictures", lambda: dashboard.log_pictures(self.client, run_id, pictures), None, run=run_id)
+
+    def describe(self, tags: Labels) -> None:
+        def log() -> None:
+            for key, value in tags.items():
+                self.client.set_experiment_tag(self.experiment_id, key, _cut(value))
+
+        self.attempt("description of the experiment", log, None)
+
+    def page(self, run_id: str, artifact: str = "") -> str:
+        return dashboard.run_page(self.experiment_id, run_id, artifact) if run_id else ""
+
+    def comparison(self, run_ids: Sequence[str]) -> str:
+        return dashboard.comparison_page(self.experiment_id, [run for run in run_ids if run])
+
     def finish(self, run_id: str, ok: bool, stopped: bool = False) -> None:
         status = "FINISHED" if ok else "KILLED" if stopped else "FAILED"
 
@@ -229,6 +262,8 @@ class Tracker(NoTracker):
                 self._open.add(run.info.run_id)  # and tagged before it is RUNNING: a janitor looks for both
                 self.client.set_tag(run.info.run_id, DRIVER_TAG, DRIVER)
                 self.client.update_run(run.info.run_id, status="RUNNING", name=name)
+            elif run.info.run_name != name:  # recorded by a deepblur that called it otherwise
+                self.client.update_run(run.info.run_id, name=name)
         else:  # user, source file and git commit are tags that the UI shows
             made_by = {**resolve_tags(), DRIVER_TAG: DRIVER}
             run = self.client.create_run(self.experiment_id, run_name=name, tags={**made_by, **found_by})

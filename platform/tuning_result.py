@@ -14,6 +14,7 @@ from deepblur.platform.comparison_style import WIDTH_IN, legend, looks, rendered
 from deepblur.platform.cost_report import cost_section
 from deepblur.platform.ledger import replace_file
 from deepblur.platform.markup import document, figure, headings, numbers, pairs, table, words
+from deepblur.platform.naming import of_arm, subset
 from deepblur.platform.stages import NoiseLevel
 
 FILE = "tuned.json"
@@ -93,7 +94,7 @@ def tuning_table(result: TuningResult) -> pd.DataFrame:
 
 def tuning_metrics(result: TuningResult) -> dict[str, float]:
     return {
-        f"{row.method}/{row.noise}/{name}": float(getattr(row, name))
+        f"{subset(of_arm(row.method, 'val'), 'noise', row.noise)}/{name}": float(getattr(row, name))
         for row in tuning_table(result).itertuples()
         for name in ("default_gain_db", "tuned_gain_db")
     }

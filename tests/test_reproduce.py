@@ -40,7 +40,8 @@ def recorded(tmp_path_factory):
     data = images(home / "images")
     assert main(STUDY, ["--local", "--data", data, "--runs", str(home / "runs"), "--tracking-uri", uri]) == 0
     tracker = Tracker.open(uri, "micro_study")
-    ids = {run.info.run_name: run.info.run_id for run in tracker.client.search_runs([tracker.experiment_id])}
+    runs = tracker.client.search_runs([tracker.experiment_id])
+    ids = {run.info.run_name.removesuffix(" (quick)"): run.info.run_id for run in runs}
     return Namespace(uri=uri, ids=ids, tracker=tracker, data=data)
 
 
