@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepblur.platform import naming, provenance, run_notes
+from deepblur.platform import dashboard, naming, provenance, run_notes
 from deepblur.platform.execution import Work, live_rows, load_network, note, read_rows, training_stage
 from deepblur.platform.identity import flatten
 from deepblur.platform.image_store import open_store
@@ -45,7 +45,7 @@ class Record:
         text = "/".join([plan.study.name, *plan.contrast, *measured])
         self.key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.folder = plan.runs / "studies" / f"{plan.study.name}-{self.key}"
-        self.tracker = open_tracker(plan)
+        self.tracker = open_tracker(plan, view="arms")
         self.provenance = provenance.take(plan, graph)
         device = self.provenance.ingredients["made_with"]["device"]
         self.tags = naming.shared_tags(plan, commit=commit(), device=device)
@@ -162,6 +162,7 @@ class Record:
         links = {
             "Open the report": self.tracker.page(self.parent, REPORT),
             "Compare the arms": self.tracker.comparison(list(self.arms.values())),
+            "All arms of this study": self.tracker.view("arms"),
         }
         described = {naming.NOTE_TAG: run_notes.study_note(self.plan, result, links)}
         self.tracker.log_tags(self.parent, facts | described)
@@ -228,12 +229,16 @@ class Record:
         self.tracker.finish(self.parent, ok, stopped)
 
 
-def open_tracker(plan: Plan) -> NoTracker:
-    """Where the plan wants its record."""
+def open_tracker(plan: Plan, view: str) -> NoTracker:
+    """Where the plan wants its record, with a description and saved views of the study, of which one leads."""
     if plan.tracking_uri == NOWHERE:
         return NoTracker()
     uri = plan.tracking_uri or default_uri(plan.runs)
-    return Tracker.open(uri, plan.study.name, plan.runs / "mlartifacts")
+    tracker = Tracker.open(uri, plan.study.name, plan.runs / "mlartifacts")
+    links = {dashboard.VIEWS[view].name: tracker.view(view)}
+    about = {naming.NOTE_TAG: run_notes.experiment_note(plan, links)}
+    tracker.describe({**dashboard.KIND, **dashboard.view_tags(), **about})
+    return tracker
 
 
 def show_where(plan: Plan) -> None:

@@ -28,7 +28,7 @@ class SearchRecord:
         text = "/".join([plan.study.name, *(f"{arm}:{seed}:{h.folder.name}" for (arm, seed), h in histories.items())])
         self.key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.folder = plan.runs / "studies" / f"{plan.study.name}-{self.key}"
-        self.tracker = open_tracker(plan)
+        self.tracker = open_tracker(plan, view="trials")
         some = next(iter(searches.values()))
         params = {
             "preset": plan.preset,
@@ -91,7 +91,7 @@ class SearchRecord:
         if result.cost is not None:
             self.tracker.log_metrics(self.parent, result.cost.metrics())
         facts = {n.replace(", ", "."): text for n, text in result.facts.items() if n not in (*self.tags, "git commit")}
-        links = {"Open the report": self.tracker.page(self.parent, REPORT)}
+        links = {"Open the report": self.tracker.page(self.parent, REPORT), "Trials": self.tracker.view("trials")}
         described = {naming.NOTE_TAG: run_notes.study_note(self.plan, result, links)}
         self.tracker.log_tags(self.parent, facts | described)
         note("\n" + layout.text(result) + "\n")

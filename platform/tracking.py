@@ -106,7 +106,11 @@ class NoTracker:
         """Grey pictures in [0, 1] for the image grid: key → pictures (H, W); the same ones are logged once."""
 
     def describe(self, tags: Labels) -> None:
-        """Tags of the experiment, which every study of that name shares."""
+        """Tags of the experiment, which all runs of a study share; what it has stays, for people may have edited it."""
+
+    def view(self, key: str) -> str:
+        """Address of a saved view of the experiment's runs."""
+        return ""
 
     def page(self, run_id: str, artifact: str = "") -> str:
         """Address of the run, or of a file in its artifact viewer, within the pages of whichever server shows it."""
@@ -193,10 +197,15 @@ class Tracker(NoTracker):
 
     def describe(self, tags: Labels) -> None:
         def log() -> None:
+            known = self.client.get_experiment(self.experiment_id).tags
             for key, value in tags.items():
-                self.client.set_experiment_tag(self.experiment_id, key, _cut(value))
+                if key not in known:
+                    self.client.set_experiment_tag(self.experiment_id, key, _cut(value))
 
         self.attempt("description of the experiment", log, None)
+
+    def view(self, key: str) -> str:
+        return dashboard.view_page(self.experiment_id, key)
 
     def page(self, run_id: str, artifact: str = "") -> str:
         return dashboard.run_page(self.experiment_id, run_id, artifact) if run_id else ""
