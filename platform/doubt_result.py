@@ -17,6 +17,7 @@ from deepblur.platform.doubt import Doubt
 from deepblur.platform.doubt_methods import draws_of, fitted
 from deepblur.platform.inference.identification import Identification
 from deepblur.platform.inference.reliability import range_flags
+from deepblur.platform.naming import of_arm, word
 
 COVERAGES = (0.50, 0.68, 0.90, 0.95)
 LEVELS = np.linspace(0.05, 0.95, 19)
@@ -145,7 +146,7 @@ def _correlations(items: pd.DataFrame) -> Iterator[float]:
 
 def doubt_metrics(result: DoubtResult) -> dict[str, float]:
     names = ("nll", "ece", "spearman", "coverage_68", "coverage_90", "rmse_waves", "flagged")
-    return {f"{row['arm'].replace('+', 'with')}/{row['place']}/{name}": float(row[name])
+    return {of_arm(row["arm"], f"{word(row['place'])}/{name}"): float(row[name])
             for row in score_table(result).to_dict("records") for name in names}  # fmt: skip
 
 

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from deepblur.platform.doubt import Doubt
 from deepblur.platform.methods import Method
-from deepblur.platform.search import Search
 from deepblur.platform.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def method_of(arm: Any) -> str:
     """The tag `method` of an arm: what identifies and what restores."""
     if isinstance(arm, Tuning):
         return f"{method_of(arm.method)}, tuned"
-    if isinstance(arm, Search):
-        return arm.sampler
+    if isinstance(arm, Doubt):
+        return f"IN, {arm.answer}"
     if isinstance(arm, Method):
         psf = NETWORKS.get(arm.psf, arm.psf)
         image = NETWORKS.get(arm.image, arm.image)
