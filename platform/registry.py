@@ -6,7 +6,6 @@ work where deepblur is not installed; `load_registered` gives the model itself, 
 
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 import warnings
@@ -26,7 +25,8 @@ import deepblur.nets
 import deepblur.operators
 from deepblur.platform import model, serving
 from deepblur.platform.release.card import LONGEST_DESCRIPTION
-from deepblur.platform.tracking import NoTracker, Tracker, connect, database_file, default_uri
+from deepblur.platform.release.choice import choose_model
+from deepblur.platform.tracking import NoTracker, Tracker
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints when this part of it is imported
@@ -91,34 +91,8 @@ def log_and_register(
 
 
 def load_registered(uri: str, *, tracking_uri: str | None = None, device: str = "cpu") -> model.BlindModel:
-    """The model behind "models:/NAME/VERSION" or "models:/NAME@ALIAS".
-
-    Args:
-        uri: of the version.
-        tracking_uri: default: MLFLOW_TRACKING_URI, else the database file in ./runs.
-        device: where the networks go.
-    Raises:
-        ValueError: the URI has another form, or names no version.
-        ConnectionError: no registry answers.
-    """
-    form = re.fullmatch(r"models:/([^/@]+)(?:/(\d+)|@([\w-]+))", uri)
-    if form is None:
-        raise ValueError(f"a registered model is named models:/NAME/VERSION or models:/NAME@ALIAS; got {uri}")
-    where = tracking_uri or default_uri(Path("runs"))
-    if (database := database_file(where)) is not None and not database.is_file():
-        raise ConnectionError(
-            f"there is no registry at {where}; set MLFLOW_TRACKING_URI to where the model was registered"
-        )
-    client = connect(where)
-    name, number, alias = form.groups()
-    try:
-        found = client.get_model_version(name, number) if number else client.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        raise ValueError(f"{uri} is not registered at {where} ({str(error).splitlines()[0]})") from None
-    source = client.get_model_version_download_uri(name, found.version)
-    with tempfile.TemporaryDirectory(prefix="deepblur-") as scratch:
-        folder = mlflow.artifacts.download_artifacts(f"{source}/artifacts", dst_path=scratch, tracking_uri=where)
-        return model.load_model(Path(folder) / "model", device=device)
+    """The model behind "models:/NAME/VERSION" or "models:/NAME@ALIAS"; see `deepblur.platform.release.choice`."""
+    return choose_model(uri, tracking_uri=tracking_uri, device=device).model
 
 
 def _digest(folder: Path) -> str:
