@@ -11,7 +11,10 @@ Measure   The whiteness that 95 % of the right PSFs stay below (to be entered in
           unexplained (to stay below UNEXPLAINED).
 Cost      3 min on one thread, three times as much with --restorers
 Run       python benchmarks/reliability.py --restorers
-Outcome   OUTCOME
+Outcome   18 photographs, one crop each, at σ = 0.001, 0.003, 0.01, 0.03, 0.1: 95 % of the right PSFs below 0.146,
+          0.131, 0.128, 0.121, 0.089. Called unexplained: right PSFs 6 % on average at every σ and η (η = 0.15 up
+          to 11 %; after JPEG 0 to 11 %); motion 100, 94, 83, 61, 28 %; another draw 50, 33, 22, 22, 0 %; off by
+          0.04 waves 44, 22, 22, 22, 0 %; no aberration 6, 0, 0, 0, 0 %. --restorers: not run yet.
 """
 
 import argparse

@@ -37,7 +37,7 @@ def calibrated_std(entry: Any, spread: Tensor, windows: int) -> Tensor | None:
 
 def fit_level(spread: np.ndarray, error: np.ndarray, windows: int) -> dict[str, Any]:
     """One level of the card's entry, from the spread and error of draws in that many windows; see fit_floor."""
-    floor, factor = ([float(f"{value:.4g}") for value in values] for values in fit_floor(spread, error))
+    floor, factor = ([float(f"{value:.3g}") for value in values] for values in fit_floor(spread, error))
     return {"windows": windows, "floor_waves": floor, "factor": factor, "draws": len(error)}
 
 
