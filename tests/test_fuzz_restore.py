@@ -13,11 +13,13 @@ import mutants
 from deepblur.platform.inference.recording import read_recording
 
 
-@pytest.mark.timeout(60)
-def test_damaged_files_are_restored_or_refused_in_one_sentence(tmp_path):
-    outcomes = fuzz_restore.in_order(range(60), 1, tmp_path)
+@pytest.mark.parametrize(("command", "files"), [(False, 60), (True, 20)])
+@pytest.mark.timeout(120)
+def test_damaged_files_are_restored_or_refused_in_one_sentence(tmp_path, command, files):
+    model = fuzz_restore.micro_model(tmp_path) if command else None
+    outcomes = fuzz_restore.in_order(range(files), 1, tmp_path, model)
     assert set(outcomes) == {"restored", "refused"}
-    assert outcomes.total() == 60
+    assert outcomes.total() == files
 
 
 @pytest.mark.parametrize("name", mutants.seeds())

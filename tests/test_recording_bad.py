@@ -26,6 +26,12 @@ def save_tiff(array, after=None, **settings):
     return make
 
 
+def taller(path):
+    """A planar TIFF whose directory says that it has more rows than it has."""
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages.first.tags["ImageLength"].overwrite(200)
+
+
 def two_images(path):
     with tifffile.TiffWriter(path) as writer:
         writer.write(values("u1", H, W), metadata=None)
@@ -81,8 +87,12 @@ BAD = {
     "two.tif": (two_images, r"holds 2 images that do not belong together \(12x20, 12x21"),
     "cut.tif": (save_tiff(values("u2", 64, 64), cut), "is cut short|not a readable image"),
     "cut stack.tif": (save_tiff(values("u2", 9, 64, 64), cut, photometric="minisblack"), "cut short|not a readable"),
+    "taller.tif": (
+        save_tiff(values("u1", 3, 64, 64), taller, photometric="rgb", planarconfig="separate"),
+        r"is cut short \(12288 bytes of at least 38400\)",
+    ),
     "cut.jpg": (save_picture(values("u1", 64, 64), cut), "not a readable image .*truncated"),
-    "cut.png": (save_picture(values("u1", 64, 64), cut), "not a readable image .*truncated"),
+    "cut.png": (save_picture(values("u1", 64, 64), cut), r"is cut short \(\d+ bytes of at least \d+\)"),
     "bomb.png": (claim(20_000), "more than 178 megapixels; cut it into tiles"),
     "claim.png": (claim(13_000), r"claims 0.507 GB of pixels in \d+ bytes"),
     "animated.png": (animate, "has 2 frames; save them as a TIFF stack"),

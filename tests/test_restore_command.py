@@ -194,3 +194,20 @@ def test_simulate_refuses_what_it_cannot_blur(images, tmp_path, capsys):
     assert "each of the 7 modes" in capsys.readouterr().err
     assert call("simulate", images / "grey.png", "-o", tmp_path, "--psf-size", 81) == 4
     assert "too few for a PSF of 81 px" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("planar", "shape"), [("contig", (34, 42, 3))])
+def test_simulate_takes_colours_of_any_order_without_their_alpha(tmp_path, planar, shape):
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 72, 4), np.uint8)
+    stored = pixels if planar == "contig" else np.moveaxis(pixels, -1, 0)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar)
+    assert call("simulate", tmp_path / "a.tif", "-o", tmp_path / "out") == 0
+    with tifffile.TiffFile(tmp_path / "out" / "a_sharp.tif") as tiff:
+        assert (tiff.pages.first.shape, tiff.pages.first.samplesperpixel) == (shape, 3)
+
+
+def test_an_image_too_small_to_judge_the_blur_still_has_a_report(tmp_path, model):
+    Image.fromarray(data.camera()[100:140, 200:240]).save(tmp_path / "a.png")
+    assert call("restore", tmp_path / "a.png", "-o", tmp_path / "out", "--model", model, "--no-pictures") == 0
+    report = json.loads((tmp_path / "out" / "a_report.json").read_text())
+    assert report["blurs"][0]["residual"]["whiteness"] is None

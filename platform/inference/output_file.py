@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,8 +28,9 @@ def replacing(path: Path, needed_bytes: int = 0) -> Iterator[BinaryIO]:
     """
     temporary = path.parent / f".deepblur-{secrets.token_hex(4)}.part"  # short: a long name must not break it
     try:
-        if path.is_dir():  # a name that is too long or has a file as folder shows here, before the work
-            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        with suppress(FileNotFoundError):  # a name that is too long or has a file as folder shows here, before the work
+            if stat.S_ISDIR(os.stat(path).st_mode):
+                raise IsADirectoryError(errno.EISDIR, "is a folder")
         free = shutil.disk_usage(path.parent).free
         if needed_bytes > free:
             raise OSError(errno.ENOSPC, f"{needed_bytes / 1e6:.1f} MB are needed")

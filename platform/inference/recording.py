@@ -21,7 +21,7 @@ from deepblur.platform.inference.silence import silent
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _INFLATION = 2000  # no codec for real images packs more tightly; deflate and JPEG end near 1000
-_HARMLESS_BYTES = 2**24
+_HARMLESS_BYTES = 2**20
 
 
 class Source(Protocol):

@@ -13,6 +13,7 @@ from deepblur.platform.inference.output_file import replacing
 from deepblur.platform.inference.recording import Recording
 from deepblur.platform.inference.recording_png import (
     SAMPLES,
+    check_reach,
     descriptive_chunks,
     encode16,
     read_header,
@@ -55,6 +56,9 @@ class PictureSource:
 
 def open_picture(path: Path) -> Recording:
     """The recording in a picture. Raises almost anything on a damaged file."""
+    header = read_header(path)
+    if header is not None:
+        check_reach(path)
     try:
         image = Image.open(path, formats=_FORMATS)
     except UnidentifiedImageError:
@@ -71,7 +75,6 @@ def open_picture(path: Path) -> Recording:
         mode = _mode(path, image)
         source = PictureSource(path, _format(image), mode, _orientation(path, image), _about(path, image, mode))
         size = (image.width, image.height) if source.orientation in (5, 6, 7, 8) else (image.height, image.width)
-        header = read_header(path)
         samples = SAMPLES[header.colour_type] if mode == "16" and header else Image.getmodebands(mode)
         dpi = image.info.get("dpi")
     alpha = int(samples in (2, 4))

@@ -11,6 +11,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from deepblur.platform.image_file import UnreadableImageError
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Values per pixel by colour type: grey, RGB, palette, grey + alpha, RGBA."""
@@ -35,6 +37,20 @@ def read_header(path: Path) -> Header | None:
     if len(start) < 26 or not start.startswith(SIGNATURE) or start[12:16] != b"IHDR":
         return None
     return Header(*struct.unpack(">IIBB", start[16:26]))
+
+
+def check_reach(path: Path) -> None:
+    """Raises UnreadableImageError where a chunk claims to reach beyond the end of a PNG file."""
+    size, at = path.stat().st_size, len(SIGNATURE)
+    with path.open("rb") as file:
+        while at + 12 <= size:
+            file.seek(at)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            at += 12 + length
+            if kind == b"IEND":
+                return
+    if at > size:
+        raise UnreadableImageError(f"is cut short ({size} bytes of at least {at}); copy it again")
 
 
 def descriptive_chunks(path: Path) -> list[tuple[bytes, bytes]]:

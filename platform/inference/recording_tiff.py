@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
-from tifffile import TiffFile, TiffPageSeries
+from tifffile import COMPRESSION, TiffFile, TiffPageSeries
 
 from deepblur.platform.image_file import UnreadableImageError, check_pixels
 from deepblur.platform.inference.recording import Recording, check_claim, frame_labels
@@ -67,7 +67,12 @@ class TiffSource:
         tile = (
             math.prod(self.series.keyframe.chunks) * self.series.dtype.itemsize
         )  # may claim more than the page itself
-        check_claim(max(page.nbytes, tile), sum(page.databytecounts))
+        stored = sum(page.databytecounts)
+        check_claim(max(page.nbytes, tile), stored)
+        if page.compression == COMPRESSION.NONE:  # tifffile would fill what is missing with zeros
+            bits = math.prod(page.shape) * self.series.keyframe.bitspersample
+            if stored < bits // 8:
+                raise UnreadableImageError(f"is cut short ({stored} bytes of at least {bits // 8}); copy it again")
         return page.asarray()
 
     def _check_reach(self, reach: int) -> None:
@@ -93,6 +98,8 @@ def _only_series(tiff: TiffFile) -> TiffPageSeries:
     if not tiff.pages:
         raise UnreadableImageError("has no page; save it again")
     first = tiff.pages.first
+    if not (isinstance(first.imagelength, int) and isinstance(first.imagewidth, int)):
+        raise UnreadableImageError("has sides that are no numbers; save it again")
     check_pixels(first.imagelength, first.imagewidth)
     _check_declared_planes(tiff)
     images = [series for series in tiff.series if not series.keyframe.is_reduced]  # what is reduced is a thumbnail

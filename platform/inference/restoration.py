@@ -4,6 +4,7 @@ A frame has channels (C, H, W). Channels share the PSF of their luminance, or ha
 in tiles; `varying` identifies and restores tile by tile, for a blur that changes over the field.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ class Blur:
             "gamma_std_calibrated": self.found.calibrated,
             "noise_std": self.noise_std,
             "residual": {
-                "whiteness": self.residual.whiteness,
+                "whiteness": self.residual.whiteness if math.isfinite(self.residual.whiteness) else None,
                 "rms": self.residual.rms,
                 "explained": self.residual.explained,
                 "sentence": self.residual.sentence,

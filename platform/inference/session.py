@@ -129,8 +129,9 @@ def with_channels(options: Options, recording: Recording, channels: str) -> Opti
 
 
 def assembled(frames: np.ndarray, recording: Recording) -> np.ndarray:
-    """Frames (N, C, h, w) of a recording as one array with the recording's axes; h and w may be others than its own."""
+    """Frames (N, C, h, w) of a recording as one array with its axes, without alpha; h and w may be others than its."""
     order = sorted(recording.axes, key="TZCSYX".index)  # N runs through T and Z, C and S are the channels
-    known = {"Y": frames.shape[-2], "X": frames.shape[-1]}
+    blocks = recording.shape[recording.axes.index("C")] if "C" in recording.axes else 1
+    known = {"Y": frames.shape[-2], "X": frames.shape[-1], "S": frames.shape[1] // blocks}
     sizes = [known.get(axis, recording.shape[recording.axes.index(axis)]) for axis in order]
     return np.transpose(frames.reshape(sizes), [order.index(axis) for axis in recording.axes])

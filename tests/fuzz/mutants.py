@@ -18,7 +18,7 @@ _CODES = (254, 256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 282, 284, 296, 
 _TYPES = (*range(14), 16, 18, 99)
 
 
-def seeds(side: int = 24) -> dict[str, bytes]:
+def seeds(side: int = 32) -> dict[str, bytes]:
     """Name with suffix → content; `side` x (side + 8) px."""
     rng = np.random.default_rng(0)
     height, width = side, side + 8
@@ -50,15 +50,15 @@ def seeds(side: int = 24) -> dict[str, bytes]:
         "tiles.tif": tiff(grey, tile=(16, 16), compression="zlib"),
         "bigtiff.tif": tiff(grey, bigtiff=True),
         "imagej.tif": tiff(
-            pixels("u2", 2, 3, 2, height, width), imagej=True, metadata={"axes": "TZCYX", "unit": "um", "spacing": 0.3}
+            pixels("u2", 2, 2, height, width), imagej=True, metadata={"axes": "ZCYX", "unit": "um", "spacing": 0.3}
         ),
         "imagej-rgb.tif": tiff(pixels("u1", 2, height, width, 3), imagej=True, metadata={"axes": "ZYXS"}),
         "ome.ome.tif": tiff(
             pixels("u1", 2, 2, height, width), ome=True,
             metadata={"axes": "CZYX", "Channel": {"Name": ["a", "b"]}, "PhysicalSizeX": 0.1},
         ),
-        "stack.tif": tiff(pixels("u1", 4, height, width), metadata={"axes": "ZYX"}, **black),
-        "pages.tif": tiff(pixels("u1", 3, height, width), metadata=None, compression="lzw", **black),
+        "stack.tif": tiff(pixels("u1", 2, height, width), metadata={"axes": "ZYX"}, **black),
+        "pages.tif": tiff(pixels("u1", 2, height, width), metadata=None, compression="lzw", **black),
         "rgb.tif": tiff(colour, **rgb),
         "planar.tif": tiff(np.moveaxis(colour, -1, 0), planarconfig="separate", **rgb),
         "rgba.tif": tiff(pixels("u2", height, width, 4), **rgb),
