@@ -98,7 +98,10 @@ def surprise(errors: np.ndarray, stds: np.ndarray) -> np.ndarray:
 
 def risk_curve(errors: np.ndarray, stds: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Root mean square error of the share of draws with the smallest stated deviation; errors, stds (N, K)."""
-    order = np.argsort(np.mean(stds**2, axis=1), kind="stable")
+    doubt = np.mean(stds**2, axis=1)
+    if np.ptp(doubt) < 1e-12:  # which draws are kept is then chance
+        return np.full(len(keep), np.sqrt(np.mean(errors**2)))
+    order = np.argsort(doubt, kind="stable")
     risk = np.sqrt(np.cumsum(np.mean(errors**2, axis=1)[order]) / np.arange(1, len(order) + 1))
     return risk[np.maximum(1, np.round(keep * len(order))).astype(int) - 1]
 

@@ -11,12 +11,13 @@ Measure  -log likelihood, coverage at 50, 68, 90 and 95 %, calibration error and
          in the report.
 Cost     quick: about 6 min on 2 quiet cores, most of it the training of three INs.
 Run      python studies/uncertainty.py --preset quick
-Outcome  not run yet. A trial of its parts on the two INs that `make demo` trains (800 steps, 84 test draws within the
-         range, 2026-11-25): no. -log likelihood of constant 2.80, views + floor 2.78 (difference -0.02 [-0.06, +0.02]),
-         ensemble of two + floor 2.80, head 2.86 (+0.06 [-0.07, +0.18]); the bare spreads are far too sure (views 3.32,
-         ensemble 3.93). The rank correlation of stated and actual error is 0.11 at best: an IN trained for minutes errs
-         by 0.038 of 0.10 waves and repeats its errors on every view. views + floor covers 95 % at nominally 90 %, and
-         85 % beyond the trained range; it is the default of `identify`, because it falls back to the constant.
+Outcome  not run yet. A trial of its parts on the two INs that `make demo` trains (800 steps, 84 test draws within
+         the range, 2026-11-25): no. -log likelihood of constant 2.80, views + floor 2.78 (difference -0.02 [-0.06,
+         +0.02]), ensemble of two + floor 2.80, head 2.86 (+0.06 [-0.07, +0.18]); bare spreads have the wrong shape
+         whatever their scale (views 3.32, ensemble 3.93). The rank correlation of stated and actual error is 0.11 at
+         best: an IN trained for minutes errs by 0.038 of 0.10 waves and repeats its errors on every view. views +
+         floor covers 95 % at nominally 90 %, and 85 % beyond the trained range; it is the default of `identify`,
+         because it falls back to the constant.
 """
 
 from dataclasses import replace
