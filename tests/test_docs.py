@@ -19,6 +19,7 @@ import pytest
 from doc_pages import PAGES, ROOT, Block, blocks, commands, is_plain
 
 from deepblur import baselines
+from deepblur.baselines import nonblind
 from deepblur.platform import cli, study_cli
 from deepblur.platform.commands.studies import installed
 
@@ -69,7 +70,7 @@ def test_the_blocks_of_a_page_run_from_top_to_bottom(page, tmp_path, monkeypatch
 def environment(folder, monkeypatch):
     """The page's own folder as current and as home of results, with `deepblur` and `python` of this source tree.
 
-    The spectral method starts from a few γ instead of many: the commands are tested here, its quality elsewhere.
+    The spectral method starts from a few γ and TV iterates a few times: commands are tested here, quality elsewhere.
     """
     programs = folder / ".bin"
     programs.mkdir()
@@ -79,6 +80,8 @@ def environment(folder, monkeypatch):
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
     slow = baselines.METHODS["spectral"]
     monkeypatch.setitem(baselines.METHODS, "spectral", functools.partial(slow, starts=4, steps=8))
+    restore = nonblind.split_bregman_tv
+    monkeypatch.setattr(nonblind, "split_bregman_tv", lambda *args, **more: restore(*args, **more | {"iterations": 5}))
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("DEEPBLUR_RUNS", str(folder / "deepblur-runs"))
