@@ -37,7 +37,7 @@ def main() -> None:
         practice, restored = folder / "practice", folder / "restored"
         run("simulate", folder / "glands.tif", "-o", practice, *SIMULATE)
         run("restore", practice / "glands_blurry.tif", folder / "glands.tif", "-o", restored, "--method", "spectral")
-        for name, picture in (("glands_blurry", "overview_good.jpg"), ("glands", "overview_doubtful.jpg")):
+        for name, picture in (("glands_blurry", "overview_good.jpg"), ("glands", "overview_wrong.jpg")):
             Image.open(restored / f"{name}_overview.png").convert("RGB").save(HERE / picture, quality=88)
         images = {name: tifffile.imread(practice / f"glands_{name}.tif") for name in ("sharp", "blurry", "psf")}
         images["restored"] = tifffile.imread(restored / "glands_blurry_restored.tif")
