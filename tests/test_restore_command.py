@@ -196,7 +196,7 @@ def test_simulate_refuses_what_it_cannot_blur(images, tmp_path, capsys):
     assert "too few for a PSF of 81 px" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("planar", "shape"), [("contig", (34, 42, 3))])
+@pytest.mark.parametrize(("planar", "shape"), [("contig", (34, 42, 3)), ("separate", (3, 34, 42))])
 def test_simulate_takes_colours_of_any_order_without_their_alpha(tmp_path, planar, shape):
     pixels = np.random.default_rng(0).integers(0, 255, (64, 72, 4), np.uint8)
     stored = pixels if planar == "contig" else np.moveaxis(pixels, -1, 0)

@@ -6,6 +6,7 @@ An image's report is its last file, and says from what it was made: where it is 
 import fcntl
 import hashlib
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from deepblur.platform.image_file import SUFFIXES
-from deepblur.platform.inference.failures import OK, InputError, OutputError, RestorationError
+from deepblur.platform.inference.failures import INPUT, OK, USAGE, InputError, OutputError, RestorationError
 
 OURS = ("_restored", "_psf", "_wavefront", "_overview", "_gamma")
 """How the names of our own results end: a folder's results are not its images."""
@@ -30,6 +31,11 @@ class Item:
     path: Path
     name: str
 
+    @property
+    def suffix(self) -> str:
+        """What follows the stem: ".ome.tif" is one suffix."""
+        return self.path.name[len(_stem(self.path)) :]
+
 
 def items_of(given: Sequence[Path]) -> list[Item]:
     """The image files that were named, folders looked through (not below), each once.
@@ -41,15 +47,21 @@ def items_of(given: Sequence[Path]) -> list[Item]:
     for path in given:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         for file in inside:
-            if file is path or (file.suffix.lower() in SUFFIXES and not file.stem.endswith(OURS)):
+            if file is path or (file.suffix.lower() in SUFFIXES and not _stem(file).endswith(OURS)):
                 paths.setdefault(file)
     if not paths:
         raise InputError(
             f"there is no image in {', '.join(map(str, given))}; name files or folders with {', '.join(SUFFIXES)}"
         )
-    stems = [path.stem for path in paths]
-    alone = {path: stems.count(path.stem) == 1 for path in paths}
-    return [Item(path, path.stem if alone[path] else path.name.replace(".", "_")) for path in paths]
+    stems = [_stem(path) for path in paths]
+    return [
+        Item(path, stem if stems.count(stem) == 1 else path.name.replace(".", "_"))
+        for path, stem in zip(paths, stems, strict=True)
+    ]
+
+
+def _stem(path: Path) -> str:
+    return path.stem.removesuffix(".ome") if path.suffix.lower() in (".tif", ".tiff") else path.stem
 
 
 @contextmanager
@@ -114,14 +126,43 @@ def run_all(items: Sequence[Item], work: Callable[[Item, Callable[[float], None]
             bar.set_postfix_str(item.path.name, refresh=False)
             try:
                 done.append(work(item, bar.update))
-            except RestorationError as error:
-                sentence = str(error) if str(item.path) in str(error) else f"{item.path}: {error}"
+            except (RestorationError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+                # torch's own and those of the methods: the other images must not pay for them
+                sentence = " ".join(str(error).split()) or "there is not enough memory; lower --max-memory"
+                sentence = sentence if str(item.path) in sentence else f"{item.path}: {sentence}"
                 with bar.external_write_mode(file=sys.stderr):
                     print(f"error: {sentence}", file=sys.stderr)
                 done.append({"input": str(item.path), "status": "failed", "error": sentence})
-                code = max(code, error.exit_code)
+                code = max(code, getattr(error, "exit_code", INPUT))
             bar.update(i + 1 - bar.n)
     return done, code
+
+
+def ending(action: Callable[[], int]) -> int:
+    """The exit code of a command: what it returns, or the kind of failure that ended it, said in one sentence."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return action()
+    except RestorationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except ValueError as error:  # an option's value
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with what is not done", file=sys.stderr)
+        return 130
+
+
+def tell(done: Sequence[dict[str, Any]], code: int, as_json: bool, say: Callable[[dict[str, Any]], None]) -> int:
+    """Print what became of the images, for programs or, by `say`, for people; returns the code."""
+    if as_json:
+        print(json.dumps({"images": done, "exit_code": code}, indent=2, ensure_ascii=False))
+    else:
+        for entry in done:
+            if entry["status"] != "failed":  # which was said when it happened
+                say(entry)
+    return code
 
 
 _BAR = "{l_bar}{bar}| {n:.1f}/{total} images [{elapsed}<{remaining}] {postfix}"

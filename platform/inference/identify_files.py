@@ -1,22 +1,17 @@
 """`deepblur identify`: the PSF and the aberrations of every frame, without restoring: metrology over a time series."""
 
 import argparse
-import json
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepblur.platform.inference.batch import Item, items_of, output_folder, run_all
-from deepblur.platform.inference.choosing import choose_engine
+from deepblur.platform.inference.batch import Item, ending, items_of, output_folder, run_all, tell
 from deepblur.platform.inference.engines import Engine
-from deepblur.platform.inference.failures import USAGE, RestorationError
 from deepblur.platform.inference.recording import read_recording
 from deepblur.platform.inference.restoration import Blur, Options, identify_frame
-from deepblur.platform.inference.restore_files import choice_of
+from deepblur.platform.inference.restore_files import announced
 from deepblur.platform.inference.results import write_gamma, write_picture, write_psfs, write_report
 from deepblur.platform.inference.scale import parse_rule, scale_of
 from deepblur.platform.inference.session import with_channels
@@ -24,30 +19,16 @@ from deepblur.platform.inference.session import with_channels
 
 def main(arguments: argparse.Namespace) -> int:
     """The command; exit codes as of `deepblur restore`."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        parse_rule(arguments.scale)
-        items = items_of(arguments.images)
-        with output_folder(arguments.output):
-            engine, note = choose_engine(choice_of(arguments))
-            if note:
-                print(f"note: {note}", file=sys.stderr)
-            done, code = run_all(items, lambda item, tick: _identify(engine, item, arguments, tick))
-    except RestorationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except ValueError as error:  # an option's value
-        print(f"error: {error}", file=sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    if arguments.json:
-        print(json.dumps({"images": done, "exit_code": code}, indent=2, ensure_ascii=False))
-    else:
-        for entry in done:
-            _say(entry)
-    return code
+    return ending(lambda: _identify_all(arguments))
+
+
+def _identify_all(arguments: argparse.Namespace) -> int:
+    parse_rule(arguments.scale)
+    items = items_of(arguments.images)
+    with output_folder(arguments.output):
+        engine, _ = announced(arguments)
+        done, code = run_all(items, lambda item, tick: _identify(engine, item, arguments, tick))
+    return tell(done, code, arguments.json, _say)
 
 
 def _identify(
@@ -89,8 +70,6 @@ def _identify(
 
 def _say(entry: dict[str, Any]) -> None:
     """A table of the coefficients, in thousandths of a wave; the first frames of a long series."""
-    if entry["status"] == "failed":
-        return
     print(f"{entry['input']}  ({entry['method']})")
     blurs = entry["blurs"]
     for blur in blurs[:_SHOWN]:

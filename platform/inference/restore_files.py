@@ -1,18 +1,15 @@
 """`deepblur restore`: image files in, restored files and what is known of their blur out."""
 
 import argparse
-import json
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deepblur.platform.inference.batch import Item, items_of, kept, key_of, output_folder, run_all
+from deepblur.platform.inference.batch import Item, ending, items_of, kept, key_of, output_folder, run_all, tell
 from deepblur.platform.inference.choosing import Choice, choose_engine
 from deepblur.platform.inference.engines import Engine
-from deepblur.platform.inference.failures import USAGE, RestorationError
 from deepblur.platform.inference.recording import read_recording, write_recording
 from deepblur.platform.inference.restoration import Options
 from deepblur.platform.inference.results import (
@@ -24,36 +21,32 @@ from deepblur.platform.inference.results import (
 )
 from deepblur.platform.inference.scale import parse_rule, scale_of
 from deepblur.platform.inference.session import Report, Session, with_channels
+from deepblur.platform.inference.tiles import check_tile
 
 
 def main(arguments: argparse.Namespace) -> int:
     """The command; its exit code is that of the worst that happened, see `failures`."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        parse_rule(arguments.scale)
-        items = items_of(arguments.images)
-        with output_folder(arguments.output):
-            engine, note = choose_engine(choice_of(arguments))
-            if note:
-                print(f"note: {note}", file=sys.stderr)
-            options = Options(varying=arguments.varying, max_memory_gib=arguments.max_memory, tile_px=arguments.tile)
-            job = _Job(engine, options, arguments, (note,) if note else ())
-            done, code = run_all(items, job.restore)
-    except RestorationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except ValueError as error:  # an option's value
-        print(f"error: {error}", file=sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on with the images that are not done", file=sys.stderr)
-        return 130
-    if arguments.json:
-        print(json.dumps({"images": done, "exit_code": code}, indent=2, ensure_ascii=False))
-    else:
-        for entry in done:
-            _say(entry)
-    return code
+    return ending(lambda: _restore(arguments))
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    parse_rule(arguments.scale)
+    if arguments.tile is not None:
+        check_tile(arguments.tile)
+    items = items_of(arguments.images)
+    with output_folder(arguments.output):
+        engine, notes = announced(arguments)
+        options = Options(varying=arguments.varying, max_memory_gib=arguments.max_memory, tile_px=arguments.tile)
+        done, code = run_all(items, _Job(engine, options, arguments, notes).restore)
+    return tell(done, code, arguments.json, _say)
+
+
+def announced(arguments: argparse.Namespace) -> tuple[Engine, tuple[str, ...]]:
+    """The engine that the options name, and what was said about the choice."""
+    engine, note = choose_engine(choice_of(arguments))
+    if note:
+        print(f"note: {note}", file=sys.stderr)
+    return engine, (note,) if note else ()
 
 
 def choice_of(arguments: argparse.Namespace) -> Choice:
@@ -89,7 +82,7 @@ class _Job:
         options = with_channels(self.options, recording, self.channels)
         scale = scale_of(recording, self.scale)
         session = Session(self.engine, recording, scale, options, tick=lambda share: tick(share / recording.length))
-        files = {"image": f"{item.name}_restored{item.path.suffix}"}
+        files = {"image": f"{item.name}_restored{item.suffix}"}
         write_recording(self.folder / files["image"], session.frames(), recording)
         report = session.report(self.notes)
         files |= self._beside(item, session, report, recording.pixel_um)
@@ -116,8 +109,6 @@ class _Job:
 
 def _say(entry: dict[str, Any]) -> None:
     """One line about an image, for people."""
-    if entry["status"] == "failed":
-        return  # said when it happened
     seconds = "done before" if entry["status"] == "kept" else f"{entry['seconds']:.1f} s"
     print(f"{entry['input']} -> {entry['files']['image']}  [{entry['verdict']}] {entry['sentence']}  ({seconds})")
     for flag in dict.fromkeys(flag for blur in entry["blurs"] for flag in blur["flags"]):

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor
 
 from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur, zernike_name
-from deepblur.platform.inference.batch import output_folder
-from deepblur.platform.inference.failures import USAGE, InputError, RestorationError
+from deepblur.platform.inference.batch import ending, output_folder
+from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.output_file import replacing
 from deepblur.platform.inference.recording import Recording, read_recording
 from deepblur.platform.inference.results import resolution, write_bytes
@@ -24,15 +23,12 @@ from deepblur.platform.seeds import generator
 
 def main(arguments: argparse.Namespace) -> int:
     """The command; exit codes as of `deepblur restore`."""
-    try:
-        with output_folder(arguments.output):
-            truth = simulate(arguments)
-    except RestorationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except ValueError as error:  # an option's value, or optics that no microscope has
-        print(f"error: {error}", file=sys.stderr)
-        return USAGE
+    return ending(lambda: _simulate(arguments))
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    with output_folder(arguments.output):
+        truth = simulate(arguments)
     if arguments.json:
         print(json.dumps(truth, indent=2, ensure_ascii=False))
     else:
@@ -108,12 +104,13 @@ def _write(path: Path, frames: np.ndarray, recording: Recording) -> None:
     """The frames as a TIFF with the recording's axes; JPEG would spoil the noise."""
     array = assembled(frames, recording)
     kind = "rgb" if recording.rgb else "minisblack"
+    samples = "contig" if recording.axes.endswith("S") else "separate"
     with replacing(path, array.nbytes) as file:
         tifffile.imwrite(
             file,
             array,
             photometric=kind,
-            planarconfig="contig" if recording.rgb else None,
+            planarconfig=samples if recording.rgb else None,
             metadata={"axes": recording.axes},
             **resolution(recording.pixel_um),
         )

@@ -51,11 +51,7 @@ class Tiling:
         Raises:
             ValueError: tile_px is below MIN_TILE_PX.
         """
-        if tile_px < MIN_TILE_PX:
-            raise ValueError(
-                f"tiles need at least {MIN_TILE_PX} px, twice their overlap, or little of them would be kept; got "
-                f"{tile_px}; allow more memory or larger tiles"
-            )
+        check_tile(tile_px)
         sides, starts = zip(*(_cut(side, tile_px, psf_px) for side in size), strict=True)
         return cls(size, (sides[0], sides[1]), (starts[0], starts[1]))
 
@@ -78,6 +74,15 @@ class Tiling:
                 total[start : start + self.tile[axis]] += bump
             parts.append(bumps[place.start] / total[place])
         return (parts[0][:, None] * parts[1]).float()
+
+
+def check_tile(tile_px: int) -> None:
+    """Refuse tiles that are all overlap."""
+    if tile_px < MIN_TILE_PX:
+        raise ValueError(
+            f"tiles need at least {MIN_TILE_PX} px, twice their overlap, or little of them would be kept; got "
+            f"{tile_px}; allow more memory or larger tiles"
+        )
 
 
 @dataclass(frozen=True)
