@@ -81,7 +81,7 @@ def environment(folder, monkeypatch):
     slow = baselines.METHODS["spectral"]
     monkeypatch.setitem(baselines.METHODS, "spectral", functools.partial(slow, starts=4, steps=8))
     restore = nonblind.split_bregman_tv
-    monkeypatch.setattr(nonblind, "split_bregman_tv", lambda *args, **more: restore(*args, **more | {"iterations": 5}))
+    monkeypatch.setattr(nonblind, "split_bregman_tv", lambda *args, **more: restore(*args, **more | {"iterations": 2}))
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("DEEPBLUR_RUNS", str(folder / "deepblur-runs"))
