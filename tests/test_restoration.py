@@ -170,6 +170,15 @@ def test_without_a_champion_the_training_free_method_steps_in(tmp_path, monkeypa
         choose_engine(Choice(method="deep-blur"))
 
 
+def test_a_search_that_ends_at_its_bound_says_so():
+    engine, _ = choose_engine(Choice(method="spectral", eta_waves=0.15))
+    psf = OPERATOR.psf(GAMMA[None])[0, 0]
+    assert engine.limits(Found(psf, torch.tensor([0.0, 0.1, -0.13]))) == ()
+    (sentence,) = engine.limits(Found(psf, torch.tensor([0.0, 0.1, -0.14])))
+    assert "reaches 0.15 waves" in sentence
+    assert choose_engine(Choice(method="l0"))[0].limits(Found(psf)) == ()
+
+
 def test_the_blur_is_read_where_the_image_is_richest(draw):
     y = torch.zeros(300, 400)
     y[200:260, 300:390] = draw(60, 90).float()

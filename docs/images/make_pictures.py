@@ -39,7 +39,7 @@ def main() -> None:
         run("restore", practice / "glands_blurry.tif", folder / "glands.tif", "-o", restored, "--method", "spectral")
         for name, picture in (("glands_blurry", "overview_good.jpg"), ("glands", "overview_wrong.jpg")):
             Image.open(restored / f"{name}_overview.png").convert("RGB").save(HERE / picture, quality=88)
-        images = {name: tifffile.imread(practice / f"glands_{name}.tif") for name in ("sharp", "blurry", "psf")}
+        images = {name: tifffile.imread(practice / f"glands_{name}.tif") for name in ("sharp", "blurry", "true_psf")}
         images["restored"] = tifffile.imread(restored / "glands_blurry_restored.tif")
         images["estimate"] = tifffile.imread(restored / "glands_blurry_psf.tif").squeeze()
         report = json.loads((restored / "glands_blurry_report.json").read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def before_after(images: dict[str, np.ndarray], report: dict[str, Any]) -> Figur
     panels = figure.subplots(1, 3)
     sharp = images["sharp"]
     before, after = (psnr(images[name], sharp) for name in ("blurry", "restored"))
-    show(panels[0], images["blurry"], f"blurry, {before:.1f} dB", images["psf"], "true PSF")
+    show(panels[0], images["blurry"], f"blurry, {before:.1f} dB", images["true_psf"], "true PSF")
     how = f"{report['method']}, {report['restorer']}"
     show(panels[1], images["restored"], f"restored ({how}), {after:.1f} dB", images["estimate"], "estimated PSF")
     show(panels[2], sharp, "truth")

@@ -8,7 +8,7 @@ _MORE = """\
 what is written for an image NAME, in the folder OUT:
   NAME_blurry.tif   what a camera would have given, in the image's axes, type and range
   NAME_sharp.tif    the image on the same pixels (the border of half a PSF is lost, as in a camera)
-  NAME_psf.tif      the PSF
+  NAME_true_psf.tif the PSF
   NAME_truth.json   coefficients, noise and scale
 
 examples:

@@ -28,6 +28,8 @@ TRAINING_FREE = {"spectral": "spectral", "l0": "l0_gradient", "goldstein-fattal"
 """What people type → name in deepblur.baselines.METHODS."""
 Remove = Callable[[Tensor, tuple[int, int]], Tensor]
 """A tile (h, w) and its middle (row, column) in the image → the tile without its blur."""
+NEAR_BOUND = 0.9
+"""Of η: a search that is bounded by η ends below it."""
 READ_PX = 512
 """A method without training reads the blur from at most this many rows and columns, where the image is richest."""
 
@@ -69,6 +71,10 @@ class Engine(ABC):
     @abstractmethod
     def psf_size(self) -> int:
         """Side of the PSF in pixels: no image may be smaller."""
+
+    def limits(self, found: Found) -> tuple[str, ...]:
+        """Sentences about what the method itself could not have found."""
+        return ()
 
     def fingerprint(self) -> str:
         """What decides about the result, beside the image and the options."""
@@ -128,7 +134,7 @@ class TrainingFreeEngine(Engine):
         self.operator = ZernikeBlur(psf_size=psf_size, cutoff=cutoff) if method == "spectral" else None
         self.card: dict[str, Any] = {}
         if self.operator is not None:
-            self.card = {"trained": {"eta_waves": eta_waves}}
+            self.card = {"trained": {"eta_waves": eta_waves}}  # what it searches, in the words of a trained model
         self.bytes_per_px = _CLASSICAL_BYTES
 
     @property
@@ -144,6 +150,14 @@ class TrainingFreeEngine(Engine):
             raise InputError(f"{self.name} comes to no result on this image ({error}); try another method") from None
         assert found.psf is not None
         return Found(found.psf, found.gamma, found.gamma_std)
+
+    def limits(self, found: Found) -> tuple[str, ...]:
+        if found.gamma is None or float(found.gamma.abs().max()) < NEAR_BOUND * self._eta_waves:
+            return ()
+        return (
+            f"an aberration reaches {self._eta_waves:g} waves, the most that the search allows: the true one may be "
+            "larger, or the image not blurred in this way at all (--eta allows more)",
+        )
 
     def fingerprint(self) -> str:
         return f"{self.name} {self.restorer} {self._psf_size} {self._eta_waves} {self.operator}"

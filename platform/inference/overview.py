@@ -184,7 +184,7 @@ def _wavefront(axes: Axes, blur: Blur) -> None:
         return
     waves = wavefront(blur.noll, blur.found.gamma)
     bound = max(float(np.nanmax(np.abs(waves))), 1e-3)
-    shown = axes.imshow(waves, cmap="RdBu_r", vmin=-bound, vmax=bound, origin="lower")
+    shown = axes.imshow(waves, cmap="RdBu_r", vmin=-bound, vmax=bound)
     axes.figure.colorbar(shown, ax=axes, shrink=0.8)
     axes.set_title(f"wavefront in waves, rms {np.sqrt(np.nanmean(waves**2)):.3f}")
     _bare(axes)

@@ -290,6 +290,7 @@ def _judged(
         std = torch.zeros_like(found.gamma) if found.gamma_std is None else found.gamma_std
         known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)
         flags = range_flags(engine.card, engine.operator, y[None, None], known, noise_std, saturated)
+        flags += engine.limits(found)
     verdict, sentence = verdict_of(flags, residual, known)
     noll = engine.operator.noll if engine.operator is not None and found.gamma is not None else ()
     return Blur(

@@ -63,10 +63,10 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
         blurry.append(scale.to_stored(y.numpy(), recording.dtype))
         sharp.append(frame[:, margin : margin + y.shape[1], margin : margin + y.shape[2]])
     name = arguments.image.stem
-    files = {kind: f"{name}_{kind}.tif" for kind in ("blurry", "sharp", "psf")}
+    files = {kind: f"{name}_{kind}.tif" for kind in ("blurry", "sharp", "true_psf")}
     _write(arguments.output / files["blurry"], np.stack(blurry), recording)
     _write(arguments.output / files["sharp"], np.stack(sharp), recording)
-    with replacing(arguments.output / files["psf"]) as file:
+    with replacing(arguments.output / files["true_psf"]) as file:
         tifffile.imwrite(file, operator.psf(gamma[None])[0, 0].numpy(), **resolution(recording.pixel_um))
     truth = {
         "format": "deepblur-truth",

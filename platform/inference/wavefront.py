@@ -12,7 +12,7 @@ SIZE_PX = 129
 
 
 def wavefront(noll: Sequence[int], gamma: Tensor, size_px: int = SIZE_PX) -> np.ndarray:
-    """(size_px, size_px) float32 in waves: Σ γ_k Z_k over the unit disc, NaN outside; row 0 is at the lowest v.
+    """(size_px, size_px) float32 in waves: Σ γ_k Z_k over the unit disc, NaN outside; rows as those of the PSF.
 
     Args:
         noll: K Noll indices.
