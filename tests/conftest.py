@@ -1,6 +1,7 @@
 """Fixtures that every room shares."""
 
 import fcntl
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -33,12 +34,13 @@ def mlflow_template(tmp_path_factory):
     root = tmp_path_factory.getbasetemp().parent
     with open(root / "mlflow-template.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (root / "mlflow-template.db").is_file():
+        template = root / f"mlflow-{version('mlflow')}.db"  # the folder may outlive an update of MLflow
+        if not template.is_file():
             from deepblur.platform.tracking import connect
 
             connect(f"sqlite:///{root}/mlflow-template-new.db")
-            (root / "mlflow-template-new.db").rename(root / "mlflow-template.db")
-    return root / "mlflow-template.db"
+            (root / "mlflow-template-new.db").rename(template)
+    return template
 
 
 @pytest.fixture(scope="module")
