@@ -34,13 +34,15 @@ class View:
 
     def state(self) -> str:
         """As MLflow keeps it in a tag of the experiment: the view itself, and around it the one older versions read."""
+        columns = [*(f"metrics.`{name}`" for name in self.metrics), *(f"tags.`{tag}`" for tag in self.tags)]
         view = {
             "searchFilter": f"tags.stage = '{self.stage}'",
             "orderByKey": f"metrics.`{self.best}`",
             "orderByAsc": False,
             "startTime": "ALL",
             "lifecycleFilter": "Active",
-            "selectedColumns": [*(f"tags.`{tag}`" for tag in self.tags), *(f"metrics.`{m}`" for m in self.metrics)],
+            "selectedColumns": columns,
+            "columnOrder": columns,
         }
         return json.dumps({**view, "name": self.name, "createdAt": 0, "updatedAt": 0, "state": json.dumps(view)})
 

@@ -18,10 +18,13 @@ COLUMNS = {  # column of a study's summary → heading, decimals
 
 
 def study_note(plan: Plan, result: Result, links: Mapping[str, str]) -> str:
-    """Of the study's run: question, claim, outcome, links (label → address) and the command."""
+    """Of the study's run: links (label → address), question, claim, outcome and the command.
+
+    The links come first because the UI folds the rest away and covers all but the first line of what it shows.
+    """
     claim = plan.study.abstract.get("Claim", "")
     again = f"Run it again:\n\n{_block(plan.command)}"
-    parts = [f"**{plan.study.title}**", claim, _outcome(result), _links(links), again]
+    parts = [_links(links), f"**{plan.study.title}**", claim, _outcome(result), again]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -55,14 +58,14 @@ def _outcome(result: Result) -> str:
 
 
 def _table(rows: Sequence[Mapping], columns: Mapping[str, tuple[str, int]]) -> str:
-    """Means with their 95 % intervals, a row an arm."""
+    """Means with their 95 % intervals, a row an arm; MLflow sets the cells of a row without any space between them."""
     lines = [["arm", *(heading for heading, _ in columns.values())], ["---", *("---" for _ in columns)]]
     for row in rows:
         cells = (
-            f"{signed(row[name], decimals)} {bracketed(row[f'{name}_low'], row[f'{name}_high'], decimals)}"
+            f"{signed(row[name], decimals)} {bracketed(row[f'{name}_low'], row[f'{name}_high'], decimals)}&emsp;"
             for name, (_, decimals) in columns.items()
         )
-        lines.append([str(row["arm"]).replace("|", "\\|"), *cells])
+        lines.append([str(row["arm"]).replace("|", "\\|") + "&emsp;", *cells])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
