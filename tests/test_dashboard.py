@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
          "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
          "--window-size=1600,1000")  # fmt: skip
-WAIT_S = 120
+WAIT_S = 400
 """A server alone takes ten seconds to start, and half a minute where other tests run beside it."""
 NOISE = re.compile(r"/mlflow/users/current - Failed to load resource.* 404")
 """MLflow's UI asks its server who is signed in, and without authentication the server does not know the question."""

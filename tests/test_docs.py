@@ -114,7 +114,7 @@ def inside(text):
 
 
 def in_a_shell(text):
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", text], timeout=120, check=False, capture_output=True)
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", text], timeout=600, check=False, capture_output=True)
     print(done.stdout.decode(), done.stderr.decode())
     return done.returncode
 

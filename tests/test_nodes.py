@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 from test_ray import STUDY, command, curves, finish, start, wait_for_a_checkpoint
 
 pytestmark = pytest.mark.ray
-PATIENCE_S = 480
+PATIENCE_S = 900
 TIMES = dict.fromkeys(("images_per_s", "train_s", "peak_mb"), 0)
 ONE_ARM = ("--arms", "true", "--set", "in_steps=60", "--set", "dn_steps=12")
 

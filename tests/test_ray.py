@@ -38,7 +38,7 @@ def start(runs, environment, *options):
     return subprocess.Popen(command(runs, *options), env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
-def finish(process, runs, timeout=240):
+def finish(process, runs, timeout=900):
     code = process.wait(timeout=timeout)
     log = (runs.parent / f"{runs.name}.log").read_text()
     assert code == 0, log
@@ -55,7 +55,7 @@ def curves(runs):
     return {f.parent.name: [json.loads(line) for line in f.read_text().splitlines()] for f in files}
 
 
-def wait_for_a_checkpoint(process, runs, seconds=120):
+def wait_for_a_checkpoint(process, runs, seconds=600):
     """Until some training has shown its first validation."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -122,7 +122,7 @@ def port(folder, tmp_path_factory):
             [sys.executable, "-m", *shlex.split(command)], env=environment, stdout=log, stderr=log, cwd=there
         )
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not _healthy(port):
             assert server.poll() is None, (there / "log").read_text()
             assert time.monotonic() < deadline, (there / "log").read_text()
@@ -143,7 +143,7 @@ def _healthy(port):
 
 def post(port, data, content_type=JSON):
     """(status, the answer's JSON) of a request that may lack its Content-Type, which urllib would add."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=120)
+    connection = HTTPConnection("127.0.0.1", port, timeout=400)
     connection.request("POST", "/invocations", data, {} if content_type is None else {"Content-Type": content_type})
     response = connection.getresponse()
     text = response.read()
@@ -160,7 +160,7 @@ def check(found, expected):
 def test_images_over_http_are_restored_as_in_python(port, folder):
     model = load_model(folder)
     request = Request(f"http://127.0.0.1:{port}/invocations", body(), {"Content-Type": "application/json"})
-    with urlopen(request, timeout=120) as response:
+    with urlopen(request, timeout=400) as response:
         check(json.load(response), model.restore(torch.from_numpy(IMAGES)))
     taller = IMAGES[:1].transpose(0, 1, 3, 2)
     status, found = post(port, json.dumps({"instances": taller.tolist()}), "application/json; charset=UTF-8")
@@ -202,7 +202,7 @@ def test_good_and_bad_requests_at_once_get_their_own_answers(port, folder):
 def test_other_addresses_are_not_found(port):
     for path, status in (("/", 404), ("/invocations", 405)):
         with pytest.raises(HTTPError) as refused:
-            urlopen(f"http://127.0.0.1:{port}{path}", timeout=60)
+            urlopen(f"http://127.0.0.1:{port}{path}", timeout=300)
         assert refused.value.code == status
         refused.value.close()
 
