@@ -53,7 +53,7 @@ def wiener(
     """
     known = observe(image, psf, noise_std)
     if balance is None:
-        balance = 3 * known.noise**2.25
+        balance = known.balance
     balance = relative * balance
     _require_positive("balance", balance)
     margins = _margins(known.psf)
@@ -85,15 +85,13 @@ def tv(
     """
     known = observe(image, psf, noise_std)
     if weight is None:
-        weight = 3.6 * known.noise**-1.5 / known.contrast
+        weight = known.weight
     weight = relative * weight
     _require_positive("weight", weight)
     margins = _margins(known.psf)
-    # scikit-image has TV for denoising only. Shrinking by this share of the contrast converges at every noise level,
-    # where a fixed penalty of 400 loses 5 dB at σ = 0.1.
     if penalty is None:
-        penalty = (2 * weight / known.contrast) ** 0.5
-    padded = pad_for_circular(known.data, margins)[None]
+        penalty = known.penalty(weight)
+    padded = pad_for_circular(known.data, margins)[None]  # scikit-image has TV for denoising only
     restored = split_bregman_tv(padded, known.psf[None], weight=weight, iterations=iterations, penalty=penalty)
     return _cut(restored[0], margins)
 
@@ -188,6 +186,21 @@ class Observation(NamedTuple):
     psf: Tensor  # (h, w)
     contrast: float  # standard deviation of the image without its noise
     noise: float  # standard deviation of the noise, in units of the contrast
+
+    @property
+    def balance(self) -> float:
+        """Strength of the Wiener filter."""
+        return 3 * self.noise**2.25
+
+    @property
+    def weight(self) -> float:
+        """Weight of the data in TV."""
+        return 3.6 * self.noise**-1.5 / self.contrast
+
+    def penalty(self, weight: float) -> float:
+        """Of TV's splitting. Shrinking by this share of the contrast converges at every noise level, where a fixed
+        penalty of 400 loses 5 dB at σ = 0.1."""
+        return (2 * weight / self.contrast) ** 0.5
 
     @property
     def stop(self) -> int:

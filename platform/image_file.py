@@ -16,7 +16,8 @@ MIN_SIDE_PX = 8
 MAX_PIXELS = 178_956_970  # Pillow's own bound against decompression bombs, held for TIFF too
 
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = (0.299, 0.587, 0.114)
+"""Red, green and blue in the luminance of ITU-R BT.601."""
 ORIENTATION_TAG = 0x0112  # the same in EXIF and TIFF
 
 
@@ -53,7 +54,7 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     except Exception as error:  # a corrupt file makes decoders raise almost anything (struct.error, IndexError, …)
         raise UnreadableImageError(unreadable(path, error)) from error
     if grey.ndim == 3:
-        grey = grey @ _LUMA
+        grey = grey @ np.array(LUMA, np.float32)
     return np.ascontiguousarray(upright(grey, orientation))
 
 

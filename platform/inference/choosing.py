@@ -54,7 +54,7 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
         note = f"no trained model is at hand ({error}); using the training-free method spectral"
         return _training_free("spectral", choice), note
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
-    return TrainedEngine(chosen.model, chosen.name, chosen.version, restorer, device), ""
+    return TrainedEngine(chosen.model, chosen.name, restorer, device), ""
 
 
 def _training_free(method: str, choice: Choice) -> Engine:

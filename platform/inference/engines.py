@@ -6,7 +6,6 @@ matter, who give it tiles.
 
 import hashlib
 import inspect
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor
 from deepblur.baselines import METHODS, RESTORERS, DivergedError
 from deepblur.baselines.nonblind import observe
 from deepblur.nets import DRUNet
+from deepblur.nets.identifier import half_overlapping_starts
 from deepblur.operators import ZernikeBlur, noise_std_of
 from deepblur.platform.inference.failures import InputError, ModelError
 from deepblur.platform.inference.identification import identify
@@ -53,7 +53,7 @@ class Engine(ABC):
 
     name: str
     """What people should read, such as "models:/deepblur@champion (version 3)"."""
-    version: str | None = None
+    restorer: Restorer
     operator: ZernikeBlur | None = None
     card: dict[str, Any]
     bytes_per_px: float
@@ -76,18 +76,18 @@ class Engine(ABC):
         """Sentences about what the method itself could not have found."""
         return ()
 
+    @abstractmethod
     def fingerprint(self) -> str:
         """What decides about the result, beside the image and the options."""
-        return f"{self.name} {self.version}"
 
 
 class TrainedEngine(Engine):
     """IN and DN of a model; or IN, and a classical restorer with its PSF."""
 
-    def __init__(self, model: BlindModel, name: str, version: str | None, restorer: Restorer, device: str) -> None:
+    def __init__(self, model: BlindModel, name: str, restorer: Restorer, device: str) -> None:
         if model.identifier is None:
             raise ModelError(f"{name} has no identification network and cannot restore blindly; choose another model")
-        self.model, self.name, self.version, self.restorer = model, name, version, restorer
+        self.model, self.name, self.restorer = model, name, restorer
         self.operator, self.card, self.device = model.operator, model.card, device
         self.bytes_per_px = _network_bytes(model) if restorer == "deblur" else _CLASSICAL_BYTES
 
@@ -172,20 +172,17 @@ def classical(restorer: Restorer, y: Tensor, psf: Tensor) -> Remove:
     if name not in RESTORERS:
         raise ModelError(f"a restorer is one of {', '.join(get_args(Restorer))}; got {restorer}")
     known = observe(y, psf, None)
-    weight = 3.6 * known.noise**-1.5 / known.contrast
-    strength = {
-        "wiener": {"balance": 3 * known.noise**2.25},
-        "tv": {"weight": weight, "penalty": (2 * weight / known.contrast) ** 0.5},
+    strength: dict[str, Any] = {
+        "wiener": {"balance": known.balance},
+        "tv": {"weight": known.weight, "penalty": known.penalty(known.weight)},
         "richardson_lucy": {"iterations": known.stop},
     }[name]
     sigma = float(known.noise * known.contrast)
-    flat = float(y.mean())
 
     def restore(tile: Tensor, place: tuple[int, int]) -> Tensor:
         if tile.min() == tile.max():  # nothing to restore, and nothing that a restorer would accept
-            return torch.full_like(tile, float(tile[0, 0]) if tile.numel() else flat)
-        settings: dict[str, Any] = {**strength, "noise_std": sigma}
-        return RESTORERS[name](tile, psf, **settings)
+            return tile.clone()
+        return RESTORERS[name](tile, psf, noise_std=sigma, **strength)
 
     return restore
 
@@ -195,18 +192,13 @@ def richest(y: Tensor, side: int) -> Tensor:
     H, W = y.shape
     h, w = min(H, side), min(W, side)
     best, found = -1.0, y
-    for row in _starts(H, h):
-        for column in _starts(W, w):
+    for row in half_overlapping_starts(H, h):
+        for column in half_overlapping_starts(W, w):
             part = y[row : row + h, column : column + w]
             spread = float(part.std())
             if spread > best:
                 best, found = spread, part
     return found
-
-
-def _starts(side: int, window: int) -> list[int]:
-    steps = math.ceil((side - window) / (window / 2))
-    return [round(i * (side - window) / max(1, steps)) for i in range(steps + 1)]
 
 
 _CLASSICAL_BYTES = 160.0

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from deepblur.baselines import reblur
 from deepblur.platform.comparison_style import styled
-from deepblur.platform.inference.restoration import LUMA, Blur
+from deepblur.platform.inference.restoration import Blur, grey_weights
 from deepblur.platform.inference.session import Report
 from deepblur.platform.inference.wavefront import wavefront
 
@@ -153,7 +153,7 @@ def _psf(axes: Axes, blur: Blur) -> None:
 
 
 def _residual(axes: Axes, before: np.ndarray, after: np.ndarray, blur: Blur, colour: bool) -> None:
-    weights = np.array(LUMA if colour else [1 / len(before)] * len(before), np.float32)
+    weights = np.array(grey_weights(len(before), colour), np.float32)
     y, x = (torch.from_numpy(np.tensordot(weights, image, 1)) for image in (before, after))
     residual = (y - reblur(x, blur.found.psf)).numpy()
     step = max(1, max(residual.shape) // SHOWN_PX)

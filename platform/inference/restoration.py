@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from deepblur.operators import noise_std_of, zernike_name
+from deepblur.platform.image_file import LUMA
 from deepblur.platform.inference.engines import READ_PX, Engine, Found, Remove, richest
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.identification import Identification
 from deepblur.platform.inference.reliability import Residual, range_flags, residual_of, verdict_of
-from deepblur.platform.inference.tiles import MIN_TILE_PX, Framed, restore_in_tiles
+from deepblur.platform.inference.tiles import MIN_TILE_PX, restore_in_tiles
 
-LUMA = (0.299, 0.587, 0.114)
-"""ITU-R BT.601, as everywhere in deepblur."""
 MAX_TILE_PX = 1024
 _ARRAYS = 12
 """Float32 arrays of a frame's size that are alive together, at most."""
@@ -148,14 +147,14 @@ def restore_frame(
     groups = _groups(stack, options)
     restored = torch.empty_like(stack)
     blurs, tiles = [], 1
+    told = None if tick is None else lambda share: tick(share / len(stack))
     for name, grey, members in groups:
         places: list[Place] = []
         found = None if options.varying else engine.identify(grey)
         for member in members:
             remove = _varying(engine, grey, places) if found is None else engine.prepare(stack[member], found)
             tile_px = MIN_TILE_PX if found is None else options.tile_px or tile_for(engine, stack, options)
-            told = _ticking(remove, tick, stack, tile_px, engine.psf_size)
-            restored[member], tiles = restore_in_tiles(stack[member], tile_px, engine.psf_size, told)
+            restored[member], tiles = restore_in_tiles(stack[member], tile_px, engine.psf_size, remove, told)
         known = found or _mean(places)
         blurs.append(_judged(engine, grey, _grey(restored, members, options), known, places, label, name, saturated))
     return Frame(restored.numpy(), tuple(blurs), tiles)
@@ -180,20 +179,6 @@ def identify_frame(
         restored, _ = restore_in_tiles(part, MAX_TILE_PX, engine.psf_size, engine.prepare(part, found))
         blurs.append(_judged(engine, part, restored, found, places, label, name, saturated))
     return tuple(blurs)
-
-
-def _ticking(remove: Remove, tick: Tick | None, stack: Tensor, tile_px: int, psf_px: int) -> Remove:
-    """`remove`, telling how much of the frame each tile was."""
-    if tick is None:
-        return remove
-    share = 1 / len(stack) / len(Framed.of(stack[0], tile_px, psf_px).tiling)
-
-    def restore(part: Tensor, place: tuple[int, int]) -> Tensor:
-        done = remove(part, place)
-        tick(share)
-        return done
-
-    return restore
 
 
 def tile_for(engine: Engine, stack: Tensor, options: Options) -> int:
@@ -250,8 +235,13 @@ def _grey(stack: Tensor, members: list[int], options: Options) -> Tensor:
     part = stack[members]
     if len(members) == 1:
         return part[0]
-    weights = torch.tensor(LUMA if options.colour else [1 / len(members)] * len(members), dtype=part.dtype)
+    weights = torch.tensor(grey_weights(len(members), options.colour), dtype=part.dtype)
     return torch.tensordot(weights, part, dims=1)
+
+
+def grey_weights(channels: int, colour: bool) -> tuple[float, ...]:
+    """What each channel counts in the grey image that a shared blur is read from: luminance of colours, or the mean."""
+    return LUMA if colour else (1 / channels,) * channels
 
 
 def _varying(engine: Engine, grey: Tensor, places: list[Place]) -> Remove:

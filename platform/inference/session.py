@@ -101,10 +101,9 @@ class Session:
 
     def report(self, notes: tuple[str, ...] = ()) -> Report:
         """After the last frame."""
-        restorer = getattr(self.engine, "restorer", "")
         return Report(
             method=self.engine.name,
-            restorer=restorer,
+            restorer=self.engine.restorer,
             axes=self.recording.axes,
             shape=self.recording.shape,
             dtype=str(self.recording.dtype),

@@ -127,7 +127,11 @@ def framed_side(side: int, psf_px: int) -> int:
 
 
 def restore_in_tiles(
-    y: Tensor, tile_px: int, psf_px: int, restore: Callable[[Tensor, tuple[int, int]], Tensor]
+    y: Tensor,
+    tile_px: int,
+    psf_px: int,
+    restore: Callable[[Tensor, tuple[int, int]], Tensor],
+    tick: Callable[[float], None] | None = None,
 ) -> tuple[Tensor, int]:
     """(restored (H, W), number of tiles).
 
@@ -136,10 +140,17 @@ def restore_in_tiles(
         tile_px: largest side of a tile.
         psf_px: side of the PSF.
         restore: a tile (h, w) and its middle (row, column) in the image → (h, w).
+        tick: called after each tile with the share of the image that it was; the shares sum to 1.
     """
     framed = Framed.of(y, tile_px, psf_px)
-    joined = blend(framed.tiling, lambda tile: restore(framed.image[tile.rows, tile.columns], framed.middle(tile)))
-    return framed.cut(joined), len(framed.tiling)
+
+    def one(tile: Tile) -> Tensor:
+        done = restore(framed.image[tile.rows, tile.columns], framed.middle(tile))
+        if tick is not None:
+            tick(1 / len(framed.tiling))
+        return done
+
+    return framed.cut(blend(framed.tiling, one)), len(framed.tiling)
 
 
 def blend(tiling: Tiling, restore: Callable[[Tile], Tensor]) -> Tensor:
