@@ -86,21 +86,21 @@ def _offline() -> Iterator[None]:
 
 
 def _description(package: Package, scratch: Path) -> Any:
-    from bioimageio.spec.generic.v0_3 import Author, CiteEntry
+    from bioimageio.spec.generic.v0_3 import Author, CiteEntry, HttpUrl, LicenseId, Version
     from bioimageio.spec.model import v0_5 as model
 
     parts = _write_parts(package, scratch)
     return model.ModelDescr(
         name=package.name,
         description="Finds the aberrations of a widefield microscope in one blurry image and removes their blur.",
-        version="0.1.0",
+        version=Version("0.1.0"),
         authors=[Author(name="The deepblur contributors")],
-        license="BSD-3-Clause",
+        license=LicenseId("BSD-3-Clause"),
         cite=[
             CiteEntry(
                 text="V. Debarnot and P. Weiss, Deep-blur: Blind identification and deblurring with convolutional "
                 "neural networks, Biological Imaging, 2024",
-                url=PAPER,
+                url=HttpUrl(PAPER),
             )
         ],
         tags=["deblurring", "deconvolution", "blind-deconvolution", "image-restoration", "widefield", "psf", "2d"],
