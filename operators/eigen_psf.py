@@ -27,8 +27,12 @@ def eigen_psfs(psfs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     rows = psfs.reshape(-1, h * w)
     if not 1 <= k <= min(rows.shape):
         raise ValueError(f"{rows.shape[0]} PSFs of {h}x{w} span 1 to {min(rows.shape)} dimensions; got k = {k}")
-    _, singular, axes = torch.linalg.svd(rows, full_matrices=False)
-    energy = singular**2
+    if rows.shape[0] > 2 * rows.shape[1]:  # many patches: their Gram matrix is small, and its eigenvectors the same
+        energy, axes = torch.linalg.eigh(rows.double().mT @ rows.double())
+        energy, axes = energy.flip(0).clamp_min(0).to(rows), axes.mT.flip(0).to(rows)
+    else:
+        _, singular, axes = torch.linalg.svd(rows, full_matrices=False)
+        energy = singular**2
     return axes[:k].reshape(k, h, w).contiguous(), (energy.cumsum(0) / energy.sum())[:k]
 
 

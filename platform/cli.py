@@ -5,6 +5,7 @@ nothing heavy before `run`.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -12,7 +13,7 @@ from types import ModuleType
 
 import deepblur
 
-COMMANDS = ("restore", "identify", "simulate", "models", "studies", "study", "reproduce", "export")
+COMMANDS = ("restore", "identify", "simulate", "calibrate", "models", "studies", "study", "reproduce", "export")
 """In the order of the help."""
 
 
@@ -43,7 +44,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    return _module(arguments.command).run(arguments)
+    try:
+        code = _module(arguments.command).run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python flushes once more when it ends
+        return 1
+    return code
 
 
 if __name__ == "__main__":

@@ -67,3 +67,11 @@ def test_training_needs_no_ray_mlflow_optuna_or_pycocotools():
         "import deepblur.operators, deepblur.nets, deepblur.platform.training, deepblur.platform.execution\n"
         "import deepblur.platform.study_run"
     )
+
+
+def test_the_command_line_bears_a_reader_that_stops_early():
+    command = [sys.executable, "-m", "deepblur.platform.cli", "studies"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 1

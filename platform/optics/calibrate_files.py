@@ -1,0 +1,136 @@
+"""`deepblur calibrate`: bead stacks in files → one optics file, its pictures and its report."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from deepblur.platform.inference.batch import Item, ending, items_of, output_folder
+from deepblur.platform.inference.failures import OK, OutputError
+from deepblur.platform.inference.output_file import replacing
+from deepblur.platform.inference.results import write_picture, write_report
+from deepblur.platform.optics.beads import Finding
+from deepblur.platform.optics.calibrate import Calibration, Measured, Settings, calibrate, measure
+from deepblur.platform.optics.model import save_optics
+from deepblur.platform.optics.stack import BeadStack, check_alike, read_stack
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """The command; exit codes as of `deepblur restore`."""
+    return ending(lambda: _calibrate(arguments))
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    output: Path = arguments.output
+    if output.suffix != ".safetensors":
+        raise OutputError(f"{output}: the optics are a safetensors file; end the name with .safetensors")
+    settings = Settings(
+        finding=Finding(psf_size=arguments.psf_size, min_snr=arguments.min_snr, likeness=arguments.likeness),
+        eigen_psfs=arguments.eigen_psfs,
+        space_maps=arguments.space_maps,
+        explained=arguments.explained,
+        field_model=arguments.field,
+        brightness=arguments.brightness,
+        bead_um=arguments.bead_um,
+        z_range_um=arguments.z_range,
+    )
+    items = items_of(arguments.stacks)
+    with output_folder(output.parent):
+        found, like = _measured(items, settings, arguments)
+        made = calibrate(found, settings, field_px=like.field_px, pixel_um=like.pixel_um)
+        report = {
+            "format": "deepblur-calibration",
+            "version": 1,
+            "input": [str(item.path) for item in items],
+            "files": _write(output, made, not arguments.no_pictures),
+            **_numbers(made),
+        }
+        write_report(output.parent, output.stem, report)
+    print(json.dumps(report, indent=2, ensure_ascii=False)) if arguments.json else _say(report)
+    return OK
+
+
+def _measured(
+    items: Sequence[Item], settings: Settings, arguments: argparse.Namespace
+) -> tuple[list[Measured], BeadStack]:
+    """What each stack shows, and the first stack for what all have in common; one stack is in memory at a time."""
+    found: list[Measured] = []
+    headers: list[BeadStack] = []
+    for item in tqdm(items, unit="stack", delay=2, file=sys.stderr, disable=None):
+        stack = read_stack(item.path, ceiling=arguments.ceiling)
+        given = {name: getattr(arguments, name) for name in ("pixel_um", "z_um") if getattr(arguments, name)}
+        stack = replace(stack, **given)
+        check_alike([*headers[:1], stack])
+        found.append(measure(stack, settings))
+        headers.append(replace(stack, planes=stack.planes[:1]))  # all but the pixels
+    return found, headers[0]
+
+
+def _write(output: Path, made: Calibration, pictures: bool) -> dict[str, str]:
+    """Names of the files; the optics come last, so that they are there only with all that explains them."""
+    folder, stem = output.parent, output.stem
+    files = {}
+    if pictures:
+        from deepblur.platform.optics.pictures import beads_picture, field_picture, optics_picture
+
+        files = {"optics_picture": f"{stem}_optics.png", "field_picture": f"{stem}_field.png"}
+        write_picture(folder / files["optics_picture"], optics_picture(made.optics))
+        sharpest = int(made.optics.gammas.norm(dim=1).argmax())  # a sharp PSF has the most energy
+        title = f"PSFs over the field, {made.optics.states[sharpest]}"
+        write_picture(folder / files["field_picture"], field_picture(made.optics, made.optics.gammas[sharpest], title))
+        for measured in made.measured:
+            name = f"{stem}_beads_{Path(measured.name).stem}.png"
+            write_picture(folder / name, beads_picture(measured.name, measured.beads))
+            files[f"beads {measured.name}"] = name
+    with replacing(output):
+        pass  # says in one sentence where nothing can be written
+    save_optics(made.optics, output)
+    return {**files, "optics": output.name}
+
+
+def _numbers(made: Calibration) -> dict[str, Any]:
+    optics = made.optics
+    psfs, maps = optics.shape
+    low, high = optics.box
+    return {
+        "eigen_psfs": psfs,
+        "space_maps": maps,
+        "explained_psfs": [round(float(v), 5) for v in optics.explained_psfs],
+        "explained_maps": [round(float(v), 5) for v in optics.explained_maps],
+        "field_px": list(optics.field_px),
+        "pixel_um": optics.pixel_um,
+        "states": len(optics.states),
+        "gamma": {
+            "mean": [round(float(v), 5) for v in optics.mean],
+            "std": [round(float(v), 5) for v in optics.covariance.diagonal().sqrt()],
+            "least": [round(float(v), 5) for v in low],
+            "greatest": [round(float(v), 5) for v in high],
+        },
+        **optics.notes,
+    }
+
+
+def _say(report: dict[str, Any]) -> None:
+    for name, counts in report["beads"].items():
+        lost = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n and reason != "kept")
+        print(f"{name}: {counts['kept']} beads kept" + (f"; rejected: {lost}" if lost else ""))
+    psfs, maps = report["eigen_psfs"], report["space_maps"]
+    print(
+        f"{report['states']} states; {psfs} eigen-PSFs explain {100 * report['explained_psfs'][psfs - 1]:.1f} % of the "
+        f"PSFs, {maps} spatial maps {100 * report['explained_maps'][maps - 1]:.1f} % of their change over the field: "
+        f"K = {psfs * maps}"
+    )
+    held = report["held_out"]
+    if held:
+        print(
+            f"{held['beads']} beads that were left out are predicted to {held['snr_db']:.1f} dB "
+            f"(their noise alone allows {held['snr_of_noise_alone_db']:.1f} dB)"
+        )
+    for note in report["notes"]:
+        print(f"note: {note}")
+    print(f"-> {report['files']['optics']}, and pictures beside it")

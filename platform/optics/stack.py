@@ -1,0 +1,111 @@
+"""Stacks of bead images: read with their units, checked before anything is measured."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deepblur.platform.inference.failures import InputError
+from deepblur.platform.inference.recording import read_recording
+
+_PLATEAU_PX = 10
+"""So many pixels at the very largest value are a clipped sensor, not noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class BeadStack:
+    """Images of one slide of beads at several distances from focus."""
+
+    name: str
+    planes: np.ndarray
+    """(Z, H, W) float32, in camera counts."""
+    pixel_um: float | None
+    z_um: float | None
+    """Distance of the planes."""
+    ceiling: float
+    """Counts at which the camera clips."""
+
+    def __post_init__(self) -> None:
+        if self.planes.ndim != 3:
+            raise InputError(f"{self.name}: a stack is (planes, rows, columns); got {self.planes.shape}")
+        Z, H, W = self.planes.shape
+        if min(H, W) < Z:
+            raise InputError(
+                f"{self.name}: {Z} planes of {H}x{W} pixels look like axes in the wrong order; save the stack as "
+                "(planes, rows, columns)"
+            )
+        lost = int(self.planes.size - np.isfinite(self.planes).sum())
+        if lost:
+            raise InputError(f"{self.name}: {lost} pixels are NaN or infinite; replace them or leave this stack out")
+
+    @property
+    def field_px(self) -> tuple[int, int]:
+        return self.planes.shape[1], self.planes.shape[2]
+
+
+def stack_of(
+    planes: np.ndarray,
+    *,
+    name: str = "stack",
+    pixel_um: float | None = None,
+    z_um: float | None = None,
+    ceiling: float | None = None,
+) -> BeadStack:
+    """A stack in memory, (Z, H, W), under the same rules as a file; ceiling: default what dtype and values say."""
+    planes = np.asarray(planes)
+    if planes.dtype.kind not in "uif":
+        raise InputError(f"{name}: a stack holds integers or floats; got {planes.dtype}")
+    if not planes.size:
+        raise InputError(f"{name}: the stack is empty, {planes.shape}; save it again")
+    bits = planes.dtype.itemsize * 8 if planes.dtype.kind == "u" else None
+    return BeadStack(name, planes.astype(np.float32), pixel_um, z_um, _ceiling(planes, bits, ceiling))
+
+
+def read_stack(path: str | os.PathLike, *, ceiling: float | None = None) -> BeadStack:
+    """The z-stack in a TIFF file, with pixel size and plane distance where the file says them.
+
+    Args:
+        ceiling: counts at which the camera clips; default: the largest value of the file's bits, or a plateau at its
+            largest value.
+    Raises:
+        InputError: not an image, several channels, one plane only, NaN, or axes in the wrong order.
+    """
+    recording = read_recording(path)
+    name = Path(path).name
+    if recording.channels != 1:
+        raise InputError(f"{name}: has {recording.channels} channels; save the channel of the beads alone")
+    planes = np.stack([frame[0] for frame in recording.frames()])
+    bits = recording.bits if planes.dtype.kind == "u" else None
+    level = _ceiling(planes, bits, ceiling)
+    return BeadStack(name, planes.astype(np.float32), recording.pixel_um, recording.z_um, level)
+
+
+def check_alike(stacks: list[BeadStack]) -> None:
+    """Refuses stacks that one calibration cannot hold.
+
+    Raises:
+        InputError: no stack, or fields, pixels or plane distances differ.
+    """
+    if not stacks:
+        raise InputError("no bead stack was given; give at least one TIFF z-stack")
+    first = stacks[0]
+    for stack in stacks[1:]:
+        for what, here, there in (
+            ("field", stack.field_px, first.field_px),
+            ("pixel size in µm", stack.pixel_um, first.pixel_um),
+        ):
+            if here is not None and there is not None and not np.allclose(here, there, rtol=1e-3):
+                raise InputError(
+                    f"{stack.name}: its {what} {here} is not that of {first.name}, {there}; calibrate stacks of one "
+                    "microscope, camera and magnification together"
+                )
+
+
+def _ceiling(planes: np.ndarray, bits: int | None, given: float | None) -> float:
+    if given is not None:
+        return given
+    top = float(planes.max())
+    level = float(2**bits - 1) if bits else np.inf
+    clipped = top > np.median(planes) and np.count_nonzero(planes == planes.max()) >= _PLATEAU_PX
+    return min(level, top) if clipped else level
