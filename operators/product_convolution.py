@@ -9,6 +9,9 @@ from torch import Tensor
 from deepblur.operators.blur import Blur, BoundBlur
 from deepblur.operators.convolution import Boundary, Window, check_boundary, check_odd
 
+AT_ONCE_PX = 2**20
+"""Pixels, times kernels, that are convolved together; measured on two cores."""
+
 
 @dataclass(frozen=True, eq=False)
 class ProductConvolutionBlur(Blur):
@@ -86,19 +89,33 @@ class ProductConvolution(BoundBlur):
         self.kernels, self.weights = kernels, weights
 
     def _forward(self, x: Tensor, window: Window) -> Tensor:
-        weighted = x.unsqueeze(2) * self.weights.unsqueeze(1)  # (B, C, I, H, W)
-        X = torch.fft.rfft2(window.spread(weighted), s=window.torus)
-        total = (X * self._spectrum(self.kernels, window.torus)).sum(2)
+        E = self._spectrum(self.kernels, window.torus)
+        total: Tensor | None = None
+        for part in self._parts(x):
+            weighted = x.unsqueeze(2) * self.weights[:, None, part]  # (B, C, part, H, W)
+            X = torch.fft.rfft2(window.spread(weighted), s=window.torus)
+            blurred = (X * E[part]).sum(2)
+            total = blurred if total is None else total + blurred
+        assert total is not None
         return window.cut(torch.fft.irfft2(total, s=window.torus))
 
     def _adjoint(self, y: Tensor, window: Window) -> Tensor:
         Y = torch.fft.rfft2(window.cut_adjoint(y), s=window.torus).unsqueeze(2)
         E = self._spectrum(self.kernels, window.torus).conj()
-        each = window.spread_adjoint(torch.fft.irfft2(Y * E, s=window.torus))
-        x = each[:, :, 0] * self.weights[:, None, 0]
-        for i in range(1, each.shape[2]):  # one pass per kernel: a third of the time of a product and a sum
-            x = torch.addcmul(x, each[:, :, i], self.weights[:, None, i])
+        x: Tensor | None = None
+        for part in self._parts(y):
+            each = window.spread_adjoint(torch.fft.irfft2(Y * E[part], s=window.torus))
+            for image, weight in zip(each.unbind(2), self.weights[:, None, part].unbind(2), strict=True):
+                # one pass per kernel: a third of the time of a product and a sum
+                x = image * weight if x is None else torch.addcmul(x, image, weight)
+        assert x is not None
         return x
+
+    def _parts(self, image: Tensor) -> list[slice]:
+        """All kernels at once for small images; one by one for large ones, whose copies would leave the cache."""
+        count = len(self.kernels)
+        step = count if count * image.numel() <= AT_ONCE_PX else 1
+        return [slice(i, i + step) for i in range(0, count, step)]
 
     def _window(self, x: Tensor, *, image: bool) -> Window:
         window = super()._window(x, image=image)
