@@ -30,8 +30,9 @@ class Identifier(nn.Module):
             deciding: the side of the training crops, because a log spectrum looks different at every size. Default:
             the image is read whole.
         normalize: feeds (y − mean)/std of each image instead of y; default: only for "compact".
-        output_scale: multiplies the outputs, in the unit of γ (waves for Zernike modes): set it near the spread of γ,
-            so that the network's own outputs are of order one.
+        output_scale: multiplies the outputs, in the unit of γ (waves for Zernike modes), one number or K: set it near
+            the spread of γ, so that the network's own outputs are of order one.
+        output_offset: added to the outputs, K numbers: the mean of γ, where that is not zero.
     """
 
     def __init__(
@@ -44,7 +45,8 @@ class Identifier(nn.Module):
         log_spectrum: bool = False,
         window_px: int | None = None,
         normalize: bool | None = None,
-        output_scale: float = 1.0,
+        output_scale: float | Sequence[float] = 1.0,
+        output_offset: Sequence[float] | None = None,
     ):
         super().__init__()
         if num_parameters < 1:
@@ -65,7 +67,12 @@ class Identifier(nn.Module):
         self.window_px = window_px
         self.log_spectrum = log_spectrum
         self.normalize = arch == "compact" if normalize is None else normalize
-        self.output_scale = output_scale
+        for name, value in (("output_scale", output_scale), ("output_offset", output_offset)):
+            if isinstance(value, Sequence) and len(value) != num_parameters:
+                raise ValueError(f"{name} holds a number for each of {num_parameters} parameters; got {len(value)}")
+        # configuration, not weights: a model's file of weights stays what it was
+        self.register_buffer("output_scale", torch.tensor(output_scale), persistent=False)
+        self.register_buffer("output_offset", torch.tensor(output_offset or 0.0), persistent=False)
 
     def forward(self, y: Tensor) -> Tensor:
         """(B, 1, H, W) → (B, K).
@@ -91,7 +98,7 @@ class Identifier(nn.Module):
         channels = [standardize(y) if self.normalize else y]
         if self.log_spectrum:
             channels.append(log_power_spectrum(y).to(y.dtype))
-        return self.net(torch.cat(channels, dim=1)) * self.output_scale
+        return self.net(torch.cat(channels, dim=1)) * self.output_scale + self.output_offset
 
 
 def half_overlapping_windows(y: Tensor, size: int) -> Tensor:

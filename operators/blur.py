@@ -9,12 +9,13 @@ Shapes: B batch, C channel, K parameters, (H, W) image, (h, w) kernel with odd s
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from deepblur.operators.convolution import Boundary, Window, data_size, full_precision, image_size, transfer_function
+from deepblur.operators.families import UniformGamma
 from deepblur.operators.solver import conjugate_gradient
 
 
@@ -25,6 +26,8 @@ class Blur(ABC):
     input passes through to the output.
     """
 
+    code: ClassVar[tuple[str, ...]] = ()
+    """Modules beyond operators/ that decide about the numbers, for records that must know when they change."""
     boundary: Boundary
     cg_iterations: int
     cg_tolerance: float
@@ -55,6 +58,38 @@ class Blur(ABC):
     @abstractmethod
     def example(cls, boundary: Boundary) -> Self:
         """A small instance that every law of the operators is tested on; its images have 19×24 pixels."""
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """(n, K) γ of the family at a PSF complexity η of one, as differences from its `origin`, on rng's device."""
+        return UniformGamma(1.0, self.num_parameters).sample(n, rng)
+
+    @property
+    def label(self) -> str:
+        """What people call the family."""
+        return type(self).__name__
+
+    @property
+    def origin(self) -> Tensor | None:
+        """(K,) γ at η = 0, what the draws scatter around; None: zero."""
+        return None
+
+    @property
+    def spread(self) -> Tensor | None:
+        """(K,) standard deviations of γ at η = 1, where they differ among the parameters; None: they do not."""
+        return None
+
+    def at(self, draws: Tensor, eta: float) -> Tensor:
+        """(n, K) γ at η of what `draw` gave."""
+        gamma = eta * draws
+        return gamma if self.origin is None else gamma + self.origin.to(gamma)
+
+    def held_out(self) -> Self:
+        """The family that tests draw from: itself, unless it knows operators that no training has seen."""
+        return self
+
+    def twin(self, gamma: Tensor) -> Tensor:
+        """The other γ with the same PSF; γ itself in families whose PSF tells γ."""
+        return gamma
 
     def psf(self, gamma: Tensor) -> Tensor:
         """(B, 1, h, w), for families whose response is the same everywhere."""

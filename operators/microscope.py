@@ -9,7 +9,7 @@ Zernike modes, so that one `ZernikeBlur` makes every PSF.
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -21,6 +21,11 @@ from deepblur.operators.zernike import zernike
 RADIAL = (4, 11, 22, 37, 56)
 """Modes without an angle: defocus and spherical aberrations; they carry an NA of 1.49 to 0.01 waves per µm."""
 FIELD = (5, 6, 7, 8, 9, 10)
+
+
+@lru_cache(maxsize=1)
+def _gauss() -> tuple[np.ndarray, np.ndarray]:
+    return np.polynomial.legendre.leggauss(200)
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Microscope:
 
     def _defocus(self, index: float) -> Tensor:
         """(5,) waves of each radial mode per micrometre in a medium; what is beyond its critical angle stays there."""
-        nodes, weights = np.polynomial.legendre.leggauss(200)
+        nodes, weights = _gauss()
         rho = torch.from_numpy(np.sqrt((nodes + 1) / 2))  # uniform in ρ², which is uniform over the disc
         path = (index**2 - (self.na * rho) ** 2).clamp_min(0).sqrt() / self.wavelength_um
         modes = zernike(RADIAL, rho, torch.zeros_like(rho))

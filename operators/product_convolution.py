@@ -9,8 +9,8 @@ from torch import Tensor
 from deepblur.operators.blur import Blur, BoundBlur
 from deepblur.operators.convolution import Boundary, Window, check_boundary, check_odd
 
-AT_ONCE_PX = 2**20
-"""Pixels, times kernels, that are convolved together; measured on two cores."""
+FORWARD_AT_ONCE_PX, ADJOINT_AT_ONCE_PX = 2**20, 2**17
+"""Pixels, times kernels, that are convolved together; measured on two cores (benchmarks/space_varying.py)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class ProductConvolution(BoundBlur):
     def _forward(self, x: Tensor, window: Window) -> Tensor:
         E = self._spectrum(self.kernels, window.torus)
         total: Tensor | None = None
-        for part in self._parts(x):
+        for part in self._parts(x, FORWARD_AT_ONCE_PX):
             weighted = x.unsqueeze(2) * self.weights[:, None, part]  # (B, C, part, H, W)
             X = torch.fft.rfft2(window.spread(weighted), s=window.torus)
             blurred = (X * E[part]).sum(2)
@@ -103,7 +103,7 @@ class ProductConvolution(BoundBlur):
         Y = torch.fft.rfft2(window.cut_adjoint(y), s=window.torus).unsqueeze(2)
         E = self._spectrum(self.kernels, window.torus).conj()
         x: Tensor | None = None
-        for part in self._parts(y):
+        for part in self._parts(y, ADJOINT_AT_ONCE_PX):
             each = window.spread_adjoint(torch.fft.irfft2(Y * E[part], s=window.torus))
             for image, weight in zip(each.unbind(2), self.weights[:, None, part].unbind(2), strict=True):
                 # one pass per kernel: a third of the time of a product and a sum
@@ -111,10 +111,10 @@ class ProductConvolution(BoundBlur):
         assert x is not None
         return x
 
-    def _parts(self, image: Tensor) -> list[slice]:
+    def _parts(self, image: Tensor, most: int) -> list[slice]:
         """All kernels at once for small images; one by one for large ones, whose copies would leave the cache."""
         count = len(self.kernels)
-        step = count if count * image.numel() <= AT_ONCE_PX else 1
+        step = count if count * image.numel() <= most else 1
         return [slice(i, i + step) for i in range(0, count, step)]
 
     def _window(self, x: Tensor, *, image: bool) -> Window:

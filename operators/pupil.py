@@ -118,6 +118,10 @@ class ZernikeBlur(Blur):
         return len(self.noll)
 
     @property
+    def label(self) -> str:
+        return f"Noll {', '.join(map(str, self.noll))}"
+
+    @property
     def psf_shape(self) -> tuple[int, int]:
         return self.psf_size, self.psf_size
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from deepblur.baselines import DivergedError, Estimate, noise_level, reblur, whiteness
+from deepblur.operators import ZernikeBlur
 from deepblur.platform.degrade import Batch
 from deepblur.platform.evaluation import image_cells, usable_images
 from deepblur.platform.execution import Work, load_networks, settle
@@ -134,16 +135,17 @@ def score(method: Method, found: Estimate, image: Tensor, truth: Batch | None) -
         scores["psf_snr_db"] = psf_snr_db(psf, truth.psf)
         scores["psf_snr_registered_db"] = registered_psf_snr_db(psf, truth.psf)
         scores["psf_ncc"] = psf_ncc(psf, truth.psf)
-        scores["otf_error"] = otf_error(psf, truth.psf, operator.cutoff)
+        if isinstance(operator, ZernikeBlur):
+            scores["otf_error"] = otf_error(psf, truth.psf, operator.cutoff)
         scores["psf_error"] = 10 ** (-scores["psf_snr_db"] / 10)
     restores = method.image != "none"
     if truth is not None and restores:
-        border = operator.psf_size // 2
+        border = operator.psf_shape[0] // 2
         scores["psnr_db"] = psnr_db(found.image[None, None], truth.sharp, border)
         scores["ssim"] = ssim(found.image[None, None], truth.sharp, border)
-    if restores and found.psf is not None:
+    if restores and found.psf is not None and found.psf.shape == operator.psf_shape:  # one PSF for all the image
         residual = image - reblur(found.image, found.psf)
-        scores["whiteness"] = whiteness(_inside(residual, operator.psf_size // 2)[None])
+        scores["whiteness"] = whiteness(_inside(residual, operator.psf_shape[0] // 2)[None])
     return {name: float(value) for name, value in scores.items()}
 
 
@@ -152,7 +154,7 @@ def _content(draw: Draw, method: Method) -> dict[str, float]:
     truth = draw.truth
     if truth is None:
         return dict.fromkeys(("blurry_psnr_db", "blurry_ssim", "local_std", "edge_density"), np.nan)
-    border = method.degradation.operator.psf_size // 2
+    border = method.degradation.operator.psf_shape[0] // 2
     return {
         "blurry_psnr_db": float(psnr_db(truth.blurry, truth.sharp, border)),
         "blurry_ssim": float(ssim(truth.blurry, truth.sharp, border)),
@@ -175,7 +177,7 @@ def _arrays(method: Method, draw: Draw, found: Estimate | None) -> dict[str, np.
             arrays["psf"] = found.psf
         if method.image != "none":
             arrays["restored"] = found.image
-            if found.psf is not None:
+            if found.psf is not None and found.psf.shape == method.degradation.operator.psf_shape:
                 arrays["residual"] = draw.image.to(found.image) - reblur(found.image, found.psf)
     return {name: array.float().cpu().numpy() for name, array in arrays.items()}
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur
+from deepblur.operators import Blur, PoissonGaussian
 from deepblur.platform.image_store import ImageStore
 from deepblur.platform.seeds import generator
 from deepblur.platform.stages import Degradation
@@ -44,7 +44,7 @@ class Batch:
         return [Batch(*column) for column in zip(*columns, strict=True)]
 
 
-def observe(x: Tensor, gamma: Tensor, noise: PoissonGaussian, operator: ZernikeBlur, rng: torch.Generator) -> Batch:
+def observe(x: Tensor, gamma: Tensor, noise: PoissonGaussian, operator: Blur, rng: torch.Generator) -> Batch:
     """y = A(γ)x + b for sharp crops x (B, 1, H, W) on the operator's input grid; the truth is cut to y's window."""
     bound = operator.bind(gamma)
     signal = bound.forward(x)
@@ -54,11 +54,11 @@ def observe(x: Tensor, gamma: Tensor, noise: PoissonGaussian, operator: ZernikeB
 
 
 def draw_block(store: ImageStore, degradation: Degradation, rng: torch.Generator, n: int = BLOCK) -> Batch:
-    """n fresh observations: crops with augmentation, γ uniform in ±η, noise from its range; all from `rng`."""
+    """n fresh observations: crops with augmentation, γ of the family at η, noise from its range; all from `rng`."""
     operator = degradation.operator
     size = operator.input_size((degradation.crop_px, degradation.crop_px))
     x = store.crops(n, size, rng)
-    gamma = UniformGamma(degradation.eta_waves, operator.num_parameters).sample(n, rng)
+    gamma = operator.at(operator.draw(n, rng), degradation.eta_waves)
     return observe(x, gamma, degradation.noise.sample(n, rng), operator, rng)
 
 
@@ -71,8 +71,8 @@ def draw_batch(
 
 
 @lru_cache(maxsize=32)
-def mean_psf(operator: ZernikeBlur, eta_waves: float, draws: int = 4096) -> Tensor:
+def mean_psf(operator: Blur, eta_waves: float, draws: int = 4096) -> Tensor:
     """The PSF (1, 1, h, w) to guess when nothing is known of γ: the family's mean over `draws` fixed draws."""
-    gamma = UniformGamma(eta_waves, operator.num_parameters).sample(draws, generator(0, "mean psf"))
+    gamma = operator.at(operator.draw(draws, generator(0, "mean psf")), eta_waves)
     parts = [operator.psf(g).sum(0, keepdim=True) for g in gamma.split(256)]
     return torch.stack(parts).sum(0) / draws

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur
+from deepblur.operators import Blur, PoissonGaussian
 from deepblur.platform.degrade import Batch, mean_psf, observe
 from deepblur.platform.image_store import ImageStore
 from deepblur.platform.losses import twin_error
@@ -32,7 +32,7 @@ class Cell:
     batch: Batch
 
 
-def usable_images(grid: Grid | RealImages, operator: ZernikeBlur, store: ImageStore) -> list[int]:
+def usable_images(grid: Grid | RealImages, operator: Blur, store: ImageStore) -> list[int]:
     """Which images of the store the grid takes: the first `grid.images` that are large enough for its crops.
 
     Raises:
@@ -61,12 +61,12 @@ def image_cells(grid: Grid, degradation: Degradation, store: ImageStore, positio
     size = operator.input_size((grid.crop_px, grid.crop_px))
     index = usable_images(grid, operator, store)[position]
     sharp = _crops(store.image(index), grid.draws, size, generator(grid.seed, "test crops", position))
-    unit = UniformGamma(1.0, operator.num_parameters).sample(grid.draws, generator(grid.seed, "test gamma", position))
+    unit = operator.held_out().draw(grid.draws, generator(grid.seed, "test gamma", position))
     for eta_waves in grid.eta_waves:
         for level in grid.noise:
             noise = PoissonGaussian(level.gain, level.read_std)
             rng = generator(grid.seed, "test noise", position)
-            batch = observe(sharp, eta_waves * unit, noise, operator, rng)
+            batch = observe(sharp, operator.at(unit, eta_waves), noise, operator, rng)
             yield Cell(str(store.names[index]), level, eta_waves, batch)
 
 
@@ -82,7 +82,7 @@ def measure(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, degradation
     oracle = deblurrer(batch.blurry, batch.gamma, operator).float()
     psf = operator.psf(gamma)
     baseline = mean_psf(operator, degradation.eta_waves).to(psf).expand_as(psf)
-    border = operator.psf_size // 2
+    border = operator.psf_shape[0] // 2
     columns = {
         "psf_snr_db": psf_snr_db(psf, batch.psf),
         "psf_snr_registered_db": registered_psf_snr_db(psf, batch.psf),
@@ -102,13 +102,13 @@ def measure(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, degradation
 
 
 @torch.no_grad()
-def restore(batch: Batch, identifier: nn.Module, deblurrer: nn.Module, operator: ZernikeBlur) -> tuple[Tensor, Tensor]:
+def restore(batch: Batch, identifier: nn.Module, deblurrer: nn.Module, operator: Blur) -> tuple[Tensor, Tensor]:
     """(γ̂ (B, K), x̂ (B, 1, H, W)): blind restoration of the observations."""
     gamma = identifier(batch.blurry).float()
     return gamma, deblurrer(batch.blurry, gamma, operator).float()
 
 
-def latency_ms(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, operator: ZernikeBlur) -> float:
+def latency_ms(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, operator: Blur) -> float:
     """Milliseconds to identify and restore one image of the cell: the median of five, after one to warm up."""
     one = cell.batch.split(1)[0]
     seconds = []
@@ -119,9 +119,7 @@ def latency_ms(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, operator
     return 1000 * float(np.median(seconds[1:]))
 
 
-def picture_arrays(
-    cell: Cell, identifier: nn.Module, deblurrer: nn.Module, operator: ZernikeBlur
-) -> dict[str, np.ndarray]:
+def picture_arrays(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, operator: Blur) -> dict[str, np.ndarray]:
     """The first draw of a cell as float32 arrays: blurry, sharp, restored, psf_true, psf_estimated."""
     first = Batch(*(column[:1] for column in (cell.batch.blurry, cell.batch.sharp, cell.batch.gamma, cell.batch.psf)))
     gamma, restored = restore(first, identifier, deblurrer, operator)

@@ -9,46 +9,48 @@ from collections.abc import Callable
 
 from torch import Tensor, minimum
 
-from deepblur.operators import ZernikeBlur
+from deepblur.operators import Blur, ZernikeBlur
 from deepblur.platform.degrade import Batch
 
-Loss = Callable[[Tensor, Batch, ZernikeBlur, float], Tensor]
+Loss = Callable[[Tensor, Batch, Blur, float], Tensor]
 
 
 def _gamma_error(estimate: Tensor, gamma: Tensor, eta_waves: float) -> Tensor:
     return ((estimate - gamma) / eta_waves).square().mean(1)
 
 
-def gamma_loss(estimate: Tensor, batch: Batch, operator: ZernikeBlur, eta_waves: float) -> Tensor:
+def gamma_loss(estimate: Tensor, batch: Batch, operator: Blur, eta_waves: float) -> Tensor:
     """‖γ̂ − γ‖²/(K η²): the paper's section 2.3, in units of η."""
     return _gamma_error(estimate, batch.gamma, eta_waves).mean()
 
 
-def twin_error(estimate: Tensor, gamma: Tensor, operator: ZernikeBlur, eta_waves: float) -> Tensor:
+def twin_error(estimate: Tensor, gamma: Tensor, operator: Blur, eta_waves: float) -> Tensor:
     """Per image, the γ error towards the nearer of the two parameter vectors that give the true PSF."""
     straight = _gamma_error(estimate, gamma, eta_waves)
     return minimum(straight, _gamma_error(estimate, operator.twin(gamma), eta_waves))
 
 
-def twin_loss(estimate: Tensor, batch: Batch, operator: ZernikeBlur, eta_waves: float) -> Tensor:
+def twin_loss(estimate: Tensor, batch: Batch, operator: Blur, eta_waves: float) -> Tensor:
     """The γ error towards the nearer twin."""
     return twin_error(estimate, batch.gamma, operator, eta_waves).mean()
 
 
-def psf_loss(estimate: Tensor, batch: Batch, operator: ZernikeBlur, eta_waves: float) -> Tensor:
+def psf_loss(estimate: Tensor, batch: Batch, operator: Blur, eta_waves: float) -> Tensor:
     """‖h(γ̂) − h(γ)‖²/‖h(γ)‖², the paper's error of a kernel; blind to the twin, with a saddle at γ_even = 0."""
     error = (operator.psf(estimate) - batch.psf).square().sum((1, 2, 3))
     return (error / batch.psf.square().sum((1, 2, 3))).mean()
 
 
-def half_space_loss(estimate: Tensor, batch: Batch, operator: ZernikeBlur, eta_waves: float) -> Tensor:
+def half_space_loss(estimate: Tensor, batch: Batch, operator: Blur, eta_waves: float) -> Tensor:
     """The γ error towards the twin whose first even coefficient is positive; the target jumps where that is zero."""
+    if not isinstance(operator, ZernikeBlur):
+        raise ValueError(f"the half-space loss chooses between Zernike twins; got {type(operator).__name__}; use gamma")
     first = operator.even.index(True)
     flip = batch.gamma[:, first : first + 1] < 0
     return _gamma_error(estimate, operator.twin(batch.gamma).where(flip, batch.gamma), eta_waves).mean()
 
 
-def twin_psf_loss(estimate: Tensor, batch: Batch, operator: ZernikeBlur, eta_waves: float) -> Tensor:
+def twin_psf_loss(estimate: Tensor, batch: Batch, operator: Blur, eta_waves: float) -> Tensor:
     """Sum of `twin` and `psf`: the first leaves the saddle early, the second weighs coefficients by what they do."""
     return twin_loss(estimate, batch, operator, eta_waves) + psf_loss(estimate, batch, operator, eta_waves)
 

@@ -13,17 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from deepblur.baselines import METHODS, RESTORERS, Estimate, patchwise
+from deepblur.operators import ZernikeBlur
 from deepblur.platform.degrade import Batch, mean_psf
 from deepblur.platform.identity import with_imports
+from deepblur.platform.optics.family import FieldBlur
+from deepblur.platform.optics.identify import SOURCES, identify_field
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import TRAINING_CODE, Degradation, Grid, NoiseLevel, RealImages, Stage, Training
 
 FROM_TRUTH = ("true", "odd")
 """PSF sources that only a simulation has: the true γ, and the true γ with all even orders set to zero."""
-_GAMMA = ("identify", "true", "odd", "unaberrated", "spectral")
+_GAMMA = ("identify", "true", "odd", "unaberrated", "spectral", *SOURCES)
 _PSF = ("none", *_GAMMA, "mean", *METHODS)
 _IMAGE = ("none", "blurry", "own", "deblur", "restore", "patchwise", *RESTORERS)
-_NEEDS = {"identify": "identify", "deblur": "deblur", "restore": "restore", "patchwise": "identify"}
+_NEEDS = {
+    **dict.fromkeys(("identify", "patchwise", *SOURCES), "identify"),
+    "deblur": "deblur",
+    "restore": "restore",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +44,8 @@ class Method:
     degradation: Degradation
     """The operator family that the method may know, the η it expects, and the noise that its networks saw."""
     psf: str
-    """identify (IN), true, odd (true odd orders, even ones zero), unaberrated, mean (of the family), none, or a name of
-    deepblur.baselines.METHODS."""
+    """identify (IN), true, odd (true odd orders, even ones zero), unaberrated, mean (of the family), none, a name of
+    deepblur.baselines.METHODS or, of blurs that vary over the field, of deepblur.platform.optics.identify.SOURCES."""
     image: str
     """own (what the blind method restores), deblur (DN), restore (NAFNet), patchwise (IN and Richardson-Lucy by
     patches), a name of deepblur.baselines.RESTORERS, blurry (the observation itself), or none (identification only)."""
@@ -60,6 +67,8 @@ class Method:
             raise ValueError(f"only a blind method of its own restores its own image; got psf={self.psf!r}")
         if self.image == "deblur" and self.psf not in _GAMMA:
             raise ValueError(f"DN needs parameters γ, which {self.psf!r} does not estimate; take another restorer")
+        if self.psf in SOURCES and not isinstance(self.degradation.operator, FieldBlur):
+            raise ValueError(f"{self.psf!r} finds blurs that vary over the field; got {self.degradation.operator}")
         if self.image in RESTORERS and self.psf == "none":
             raise ValueError(f"{self.image} needs a PSF; got psf='none'")
 
@@ -101,7 +110,7 @@ class Assess(Stage):
     """Which of the usable images of the test source."""
 
     def runs(self) -> tuple[str, ...]:
-        return (*self.code, *self.method.code())
+        return (*self.code, *self.method.code(), *self.method.degradation.operator.code)
 
     def needs(self) -> tuple[Stage, ...]:
         return self.method.networks
@@ -137,6 +146,8 @@ def estimate(
         # patches of the size that IN was trained on
         settings = {"patch_px": method.degradation.crop_px, **settings}
         return patchwise(image, networks["identify"], method.degradation.operator, **settings)
+    if method.psf in SOURCES:
+        return _estimate_field(method, networks, image)
     found = _find_psf(method, networks, image, truth, settings if method.image == "own" else {}, seed)
     y = image[None, None]
     if method.image in ("own", "none", "blurry"):
@@ -152,6 +163,16 @@ def estimate(
     return Estimate(image=restored.float(), psf=found.psf, gamma=found.gamma, gamma_std=found.gamma_std)
 
 
+def _estimate_field(method: Method, networks: Mapping[str, nn.Module], image: Tensor) -> Estimate:
+    family = method.degradation.operator
+    assert isinstance(family, FieldBlur)
+    patch_px = next(n.degradation.crop_px for n in method.networks if n.kind == "identify")
+    found = identify_field(method.psf, networks, image, family, patch_px)
+    if method.image == "deblur":
+        image = networks["deblur"](image[None, None], found.gamma, found.operator)[0, 0].float()
+    return Estimate(image=image, psf=found.psf)
+
+
 def _find_psf(
     method: Method,
     networks: Mapping[str, nn.Module],
@@ -165,7 +186,7 @@ def _find_psf(
     operator = degradation.operator
     if source in METHODS:
         offered = {
-            "psf_size": operator.psf_size,
+            "psf_size": operator.psf_shape[0],
             "seed": seed,
             "operator": operator,
             "eta_waves": degradation.eta_waves,
@@ -185,6 +206,8 @@ def _find_psf(
     else:
         assert source in FROM_TRUTH
         assert truth is not None
-        odd = torch.tensor(operator.even, device=image.device).logical_not()
-        gamma = truth.gamma if source == "true" else truth.gamma * odd
+        gamma = truth.gamma
+        if source == "odd":
+            assert isinstance(operator, ZernikeBlur)
+            gamma = gamma * torch.tensor(operator.even, device=image.device).logical_not()
     return Estimate(image=image, psf=operator.psf(gamma)[0, 0], gamma=gamma[0])

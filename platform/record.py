@@ -24,6 +24,7 @@ from deepblur.platform.release.card import VALIDATED_TAG, make_card, render
 from deepblur.platform.results import StudyResult
 from deepblur.platform.stages import Arm, Evaluate, Training
 from deepblur.platform.study_cli import Plan
+from deepblur.platform.tasks import identifier_config
 from deepblur.platform.tracking import NoTracker, Tracker, default_uri
 from deepblur.platform.tuning import Tune
 
@@ -203,7 +204,7 @@ class Record:
         save_model(
             folder,
             operator=operator,
-            identifier_config={"num_parameters": operator.num_parameters, **stages.identify.network},
+            identifier_config=identifier_config(stages.identify),
             identifier=identifier,
             deblurrer_config=stages.deblur.network,
             deblurrer=load_network(self.plan.runs, self.graph.inputs(arm, seed)["deblur"], stages.deblur),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from deepblur.operators import NoiseRange, ZernikeBlur
+from deepblur.operators import Blur, NoiseRange
 from deepblur.platform.identity import canonical, code_version
 from deepblur.platform.sources import Source
 
@@ -22,10 +22,10 @@ IdentificationLoss = Literal["gamma", "twin", "psf", "half_space", "twin_psf"]
 class Degradation:
     """How a sharp crop x becomes an observation y = A(γ)x + b."""
 
-    operator: ZernikeBlur
-    """The family of blur operators; its parameters γ are in waves."""
+    operator: Blur
+    """The family of blur operators, a frozen dataclass of plain values; γ in waves for Zernike modes."""
     eta_waves: float
-    """PSF complexity η: every γ_k is uniform in [−η, η]."""
+    """PSF complexity η: for Zernike modes every γ_k is uniform in [−η, η]; see `Blur.draw`."""
     noise: NoiseRange
     """The range that gain and read noise are drawn from, once per image."""
     crop_px: int
@@ -109,7 +109,8 @@ class Training(Stage):
         return (self.kind,)
 
     def runs(self) -> tuple[str, ...]:
-        return self.code if self.monitor is None else (*self.code, "platform/evaluation")
+        more = () if self.monitor is None else ("platform/evaluation",)
+        return (*self.code, *more, *self.degradation.operator.code)
 
     def reads(self) -> tuple[tuple[Source, ...], ...]:
         return (self.train, self.validation)

@@ -184,7 +184,7 @@ def _method_pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> lis
 def _family(method: Any) -> str:
     """What people call the operator family of a method: its Zernike modes."""
     assert isinstance(method, Method)
-    return f"Noll {', '.join(map(str, method.degradation.operator.noll))}"
+    return method.degradation.operator.label
 
 
 def _method_picture(

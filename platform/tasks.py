@@ -1,14 +1,14 @@
 """What is trained, IN, DN, both together and NAFNet, behind one small interface for the trainer."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from deepblur.nets import Deblurrer, Identifier, NAFNet
-from deepblur.operators import ZernikeBlur
+from deepblur.operators import Blur
 from deepblur.platform.degrade import Batch, mean_psf
 from deepblur.platform.losses import LOSSES
 from deepblur.platform.metrics import psf_snr_db
@@ -79,7 +79,7 @@ class Blind(nn.Module):
         super().__init__()
         self.identify, self.deblur = identify, deblur
 
-    def forward(self, y: Tensor, operator: ZernikeBlur) -> tuple[Tensor, Tensor]:
+    def forward(self, y: Tensor, operator: Blur) -> tuple[Tensor, Tensor]:
         gamma = self.identify(y).float()
         return gamma, self.deblur(y, gamma, operator).float()
 
@@ -125,16 +125,26 @@ class RestoreTask:
         return _restoration(network(batch.blurry).float(), batch)
 
 
+def identifier_config(stage: Identify) -> dict[str, Any]:
+    """Keywords of Identifier: those of the stage, K, and where γ lies if the family says so."""
+    operator = stage.degradation.operator
+    known: dict[str, Any] = {"num_parameters": operator.num_parameters, **stage.network}
+    if operator.origin is not None and operator.spread is not None:
+        known["output_offset"] = tuple(operator.origin.tolist())
+        known["output_scale"] = tuple((stage.degradation.eta_waves * operator.spread).tolist())
+    return known
+
+
 def build(stage: Training) -> nn.Module:
     """The untrained network of a training stage."""
     if isinstance(stage, Identify):
-        return Identifier(stage.degradation.operator.num_parameters, **stage.network)
+        return Identifier(**identifier_config(stage))
     if isinstance(stage, Joint):
         return Blind(build(stage.identify), Deblurrer(**stage.network))
     return (Deblurrer if isinstance(stage, Deblur) else NAFNet)(**stage.network)
 
 
-def _identification(gamma: Tensor, batch: Batch, operator: ZernikeBlur, eta_waves: float) -> dict[str, Tensor]:
+def _identification(gamma: Tensor, batch: Batch, operator: Blur, eta_waves: float) -> dict[str, Tensor]:
     baseline = mean_psf(operator, eta_waves).to(batch.psf)
     return {
         "val_psf_snr_db": psf_snr_db(operator.psf(gamma), batch.psf),

@@ -46,8 +46,11 @@ def test_the_output_scale_multiplies(draw):
     net = Identifier(3, arch="compact", widths=(4, 8)).eval()
     y = image(draw, 2, 1, 16, 16)
     plain = net(y)
-    net.output_scale = 0.1
-    assert_close(net(y), 0.1 * plain)
+    scaled = Identifier(3, arch="compact", widths=(4, 8), output_scale=0.1, output_offset=(1.0, 2.0, 3.0)).eval()
+    scaled.load_state_dict(net.state_dict())
+    assert_close(scaled(y), 0.1 * plain + torch.tensor([1.0, 2.0, 3.0]))
+    with pytest.raises(ValueError, match="a number for each of 3 parameters; got 2"):
+        Identifier(3, arch="compact", widths=(4, 8), output_scale=(1.0, 2.0))
 
 
 def test_normalising_forgets_the_gain_and_the_offset_of_the_image(draw):

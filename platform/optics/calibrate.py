@@ -201,12 +201,7 @@ def _fit(measured: Sequence[Measured], settings: Settings) -> _Model:
     of_signal = _without_noise(total)
     count = settings.eigen_psfs or min(MOST_PSFS, _enough(of_signal, settings.explained))
     basis = basis[:count]
-    maps = []
-    for m in measured:
-        values = np.einsum("pnhw,ihw->npi", m.psfs, basis)  # one smoothing for all states of a stack
-        surface = field_maps(m.places, values.reshape(len(values), -1), settings.field_model)
-        maps.append(surface.reshape(-1, count, NODES**2))
-    surfaces = np.concatenate(maps)  # (S, I, n²)
+    surfaces = np.concatenate([_surfaces(m, basis, settings) for m in measured])  # (S, I, n²)
     flat = surfaces.reshape(-1, NODES**2)
     most = min(flat.shape)
     space, energy = (t.numpy() for t in eigen_psfs(torch.from_numpy(flat.reshape(-1, NODES, NODES)).double(), most))
@@ -217,6 +212,20 @@ def _fit(measured: Sequence[Measured], settings: Settings) -> _Model:
     space = space * np.where(space.mean((1, 2)) < 0, -1, 1)[:, None, None]
     gammas = np.einsum("sin,jn->sij", surfaces, space.reshape(most, -1)) / NODES**2
     return _Model(basis, space, gammas.reshape(len(gammas), -1), of_signal[:_SHOWN], energy[:_SHOWN])
+
+
+def _surfaces(measured: Measured, basis: np.ndarray, settings: Settings) -> np.ndarray:
+    """(P, I, n²): the coefficients of every state, all over the field; one smoothing for all states of a stack."""
+    values = np.einsum("pnhw,ihw->npi", measured.psfs, basis)
+    maps = field_maps(measured.places, values.reshape(len(values), -1), settings.field_model)
+    return maps.reshape(-1, len(basis), NODES**2)
+
+
+def states_of(measured: Measured, optics: Optics, settings: Settings) -> torch.Tensor:
+    """(P, K) γ of the states of a stack that was not calibrated with: its place in the family of the others."""
+    surfaces = _surfaces(measured, optics.eigen_psfs.double().numpy(), settings)
+    space = optics.space_maps.double().numpy().reshape(len(optics.space_maps), -1)
+    return torch.from_numpy(np.einsum("sin,jn->sij", surfaces, space) / NODES**2).flatten(1).float()
 
 
 def _without_noise(explained: np.ndarray) -> np.ndarray:

@@ -126,7 +126,9 @@ class RealIdentifier(nn.Module):
         h, w = (min(n, side) for n in size)
         self.starts = [(r, c) for r in half_overlapping_starts(size[0], h) for c in half_overlapping_starts(size[1], w)]
         self.window = h, w
-        self.net, self.output_scale = identifier.net, identifier.output_scale
+        self.net = identifier.net
+        self.register_buffer("output_scale", identifier.output_scale)
+        self.register_buffer("output_offset", identifier.output_offset)
         self.normalize, self.log_spectrum = identifier.normalize, identifier.log_spectrum
         shifted = [torch.arange(n).roll(n // 2) for n in (h, w)]  # zero frequency in the middle
         self.rows = Dft(h, torch.arange(h), shifted[0])
@@ -147,7 +149,7 @@ class RealIdentifier(nn.Module):
             power = real.square() + imaginary.square()
             floor = 1e-8 * power.mean((-2, -1), keepdim=True) + 1e-12 * self.window[0] * self.window[1]
             channels.append(standardize(torch.log(power + floor)))
-        return self.net(torch.cat(channels, dim=1)) * self.output_scale
+        return self.net(torch.cat(channels, dim=1)) * self.output_scale + self.output_offset
 
 
 class RealDeblurrer(nn.Module):
