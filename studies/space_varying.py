@@ -107,7 +107,7 @@ LOW = NoiseLevel("0.01", gain=0.0, read_std=0.01)
 """The white noise of the paper's Fig. 10."""
 ROWS: dict[str, dict[str, Any]] = {
     "whole field": {"psf": "identify"},
-    "patches, fitted": {"psf": "fitted"},
+    "fitted patches": {"psf": "fitted"},
     "patches": {"psf": "patches"},
     "no variation": {"psf": "average"},
     "mean PSFs": {"psf": "mean", "image": "none"},
