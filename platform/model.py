@@ -115,13 +115,13 @@ def save_model(
         text = json.dumps(description, indent=2, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"a model's configuration and card hold JSON values only; {error}") from None
-    with _complete_or_absent(folder) as unfinished:
+    with complete_or_absent(folder) as unfinished:
         (unfinished / "model.json").write_text(text + "\n", encoding="utf-8")
         if readme:
             (unfinished / "README.md").write_text(readme, encoding="utf-8")
         if identifier is not None:
-            save_file(_weights(identifier), unfinished / "identifier.safetensors")
-        save_file(_weights(deblurrer), unfinished / "deblurrer.safetensors")
+            save_file(weights_of(identifier), unfinished / "identifier.safetensors")
+        save_file(weights_of(deblurrer), unfinished / "deblurrer.safetensors")
         load_model(unfinished)  # a configuration that does not fit its weights must fail here, not at the user's desk
 
 
@@ -140,7 +140,7 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> BlindMode
     operator = _build(ZernikeBlur, description["operator"], folder)
     identifier = None
     if description["identifier"] is not None:
-        identifier = _network(Identifier, description["identifier"], folder / "identifier.safetensors", device)
+        identifier = read_network(Identifier, description["identifier"], folder / "identifier.safetensors", device)
         if identifier.num_parameters != operator.num_parameters:
             raise ValueError(
                 f"{folder}/model.json: IN estimates {identifier.num_parameters} parameters, the operator has "
@@ -149,7 +149,7 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> BlindMode
     return BlindModel(
         operator=operator,
         identifier=identifier,
-        deblurrer=_network(Deblurrer, description["deblurrer"], folder / "deblurrer.safetensors", device),
+        deblurrer=read_network(Deblurrer, description["deblurrer"], folder / "deblurrer.safetensors", device),
         card=description["card"],
     )
 
@@ -166,13 +166,14 @@ def _check_images(y: Tensor) -> None:
         )
 
 
-def _weights(network: nn.Module) -> dict[str, Tensor]:
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    """What a file of weights holds."""
     # channels_last weights are not contiguous, and safetensors stores contiguous ones only
     return {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
 
 
 @contextmanager
-def _complete_or_absent(folder: Path) -> Iterator[Path]:
+def complete_or_absent(folder: Path) -> Iterator[Path]:
     """A fresh folder beside `folder` that takes its name when the block ends well and vanishes when it does not."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +214,13 @@ def _description(file: Path) -> dict[str, Any]:
     return description
 
 
-def _network(kind: type[nn.Module], config: dict[str, Any], file: Path, device: torch.device | str) -> nn.Module:
+def read_network(kind: type[nn.Module], config: dict[str, Any], file: Path, device: torch.device | str) -> nn.Module:
+    """The network of a configuration with the weights of a file, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the configuration builds nothing, or the weights do not fit it.
+    """
     try:
         weights = load_file(_existing(file))
     except SafetensorError as error:

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepblur.platform.doubt import Doubt
 from deepblur.platform.methods import Method
@@ -20,6 +20,10 @@ from deepblur.platform.search import Search
 from deepblur.platform.sources import Data
 from deepblur.platform.stages import Arm, Grid, RealImages
 from deepblur.platform.tuning import Tuning
+
+if TYPE_CHECKING:
+    from deepblur.platform.graph import Graph
+    from deepblur.platform.study_cli import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 _GIVEN = ("data", "seed")  # keywords that the study itself hands to every arm
@@ -76,6 +80,8 @@ class Study:
     contrast: tuple[str, str]
     """(b, a): the study reports b − a; a comparison of methods compares all others with b."""
     presets: Mapping[str, Preset]
+    after: Callable[["Plan", "Graph"], None] = lambda plan, graph: None
+    """Called when everything is done and recorded, for what a study leaves beside its report."""
     published: Callable[[str], tuple[Claim, ...]] = lambda preset: ()
     """Preset → what the paper printed of the same experiment, and why a figure of ours cannot be held against it."""
 

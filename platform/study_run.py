@@ -65,6 +65,7 @@ def carry_out(plan: Plan, arms: Arms, stores: Stores, ledger: Ledger) -> Result:
                  "time": f"{time.time() - started:.0f} s for this run"}  # fmt: skip
         result = collect(plan, graph, ledger, facts=facts)
         record.finish(result)
+        plan.study.after(plan, graph)
     except BaseException:
         record.close(ok=False, stopped=isinstance(sys.exception(), (BudgetSpentError, KeyboardInterrupt)))
         raise

@@ -11,16 +11,19 @@ Measure  SNR of the PSFs, together over 5 x 5 places of the field, and gain of P
          change costs); with the true parameters.
 Cost     quick: about 8 min on 2 cores. standard is meant for one GPU; it has not been timed yet.
 Run      python studies/space_varying.py --preset quick
-         python studies/space_varying.py --test folder:microscopy      (your own sharp images of cells)
+         python studies/space_varying.py --test folder:cells                  (your own sharp images)
+         python studies/space_varying.py --arms "fitted patches" --set optics=scope.safetensors
+                                         (networks for a calibrated microscope, for deepblur restore --optics)
 Outcome  not run yet.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 from deepblur.operators import NoiseRange
-from deepblur.operators.microscope import Microscope
 from deepblur.platform.methods import Method
-from deepblur.platform.optics.family import FieldBlur, VirtualScope
+from deepblur.platform.optics.family import FieldBlur, OpticsFile, VirtualScope
+from deepblur.platform.optics.keep import keep_networks
 from deepblur.platform.optics.simulate import Slide
 from deepblur.platform.sources import Data
 from deepblur.platform.stages import Deblur, Degradation, Grid, Identify, NoiseLevel, Optimization
@@ -34,6 +37,7 @@ def arm(
     data: Data,
     seed: int,
     image: Literal["deblur", "none"] = "deblur",
+    optics: str = "",
     eigen_psfs: int = 4,
     space_maps: int = 4,
     stacks: int = 18,
@@ -62,17 +66,13 @@ def arm(
     precision: Literal["float32", "bfloat16"] = "float32",
     validations: int = 10,
 ) -> Method:
-    scope = VirtualScope(
-        microscope=Microscope(),
-        slide=Slide(beads=beads, planes=planes),
-        stacks=stacks,
-        eigen_psfs=eigen_psfs,
-        space_maps=space_maps,
-    )
+    source = OpticsFile.of(Path(optics).expanduser().resolve()) if optics else VirtualScope(
+        slide=Slide(beads=beads, planes=planes), stacks=stacks, eigen_psfs=eigen_psfs, space_maps=space_maps
+    )  # fmt: skip
 
     def degradation(varying: bool, side: int) -> Degradation:
         noise = NoiseRange(gain=(0.0, gain_max), read_std=(0.0, read_std_max))
-        return Degradation(operator=FieldBlur(scope, varying), eta_waves=eta, noise=noise, crop_px=side)
+        return Degradation(operator=FieldBlur(source, varying), eta_waves=eta, noise=noise, crop_px=side)
 
     def training(steps: int, batch: int, lr: float) -> Optimization:
         return Optimization(steps=steps, batch=batch, lr=lr, schedule="one_cycle", clip_norm=clip_norm,
@@ -120,6 +120,7 @@ STUDY = Study(
     arm=arm,
     arms=ROWS,
     contrast=("no variation", "whole field"),
+    after=keep_networks,
     presets={
         "quick": Preset(
             seeds=(0,),

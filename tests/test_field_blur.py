@@ -102,7 +102,11 @@ def test_gamma_is_fitted_from_its_local_coefficients():
     at = pixel_places(5)
     places = torch.cartesian_prod(at, at)
     coefficients = local_coefficients(optics, optics.gammas[4:5].expand(25, -1), places)
-    assert torch.allclose(fitted(optics, coefficients, places), optics.gammas[4], atol=1e-5)
+    gamma, std = fitted(optics, coefficients, places, torch.rand(25) + 0.1)
+    assert torch.allclose(gamma, optics.gammas[4], atol=1e-5)
+    assert std.max() < 1e-5
+    noisy = coefficients + 0.01 * torch.randn(25, 4, generator=torch.Generator().manual_seed(0))
+    assert 0.001 < float(fitted(optics, noisy, places)[1].mean()) < 0.01
     with pytest.raises(ValueError, match="2 places cannot tell 3 spatial maps"):
         fitted(optics, coefficients[:2], places[:2])
 

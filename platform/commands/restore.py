@@ -56,6 +56,8 @@ def engine(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--model", metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID or a folder "
         "(default: the registry's champion; where there is none, the method spectral)")  # fmt: skip
+    add("--optics", type=Path, metavar="FILE", help="the calibrated microscope of these images, which show its whole "
+        "field, from deepblur calibrate, with networks trained for it: the blur may change over the field")  # fmt: skip
     add("--method", default="auto", choices=("auto", "deep-blur", "spectral", "l0", "goldstein-fattal"),
         help="deep-blur is a trained model; the others need no training")  # fmt: skip
     add("--tracking-uri", metavar="URI", help="of the registry (default: $MLFLOW_TRACKING_URI, else the database in "

@@ -1,6 +1,7 @@
 """`deepblur.restore`: an array in, the restored array, PSF, γ̂ and report out."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -32,6 +33,7 @@ def restore(
     *,
     axes: str | None = None,
     model: str | None = None,
+    optics: str | Path | None = None,
     method: str = "auto",
     restorer: str = "auto",
     scale: str = DEFAULT_RULE,
@@ -48,6 +50,7 @@ def restore(
         axes: a letter for each axis: Y and X, C channels, S colour samples, Z planes, T times; default "YX", or "YXS"
             for a last axis of 3 or 4.
         model: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID or a folder; default: the registry's champion.
+        optics: file of a calibrated microscope with trained networks; the image is its whole field.
         method: auto, deep-blur, spectral, l0 or goldstein-fattal; auto falls back on spectral where no model is.
         restorer: auto, deblur, tv, wiener or richardson-lucy.
         scale: what counts as black and white, "percentile:LOW,HIGH", "bits:N" or "range:BLACK,WHITE".
@@ -65,7 +68,14 @@ def restore(
     alpha = array[..., 3:] if axes == "YXS" and array.shape[-1] == 4 else None
     recording = recording_of(array if alpha is None else array[..., :3], axes)
     engine, note = choose_engine(
-        Choice(method=method, model=model, restorer=restorer, device=device, tracking_uri=tracking_uri)
+        Choice(
+            method=method,
+            model=model,
+            optics=None if optics is None else Path(optics),
+            restorer=restorer,
+            device=device,
+            tracking_uri=tracking_uri,
+        )
     )
     options = with_channels(Options(varying=varying, max_memory_gib=max_memory_gib), recording, channels)
     session = Session(engine, recording, scale_of(recording, scale), options)

@@ -24,6 +24,8 @@ class Choice:
     """A registry URI, runs:/ID or a folder; None: the champion."""
     restorer: str = "auto"
     """auto: DN with a model, TV without."""
+    optics: Path | None = None
+    """A calibrated microscope, whose networks then are the model."""
     tracking_uri: str | None = None
     device: str = "auto"
     psf_size: int = 31
@@ -41,6 +43,8 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
     for what, value, known in (("method", choice.method, METHODS), ("restorer", choice.restorer, RESTORERS)):
         if value not in known:
             raise ModelError(f"a {what} is one of {', '.join(known)}; got {value!r}")
+    if choice.optics is not None:
+        return _calibrated(choice), ""
     if choice.method in TRAINING_FREE:
         if choice.model is not None:
             raise ModelError(f"method {choice.method} takes no model; leave out --model {choice.model} or --method")
@@ -55,6 +59,22 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
         return _training_free("spectral", choice), note
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
     return TrainedEngine(chosen.model, chosen.name, restorer, device), ""
+
+
+def _calibrated(choice: Choice) -> Engine:
+    from deepblur.platform.inference.engine_optics import OpticsEngine
+    from deepblur.platform.optics.trained import load_trained
+
+    assert choice.optics is not None
+    if choice.model is not None or choice.method in TRAINING_FREE:
+        named = choice.method if choice.model is None else f"--model {choice.model}"
+        raise ModelError(f"--optics {choice.optics} brings networks of its own; leave out {named} or --optics")
+    if choice.restorer not in ("auto", "deblur"):
+        raise ModelError(
+            f"a blur that varies over the field is removed by its network; got --restorer {choice.restorer}"
+        )
+    device = _device(choice.device)
+    return OpticsEngine(load_trained(choice.optics, device=device), choice.optics.name, device)
 
 
 def _training_free(method: str, choice: Choice) -> Engine:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepblur.baselines import METHODS, RESTORERS, DivergedError
 from deepblur.baselines.nonblind import observe
@@ -21,6 +21,7 @@ from deepblur.nets.identifier import half_overlapping_starts
 from deepblur.operators import ZernikeBlur, noise_std_of
 from deepblur.platform.inference.failures import InputError, ModelError
 from deepblur.platform.inference.identification import identify
+from deepblur.platform.inference.reliability import Residual, residual_of
 from deepblur.platform.model import BlindModel
 
 Restorer = Literal["deblur", "tv", "wiener", "richardson-lucy"]
@@ -58,6 +59,8 @@ class Engine(ABC):
     card: dict[str, Any]
     bytes_per_px: float
     """Memory that restoring a tile takes, measured."""
+    whole_field: bool = False
+    """Images are the whole field of a calibrated microscope; a part of one cannot be treated for itself."""
 
     @abstractmethod
     def identify(self, y: Tensor) -> Found:
@@ -76,6 +79,22 @@ class Engine(ABC):
         """Sentences about what the method itself could not have found."""
         return ()
 
+    def check(self, size: tuple[int, int], pixel_um: float | None) -> None:
+        """Refuse images of a kind that this engine cannot know; (rows, columns) and pixel in the sample.
+
+        Raises:
+            InputError: with the numbers.
+        """
+        return
+
+    def places(self, found: Found, size: tuple[int, int]) -> dict[tuple[int, int], Found]:
+        """(row, column) → the blur there, at a few places of an image of this size, where it varies over the field."""
+        return {}
+
+    def residual(self, y: Tensor, restored: Tensor, found: Found) -> Residual:
+        """What blur and restored image leave unexplained of a grey image."""
+        return residual_of(y, restored, found.psf)
+
     @abstractmethod
     def fingerprint(self) -> str:
         """What decides about the result, beside the image and the options."""
@@ -89,7 +108,7 @@ class TrainedEngine(Engine):
             raise ModelError(f"{name} has no identification network and cannot restore blindly; choose another model")
         self.model, self.name, self.restorer = model, name, restorer
         self.operator, self.card, self.device = model.operator, model.card, device
-        self.bytes_per_px = _network_bytes(model) if restorer == "deblur" else _CLASSICAL_BYTES
+        self.bytes_per_px = network_bytes(model.deblurrer) if restorer == "deblur" else _CLASSICAL_BYTES
 
     @property
     def psf_size(self) -> int:
@@ -189,13 +208,18 @@ def classical(restorer: Restorer, y: Tensor, psf: Tensor) -> Remove:
 
 def richest(y: Tensor, side: int) -> Tensor:
     """The part of y (H, W) with at most `side` rows and columns whose values vary most."""
+    return y[richest_part(y, side)]
+
+
+def richest_part(y: Tensor, side: int) -> tuple[slice, slice]:
+    """Rows and columns of `richest`."""
     H, W = y.shape
     h, w = min(H, side), min(W, side)
-    best, found = -1.0, y
+    best, found = -1.0, (slice(0, h), slice(0, w))
     for row in half_overlapping_starts(H, h):
         for column in half_overlapping_starts(W, w):
-            part = y[row : row + h, column : column + w]
-            spread = float(part.std())
+            part = slice(row, row + h), slice(column, column + w)
+            spread = float(y[part].std())
             if spread > best:
                 best, found = spread, part
     return found
@@ -204,7 +228,7 @@ def richest(y: Tensor, side: int) -> Tensor:
 _CLASSICAL_BYTES = 160.0
 
 
-def _network_bytes(model: BlindModel) -> float:
+def network_bytes(deblurrer: nn.Module) -> float:
     """Bytes per pixel of a tile, from the channels at full resolution: 755 measured at 16 channels, 1345 at 32."""
-    widths = [module.head.out_channels for module in model.deblurrer.modules() if isinstance(module, DRUNet)]
+    widths = [module.head.out_channels for module in deblurrer.modules() if isinstance(module, DRUNet)]
     return 160 + 48.0 * max(widths, default=32)

@@ -37,6 +37,7 @@ def _identify(
     recording = read_recording(item.path)
     options = with_channels(Options(varying=arguments.varying), recording, arguments.channels)
     scale = scale_of(recording, arguments.scale)
+    engine.check(recording.size, recording.pixel_um)
     blurs: list[Blur] = []
     for i, label in enumerate(recording.labels):
         unit = scale.to_unit(recording.frame(i))

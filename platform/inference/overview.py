@@ -15,6 +15,7 @@ from deepblur.platform.comparison_style import styled
 from deepblur.platform.inference.restoration import Blur, grey_weights
 from deepblur.platform.inference.session import Report
 from deepblur.platform.inference.wavefront import wavefront
+from deepblur.platform.optics.pictures import draw_psf_grid
 
 DETAIL_PX = 128
 """Side of the part that is shown enlarged."""
@@ -147,7 +148,9 @@ def _detail(image: np.ndarray) -> tuple[int, int, int]:
 def _psf(axes: Axes, blur: Blur) -> None:
     psf = blur.found.psf.numpy()
     axes.imshow((psf.clip(0) / psf.max()) ** 0.5, cmap="inferno", vmin=0, vmax=1)
-    name = "mean PSF" if len(blur.places) > 1 else "estimated PSF"
+    name = "estimated PSF"
+    if len(blur.places) > 1:
+        name = "mean PSF" if blur.found.gamma is None else "PSF in the middle"
     axes.set_title(f"{name}, {psf.shape[0]} px, square root")
     _bare(axes)
 
@@ -159,14 +162,17 @@ def _residual(axes: Axes, before: np.ndarray, after: np.ndarray, blur: Blur, col
     step = max(1, max(residual.shape) // SHOWN_PX)
     bound = max(3 * float(np.std(residual)), 1e-9)
     axes.imshow(residual[::step, ::step], cmap="gray", vmin=-bound, vmax=bound)
-    name = "image − blurred restoration" if len(blur.places) < 2 else "the same with the mean PSF"
+    name = "image − blurred restoration" if len(blur.places) < 2 else "the same with this one PSF"
     axes.set_title(f"{name}, ±{bound:.2g}")
     _bare(axes)
 
 
 def _gamma(axes: Axes, blur: Blur) -> None:
     gamma, std = blur.found.gamma, blur.found.gamma_std
-    if gamma is None:
+    if gamma is not None and blur.places:
+        draw_psf_grid(axes, np.stack([place.found.psf.numpy() for place in blur.places]), "PSF over the field")
+        return
+    if gamma is None or not blur.noll:
         axes.axis("off")
         axes.text(0.5, 0.5, "this method knows\nno aberrations", ha="center", va="center")
         return
@@ -179,7 +185,7 @@ def _gamma(axes: Axes, blur: Blur) -> None:
 
 
 def _wavefront(axes: Axes, blur: Blur) -> None:
-    if blur.found.gamma is None:
+    if blur.found.gamma is None or not blur.noll:
         axes.axis("off")
         return
     waves = wavefront(blur.noll, blur.found.gamma)

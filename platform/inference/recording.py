@@ -65,6 +65,11 @@ class Recording:
     interval_s: float | None = None
     """Time between the images of a series, seconds."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns) in pixels."""
+        return self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
+
     def frame(self, index: int) -> np.ndarray:
         """(C, H, W) in the stored type.
 
@@ -90,8 +95,7 @@ class Recording:
         where = self.where(index)
         with silent(), _one_sentence(where):
             planes = np.ascontiguousarray(self.source.planes(index))
-        sides = tuple(self.shape[self.axes.index(axis)] for axis in "YX")
-        if planes.shape != (self.channels + self.alpha, *sides) or planes.dtype != self.dtype:
+        if planes.shape != (self.channels + self.alpha, *self.size) or planes.dtype != self.dtype:
             raise InputError(
                 f"{where}: is {planes.dtype} of shape {planes.shape}, unlike the rest of the file; save it again"
             )

@@ -19,7 +19,7 @@ from deepblur.platform.image_file import LUMA
 from deepblur.platform.inference.engines import READ_PX, Engine, Found, Remove, richest
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.identification import Identification
-from deepblur.platform.inference.reliability import Residual, range_flags, residual_of, verdict_of
+from deepblur.platform.inference.reliability import Residual, range_flags, verdict_of
 from deepblur.platform.inference.tiles import MIN_TILE_PX, restore_in_tiles
 
 MAX_TILE_PX = 1024
@@ -156,6 +156,7 @@ def restore_frame(
             tile_px = MIN_TILE_PX if found is None else options.tile_px or tile_for(engine, stack, options)
             restored[member], tiles = restore_in_tiles(stack[member], tile_px, engine.psf_size, remove, told)
         known = found or _mean(places)
+        places = places or _places(engine, known, grey)
         blurs.append(_judged(engine, grey, _grey(restored, members, options), known, places, label, name, saturated))
     return Frame(restored.numpy(), tuple(blurs), tiles)
 
@@ -175,7 +176,8 @@ def identify_frame(
         if options.varying:
             restore_in_tiles(grey, MIN_TILE_PX, engine.psf_size, _measuring(engine, places))
         found = _mean(places) if places else engine.identify(grey)
-        part = richest(grey, READ_PX)
+        places = places or _places(engine, found, grey)
+        part = grey if engine.whole_field else richest(grey, READ_PX)
         restored, _ = restore_in_tiles(part, MAX_TILE_PX, engine.psf_size, engine.prepare(part, found))
         blurs.append(_judged(engine, part, restored, found, places, label, name, saturated))
     return tuple(blurs)
@@ -262,6 +264,11 @@ def _measuring(engine: Engine, places: list[Place]) -> Remove:
     return measure
 
 
+def _places(engine: Engine, found: Found, grey: Tensor) -> list[Place]:
+    size = (grey.shape[-2], grey.shape[-1])
+    return [Place(row, column, there) for (row, column), there in engine.places(found, size).items()]
+
+
 def _mean(places: list[Place]) -> Found:
     """The mean PSF, because γ and its twin have one PSF and a mean without meaning."""
     psf = torch.stack([place.found.psf for place in places]).mean(0)
@@ -273,9 +280,9 @@ def _judged(
     saturated: float,
 ) -> Blur:  # fmt: skip
     noise_std = float(noise_std_of(y))
-    residual = residual_of(y, restored, found.psf)
+    residual = engine.residual(y, restored, found)
     known = None
-    flags: tuple[str, ...] = ()
+    flags = () if engine.operator is not None else engine.limits(found)
     if engine.operator is not None and found.gamma is not None:
         std = torch.zeros_like(found.gamma) if found.gamma_std is None else found.gamma_std
         known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)

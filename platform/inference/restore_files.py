@@ -55,6 +55,7 @@ def choice_of(arguments: argparse.Namespace) -> Choice:
         method=arguments.method,
         model=arguments.model,
         restorer=getattr(arguments, "restorer", "auto"),
+        optics=arguments.optics,
         tracking_uri=arguments.tracking_uri,
         device=arguments.device,
         psf_size=arguments.psf_size,

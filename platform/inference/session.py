@@ -81,6 +81,7 @@ class Session:
 
     def frames(self) -> Iterator[np.ndarray]:
         """Restored frames (C, H, W) in the recording's dtype, one at a time."""
+        self.engine.check(self.recording.size, self.recording.pixel_um)
         for i in range(self.recording.length):
             started = time.perf_counter()
             unit = self.scale.to_unit(self.recording.frame(i))

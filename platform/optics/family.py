@@ -208,16 +208,26 @@ def local_coefficients(optics: Optics, gamma: Tensor, places: Tensor) -> Tensor:
     return torch.einsum("bij,bj->bi", gamma.unflatten(1, optics.shape), maps.to(gamma))
 
 
-def fitted(optics: Optics, coefficients: Tensor, places: Tensor) -> Tensor:
-    """(K,): the γ whose local coefficients come nearest, by least squares, to the (N, I) measured at places (N, 2).
+def fitted(optics: Optics, coefficients: Tensor, places: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The γ whose local coefficients come nearest, by least squares, to those measured at some places of the field.
 
+    Args:
+        coefficients: (N, I), at places (N, 2).
+        weight: (N,), how much each place counts; default: all the same.
+    Returns:
+        γ (K,), and its standard deviations (K,) by the scatter of the places about it.
     Raises:
         ValueError: fewer places than spatial maps.
     """
     maps = torch.stack([_maps_at(optics, place) for place in places]).to(coefficients)  # (N, J)
     if len(maps) < optics.shape[1]:
         raise ValueError(f"{len(maps)} places cannot tell {optics.shape[1]} spatial maps; read more patches")
-    return torch.linalg.lstsq(maps, coefficients).solution.T.flatten()
+    root = torch.ones_like(maps[:, :1]) if weight is None else weight.sqrt()[:, None].to(maps)
+    design, target = root * maps, root * coefficients
+    solution = torch.linalg.lstsq(design, target).solution  # (J, I)
+    variance = (target - design @ solution).square().sum(0) / max(1, len(maps) - maps.shape[1])  # (I,)
+    spread = torch.linalg.pinv(design.mT @ design).diagonal()  # (J,)
+    return solution.mT.flatten(), (variance[:, None] * spread).sqrt().flatten()
 
 
 def mosaic(psfs: Tensor) -> Tensor:

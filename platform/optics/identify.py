@@ -54,7 +54,7 @@ def identify_field(
     places = torch.cartesian_prod(at, at)
     coefficients = networks["identify"](_patches(y, places, patch_px)).float()  # (25, I)
     if source == "fitted":
-        gamma = fitted(optics, coefficients, places)[None]
+        gamma = fitted(optics, coefficients, places)[0][None]
         return FieldEstimate(family.psf(gamma)[0, 0], family, gamma)
     psfs = torch.einsum("ni,ihw->nhw", coefficients, optics.eigen_psfs.to(coefficients))
     size = family.input_size((y.shape[-2], y.shape[-1]))
