@@ -83,6 +83,10 @@ class Blur(ABC):
         gamma = eta * draws
         return gamma if self.origin is None else gamma + self.origin.to(gamma)
 
+    def settled(self, gamma: Tensor) -> Tensor:
+        """γ (B, K) that was estimated, made to agree with what the family knows of every γ: here nothing."""
+        return gamma
+
     def held_out(self) -> Self:
         """The family that tests draw from: itself, unless it knows operators that no training has seen."""
         return self

@@ -104,7 +104,7 @@ def measure(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, degradation
 @torch.no_grad()
 def restore(batch: Batch, identifier: nn.Module, deblurrer: nn.Module, operator: Blur) -> tuple[Tensor, Tensor]:
     """(γ̂ (B, K), x̂ (B, 1, H, W)): blind restoration of the observations."""
-    gamma = identifier(batch.blurry).float()
+    gamma = operator.settled(identifier(batch.blurry).float())
     return gamma, deblurrer(batch.blurry, gamma, operator).float()
 
 

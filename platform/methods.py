@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from deepblur.baselines import METHODS, RESTORERS, Estimate, patchwise
-from deepblur.operators import ZernikeBlur
+from deepblur.operators import Blur, ZernikeBlur
 from deepblur.platform.degrade import Batch, mean_psf
 from deepblur.platform.identity import with_imports
 from deepblur.platform.optics.family import FieldBlur
-from deepblur.platform.optics.identify import SOURCES, identify_field
+from deepblur.platform.optics.identify import SOURCES, identify_field, nearest
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import TRAINING_CODE, Degradation, Grid, NoiseLevel, RealImages, Stage, Training
 
@@ -27,7 +27,7 @@ _GAMMA = ("identify", "true", "odd", "unaberrated", "spectral", *SOURCES)
 _PSF = ("none", *_GAMMA, "mean", *METHODS)
 _IMAGE = ("none", "blurry", "own", "deblur", "restore", "patchwise", *RESTORERS)
 _NEEDS = {
-    **dict.fromkeys(("identify", "patchwise", *SOURCES), "identify"),
+    **dict.fromkeys(("identify", "patchwise", "patches", "fitted", "average"), "identify"),
     "deblur": "deblur",
     "restore": "restore",
 }
@@ -50,6 +50,8 @@ class Method:
     """own (what the blind method restores), deblur (DN), restore (NAFNet), patchwise (IN and Richardson-Lucy by
     patches), a name of deepblur.baselines.RESTORERS, blurry (the observation itself), or none (identification only)."""
     networks: tuple[Training, ...] = ()
+    knows: FieldBlur | None = None
+    """The calibrated family that the method believes in, where that of `degradation`, which blurs, is another."""
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
     """Keywords of the handcrafted part: of METHODS[psf] where image is "own", else of RESTORERS[image]."""
     tuned: tuple[tuple[NoiseLevel, dict[str, Any]], ...] = field(default=(), hash=False)
@@ -67,10 +69,15 @@ class Method:
             raise ValueError(f"only a blind method of its own restores its own image; got psf={self.psf!r}")
         if self.image == "deblur" and self.psf not in _GAMMA:
             raise ValueError(f"DN needs parameters γ, which {self.psf!r} does not estimate; take another restorer")
-        if self.psf in SOURCES and not isinstance(self.degradation.operator, FieldBlur):
-            raise ValueError(f"{self.psf!r} finds blurs that vary over the field; got {self.degradation.operator}")
+        if self.psf in SOURCES and not isinstance(self.family, FieldBlur):
+            raise ValueError(f"{self.psf!r} finds blurs that vary over the field; got {self.family}")
         if self.image in RESTORERS and self.psf == "none":
             raise ValueError(f"{self.image} needs a PSF; got psf='none'")
+
+    @property
+    def family(self) -> Blur:
+        """The blurs that the method believes in."""
+        return self.degradation.operator if self.knows is None else self.knows
 
     def handcrafted(self) -> Callable[..., Any] | None:
         """The function that the settings belong to."""
@@ -110,7 +117,7 @@ class Assess(Stage):
     """Which of the usable images of the test source."""
 
     def runs(self) -> tuple[str, ...]:
-        return (*self.code, *self.method.code(), *self.method.degradation.operator.code)
+        return (*self.code, *self.method.code(), *self.method.degradation.operator.code, *self.method.family.code)
 
     def needs(self) -> tuple[Stage, ...]:
         return self.method.networks
@@ -147,14 +154,15 @@ def estimate(
         settings = {"patch_px": method.degradation.crop_px, **settings}
         return patchwise(image, networks["identify"], method.degradation.operator, **settings)
     if method.psf in SOURCES:
-        return _estimate_field(method, networks, image)
+        return _estimate_field(method, networks, image, truth)
     found = _find_psf(method, networks, image, truth, settings if method.image == "own" else {}, seed)
     y = image[None, None]
     if method.image in ("own", "none", "blurry"):
         return found
     if method.image == "deblur":
         assert found.gamma is not None
-        restored = networks["deblur"](y, found.gamma[None].to(y), method.degradation.operator)[0, 0]
+        operator = method.degradation.operator if method.psf in FROM_TRUTH else method.family
+        restored = networks["deblur"](y, found.gamma[None].to(y), operator)[0, 0]
     elif method.image == "restore":
         restored = networks["restore"](y)[0, 0]
     else:
@@ -163,9 +171,16 @@ def estimate(
     return Estimate(image=restored.float(), psf=found.psf, gamma=found.gamma, gamma_std=found.gamma_std)
 
 
-def _estimate_field(method: Method, networks: Mapping[str, nn.Module], image: Tensor) -> Estimate:
-    family = method.degradation.operator
+def _estimate_field(method: Method, networks: Mapping[str, nn.Module], image: Tensor, truth: Batch | None) -> Estimate:
+    family = method.family
     assert isinstance(family, FieldBlur)
+    if method.psf == "calibrated":
+        if truth is None:
+            raise ValueError("psf='calibrated' needs the truth, which real images have not; leave this method out")
+        gamma = nearest(family, truth.psf[0, 0])
+        if method.image == "deblur":
+            image = networks["deblur"](image[None, None], gamma, family)[0, 0].float()
+        return Estimate(image=image, psf=family.psf(gamma)[0, 0])
     patch_px = next(n.degradation.crop_px for n in method.networks if n.kind == "identify")
     found = identify_field(method.psf, networks, image, family, patch_px)
     if method.image == "deblur":
@@ -183,7 +198,7 @@ def _find_psf(
 ) -> Estimate:
     """The PSF with, of methods that restore by themselves, their image; of the others the observation."""
     degradation, source = method.degradation, method.psf
-    operator = degradation.operator
+    operator = degradation.operator if source in FROM_TRUTH else method.family
     if source in METHODS:
         offered = {
             "psf_size": operator.psf_shape[0],
@@ -200,7 +215,7 @@ def _find_psf(
     if source in FROM_TRUTH and truth is None:
         raise ValueError(f"psf={source!r} needs the truth, which real images have not; leave this method out")
     if source == "identify":
-        gamma = networks["identify"](image[None, None]).float()
+        gamma = operator.settled(networks["identify"](image[None, None]).float())
     elif source == "unaberrated":
         gamma = image.new_zeros(1, operator.num_parameters)
     else:

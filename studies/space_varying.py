@@ -130,7 +130,7 @@ STUDY = Study(
                 "crop_px": 96,
                 "patch_px": 64,
                 "in_arch": "compact",
-                "in_steps": 500,
+                "in_steps": 1200,
                 "in_batch": 48,
                 "in_lr": 2e-3,
                 "dn_unroll": 2,

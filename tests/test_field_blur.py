@@ -12,7 +12,7 @@ from deepblur.platform.methods import Method
 from deepblur.platform.metrics import psf_snr_db
 from deepblur.platform.optics.family import FieldBlur, OpticsFile, VirtualScope, fitted, local_coefficients, mosaic
 from deepblur.platform.optics.field_maps import pixel_places
-from deepblur.platform.optics.identify import SOURCES, identify_field
+from deepblur.platform.optics.identify import SOURCES, identify_field, nearest
 from deepblur.platform.optics.model import save_optics
 from deepblur.platform.optics.simulate import Slide
 from deepblur.platform.stages import Degradation
@@ -127,18 +127,21 @@ def test_what_networks_say_rightly_becomes_the_right_blur(source, rng):
     boundary: Boundary = "replicate"
     family = FieldBlur(SCOPE, boundary=boundary)
     optics = family.optics
-    gamma = optics.gammas[2:3]
+    gamma = optics.normalised(optics.gammas[2:3])
     at = pixel_places(5)
     places = torch.cartesian_prod(at, at)
     patches = local_coefficients(optics, gamma.expand(25, -1), places)
     y = torch.rand(100, 120, generator=rng)
-    found = identify_field(source, {"identify": Told(gamma if source == "average" else patches)}, y, family, 48)
     truth = family.psf(gamma)
+    if source == "calibrated":
+        assert torch.allclose(nearest(family, truth[0, 0]), gamma, atol=1e-4)
+        return
+    found = identify_field(source, {"identify": Told(gamma if source == "average" else patches)}, y, family, 48)
     snr = float(psf_snr_db(found.psf[None, None], truth))
-    assert snr > (60 if source != "average" else 5)
+    assert snr > {"fitted": 60, "patches": 25, "average": 5}[source]
     x = torch.rand(1, 1, 100, 120, generator=rng)
     error = (found.operator.forward(x, found.gamma) - family.forward(x, gamma)).norm() / x.norm()
-    assert error < {"fitted": 1e-5, "patches": 0.02, "average": 0.2}[source]
+    assert error < {"fitted": 1e-5, "patches": 0.05, "average": 0.2}[source]
 
 
 def test_optics_in_a_file_are_known_by_their_content(tmp_path, rng):

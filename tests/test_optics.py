@@ -246,4 +246,5 @@ def test_real_stacks_are_too_poor_for_a_blur_that_varies(name, beads, tmp_path, 
     report = json.loads(capsys.readouterr().out)
     assert report["beads"][name]["kept"] == beads
     assert report["space_maps"] == 1
-    assert "too few" in report["notes"][0]
+    assert "too few" in report["notes"][-1]
+    assert "planes are left out" in report["notes"][0]

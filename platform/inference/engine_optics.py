@@ -72,6 +72,7 @@ class OpticsEngine(Engine):
         weight = patches.std((1, 2, 3))
         weight = weight / weight.mean().clamp_min(1e-12)
         gamma, std = fitted(self.optics, read, places, weight)
+        gamma = self.optics.normalised(gamma[None])[0]
         centre = self.optics.local_psfs(gamma[None], torch.zeros(1, 2))[0, 0]
         return Found(centre / centre.sum().clamp_min(1e-6), gamma, std)
 

@@ -142,6 +142,20 @@ def shifted(patches: np.ndarray, by: np.ndarray) -> np.ndarray:
     return np.fft.ifft2(np.fft.fft2(patches) * phase).real.astype(patches.dtype)
 
 
+def centred_patches(stack: np.ndarray, psf_size: int) -> tuple[np.ndarray, int]:
+    """(Z, h, w) of one bead in the middle of a stack (Z, n, n) without background, and its sharpest plane.
+
+    The rule by which `find_beads` centres, for PSFs that need not be found.
+    """
+    middle = stack.shape[-1] // 2
+    sharpest = int(stack[:, middle - 2 : middle + 3, middle - 2 : middle + 3].max((1, 2)).argmax())
+    start = np.array(np.unravel_index(stack[sharpest].argmax(), stack.shape[1:]))
+    centre = _centroid(stack[sharpest], start)
+    moved = shifted(stack, np.array([middle, middle]) - centre)
+    reach = psf_size // 2
+    return moved[:, middle - reach : middle + reach + 1, middle - reach : middle + reach + 1], sharpest
+
+
 def _separate(peaks: np.ndarray, heights: np.ndarray, psf_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Without the rings of brighter beads; and for each bead whether another one's patch reaches into its own."""
     order = np.argsort(-heights)

@@ -11,7 +11,7 @@ microscopes", IEEE Transactions on Computational Imaging, 2020.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ from deepblur.platform.optics.model import Optics
 from deepblur.platform.optics.stack import BeadStack
 
 MOST_PSFS, MOST_MAPS = 8, 8
+_LIGHT_INSIDE = 0.5
+"""Of a bead's light in focus; planes where less falls into the patches show what lies outside of them, not the PSF."""
 _SHOWN = 20
 """Explained energies that are kept beyond the chosen dimension, for the plot."""
 _HELD_OUT = 5
@@ -51,8 +53,8 @@ class Settings:
     explained: float = 0.99
     field_model: FieldModel = "spline"
     brightness: Literal["bead", "stack"] = "bead"
-    """bead: every bead counts as equally bright, so that maps show the shape of the PSF alone. stack: beads of a stack
-    are equally bright, so that maps show vignetting too."""
+    """bead: every PSF has the sum 1, so that maps show its shape alone. stack: beads of a stack are equally bright, so
+    that maps show vignetting too."""
     bead_um: float | None = None
     """Diameter of the beads, which is then deconvolved; None: they are points."""
     z_range_um: float | None = None
@@ -76,15 +78,16 @@ class Measured:
     places: np.ndarray
     """(N, 2) of the beads, in the field's unit."""
     psfs: np.ndarray
-    """(P, N, h, w): of every state and bead, sum about 1 in focus."""
+    """(P, N, h, w): of every state and bead, sum 1, up to vignetting."""
     noise: np.ndarray
-    """(N,) standard deviation of the noise of each bead's PSFs."""
+    """(P, N) standard deviation of their noise."""
     states: tuple[str, ...]
     """(P,) names."""
+    note: str = ""
+    """What the user should know of it."""
 
     def subset(self, chosen: np.ndarray) -> "Measured":
-        return Measured(self.name, self.beads, self.places[chosen], self.psfs[:, chosen], self.noise[chosen],
-                        self.states)  # fmt: skip
+        return replace(self, places=self.places[chosen], psfs=self.psfs[:, chosen], noise=self.noise[:, chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +118,26 @@ def measure(stack: BeadStack, settings: Settings) -> Measured:
     beads = find_beads(stack, settings.finding)
     if not len(beads):
         raise InputError(f"{stack.name}: {_none_found(beads)}")
+    flux = beads.patches.sum((-2, -1))  # (Z, N)
+    focus = flux[beads.sharpest, np.arange(len(beads))]
+    if focus.min() <= 0:
+        raise InputError(
+            f"{stack.name}: {int((focus <= 0).sum())} beads are darker than the background around them; these are no "
+            "fluorescent beads, or raise --min-snr"
+        )
     chosen = _planes(stack, beads, settings.z_range_um)
-    flux = beads.patches[beads.sharpest, np.arange(len(beads))].sum((-2, -1))
+    inside = chosen[np.median(flux[chosen] / focus, axis=1) >= _LIGHT_INSIDE]
+    note = ""
+    if len(inside) < len(chosen):
+        note = (
+            f"{stack.name}: {len(chosen) - len(inside)} of {len(chosen)} planes are left out, where less than half of "
+            f"the light falls into PSFs of {settings.finding.psf_size} pixels; a larger --psf-size keeps more of them"
+        )
+    chosen = inside
+    flux = np.maximum(flux[chosen], _LIGHT_INSIDE / 2 * focus)
     if settings.brightness == "stack":
-        flux = np.full_like(flux, np.median(flux))
-    psfs = beads.patches[chosen] / flux[:, None, None]
+        flux = np.median(flux, axis=1, keepdims=True) * np.ones_like(flux)
+    psfs = beads.patches[chosen] / flux[..., None, None]
     noise = beads.noise / flux
     if settings.bead_um:
         if not stack.pixel_um:
@@ -131,7 +149,7 @@ def measure(stack: BeadStack, settings: Settings) -> Measured:
     unit = "µm" if stack.z_um else "planes"
     states = tuple(f"{stack.name} {(z - middle) * step:+.2f} {unit}" for z in chosen)
     places = (2 * beads.centres + 1) / np.array(stack.field_px) - 1
-    return Measured(stack.name, beads, places, psfs, noise, states)
+    return Measured(stack.name, beads, places, psfs, noise, states, note)
 
 
 def calibrate(
@@ -142,7 +160,7 @@ def calibrate(
     Raises:
         InputError: fewer beads or patches than the dimensions that were asked for.
     """
-    notes = []
+    notes = [m.note for m in measured if m.note]
     counts = [len(m.places) for m in measured]
     fewest = min(counts)
     if settings.space_maps and settings.space_maps > 1 and fewest < max(settings.space_maps, LEAST_BEADS):
@@ -158,7 +176,7 @@ def calibrate(
         )
     if fewest < LEAST_BEADS:
         notes.append(
-            f"{fewest} beads in a stack are too few to tell how the PSF changes over the field (at least {LEAST_BEADS} "
+            f"{fewest} {'bead' if fewest == 1 else 'beads'} in a stack are too few to tell how the PSF changes over the field (at least {LEAST_BEADS} "
             "are needed): the blur is taken to be the same everywhere, J = 1"
         )
     model = _fit(measured, settings)
@@ -266,7 +284,7 @@ def _held_out(measured: Sequence[Measured], settings: Settings, psfs: int, maps:
         predicted = optics.local_psfs(gamma, torch.from_numpy(m.places)).numpy()
         error += float(np.square(predicted - m.psfs).sum())
         energy += float(np.square(m.psfs).sum())
-        noise += float(np.square(m.noise).sum()) * m.psfs.shape[0] * m.psfs[0, 0].size
+        noise += float(np.square(m.noise).sum()) * m.psfs[0, 0].size
     return {
         "snr_db": 10 * math.log10(energy / error),
         "snr_of_noise_alone_db": 10 * math.log10(energy / max(noise, 1e-30)),

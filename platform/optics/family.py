@@ -17,12 +17,13 @@ from torch import Tensor
 from deepblur.operators import Blur, Boundary, EigenPSFBlur
 from deepblur.operators.blur import BoundBlur
 from deepblur.operators.convolution import Window, check_boundary
-from deepblur.operators.microscope import Microscope
+from deepblur.operators.microscope import Microscope, MicroscopeState
 from deepblur.platform.inference.failures import ModelError
-from deepblur.platform.optics.calibrate import Settings, calibrate, measure, states_of
-from deepblur.platform.optics.field_maps import pixel_places, sample_maps
+from deepblur.platform.optics.beads import MARGIN_PX, Beads, centred_patches
+from deepblur.platform.optics.calibrate import Measured, Settings, calibrate, measure, states_of
+from deepblur.platform.optics.field_maps import FieldModel, pixel_places, sample_maps
 from deepblur.platform.optics.model import Optics, load_optics
-from deepblur.platform.optics.simulate import Slide, random_state, simulate_stack
+from deepblur.platform.optics.simulate import Slide, planes_of, random_state, simulate_stack, true_psfs
 
 PLACES = 5
 """PSFs are compared at 5 × 5 places of the field."""
@@ -39,7 +40,10 @@ class VirtualScope:
     """Further slides, whose states are kept for tests."""
     eigen_psfs: int = 4
     space_maps: int = 4
+    field_model: FieldModel = "spline"
     seed: int = 0
+    exact: bool = False
+    """No beads: the true PSFs at 9 × 9 places, without noise. With many dimensions this is the microscope itself."""
 
     def optics(self) -> Optics:
         return _calibrated(self)[0]
@@ -124,6 +128,9 @@ class FieldBlur(Blur):
     @property
     def spread(self) -> Tensor:
         return _moments(self)[1]
+
+    def settled(self, gamma: Tensor) -> Tensor:
+        return self.optics.normalised(gamma) if self.varying else gamma
 
     def held_out(self) -> Self:
         return replace(self, unseen=True)
@@ -243,15 +250,34 @@ def _maps_at(optics: Optics, place: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _calibrated(scope: VirtualScope) -> tuple[Optics, Tensor]:
-    rng = np.random.default_rng(scope.seed)
-    settings = Settings(eigen_psfs=scope.eigen_psfs, space_maps=scope.space_maps, bead_um=scope.slide.bead_um)
+    settings = Settings(eigen_psfs=scope.eigen_psfs, space_maps=scope.space_maps, bead_um=scope.slide.bead_um,
+                        field_model=scope.field_model)  # fmt: skip
     found = []
     for i in range(scope.stacks + scope.unseen_stacks):
-        simulated = simulate_stack(scope.microscope, scope.slide, random_state(rng), rng, name=f"slide {i}")
-        found.append(measure(simulated.stack, settings))
+        # streams of their own: scopes that differ in their beads alone see the same slides
+        state, name = random_state(np.random.default_rng((scope.seed, i, 0))), f"slide {i}"
+        if scope.exact:
+            found.append(_exactly(scope, state, name))
+            continue
+        rng = np.random.default_rng((scope.seed, i, 1))
+        found.append(measure(simulate_stack(scope.microscope, scope.slide, state, rng, name=name).stack, settings))
     seen, unseen = found[: scope.stacks], found[scope.stacks :]
     optics = calibrate(seen, settings, field_px=scope.slide.field_px, pixel_um=scope.microscope.pixel_um).optics
     return optics, torch.cat([states_of(m, optics, settings) for m in unseen or seen])
+
+
+def _exactly(scope: VirtualScope, state: MicroscopeState, name: str) -> Measured:
+    """What beads without size and noise would show at 9 × 9 places, centred as beads are."""
+    states = planes_of(scope.slide, state)
+    wide = replace(scope.microscope, psf_size=scope.microscope.psf_size + 2 * MARGIN_PX)
+    psfs, places = true_psfs(wide, states, 9)
+    stacks = psfs.numpy().transpose(1, 0, 2, 3)  # (N, P, n, n)
+    centred = [centred_patches(stack, scope.microscope.psf_size) for stack in stacks]
+    patches, sharpest = np.stack([p for p, _ in centred], 1), np.array([z for _, z in centred])
+    flux = patches.sum((-2, -1), keepdims=True)
+    beads = Beads(places.numpy(), sharpest, patches, 0.0, {}, np.zeros((1, 1)))
+    names = tuple(f"{name} plane {z}" for z in range(len(states)))
+    return Measured(name, beads, places.numpy(), patches / flux, np.zeros(patches.shape[:2]), names)
 
 
 @lru_cache(maxsize=8)

@@ -13,10 +13,11 @@ from deepblur.operators import Blur, EigenPSFBlur, ProductConvolutionBlur
 from deepblur.platform.optics.family import PLACES, FieldBlur, fitted, mosaic
 from deepblur.platform.optics.field_maps import pixel_places
 
-SOURCES = ("patches", "fitted", "average")
-"""patches: γ of the eigen-PSFs in 5 × 5 patches, each for itself, and between them in proportion to the distance; the
-classical way. fitted: the γ of the whole field that comes nearest to those patches. average: what IN says of the whole
-field, taken to be the same everywhere: what a model without variation can know at best."""
+SOURCES = ("patches", "fitted", "average", "calibrated")
+"""patches: coefficients of the eigen-PSFs in 5 × 5 patches, each for itself, and between them in proportion to the
+distance; the classical way. fitted: the γ of the whole field that comes nearest to those patches. average: what IN says
+of the whole field, taken to be the same everywhere: what a model without variation can know at best. calibrated: the γ
+that comes nearest to the true PSFs, which only a simulation knows: what the calibrated family can say at best."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def identify_field(
     """
     optics = family.optics
     if source == "average":
-        gamma = networks["identify"](y[None, None]).float()
+        gamma = family.settled(networks["identify"](y[None, None]).float())
         mean = optics.space_maps.mean((1, 2)).to(gamma)
         same = gamma.unflatten(1, optics.shape) @ mean  # (1, I)
         operator = EigenPSFBlur(optics.eigen_psfs.to(gamma), family.boundary, family.cg_iterations, family.cg_tolerance)
@@ -54,13 +55,22 @@ def identify_field(
     places = torch.cartesian_prod(at, at)
     coefficients = networks["identify"](_patches(y, places, patch_px)).float()  # (25, I)
     if source == "fitted":
-        gamma = fitted(optics, coefficients, places)[0][None]
+        gamma = family.settled(fitted(optics, coefficients, places)[0][None])
         return FieldEstimate(family.psf(gamma)[0, 0], family, gamma)
+    light = coefficients @ optics.eigen_psfs.sum((1, 2)).to(coefficients)
+    known = float(optics.light(optics.gammas).mean())
+    coefficients = coefficients * (known / light.clamp_min(0.2 * known))[:, None]
     psfs = torch.einsum("ni,ihw->nhw", coefficients, optics.eigen_psfs.to(coefficients))
     size = family.input_size((y.shape[-2], y.shape[-1]))
     operator = ProductConvolutionBlur(optics.eigen_psfs.to(coefficients), _hats(size).to(coefficients), family.boundary,
                                       family.cg_iterations, family.cg_tolerance)  # fmt: skip
     return FieldEstimate(mosaic(psfs[None])[0, 0], operator, coefficients.T.flatten()[None])
+
+
+def nearest(family: FieldBlur, psf: Tensor) -> Tensor:
+    """(1, K): the γ of the family whose PSFs (5h, 5w) come nearest to those given."""
+    basis = family.psf(torch.eye(family.num_parameters, dtype=torch.float64)).flatten(1)  # linear in γ
+    return torch.linalg.lstsq(basis.mT, psf.double().flatten()[:, None]).solution.mT.to(psf)
 
 
 def _patches(y: Tensor, places: Tensor, side: int) -> Tensor:

@@ -94,6 +94,17 @@ class Optics:
         """(K,) least and (K,) greatest γ of the states."""
         return self.gammas.amin(0), self.gammas.amax(0)
 
+    def light(self, gamma: Tensor) -> Tensor:
+        """(B,): the sum of the PSFs of γ (B, K), averaged over the field."""
+        sums = self.eigen_psfs.sum((1, 2)).to(gamma)
+        return torch.einsum("bij,i,j->b", gamma.unflatten(1, self.shape), sums, self.space_maps.mean((1, 2)).to(gamma))
+
+    def normalised(self, gamma: Tensor) -> Tensor:
+        """γ (B, K), scaled so that its PSFs pass as much light as those of the states: an image cannot tell."""
+        light = self.light(gamma)
+        known = float(self.light(self.gammas).mean())
+        return gamma * torch.where(light > 0.2 * known, known / light.clamp_min(0.2 * known), 1.0)[:, None]
+
     def sample(self, n: int, rng: torch.Generator, jitter: float = 0.3) -> Tensor:
         """(n, K): a state at random, moved by `jitter` standard deviations along the states' own covariance.
 

@@ -73,8 +73,7 @@ def simulate_stack(
     brightness = slide.photons * np.clip(1 + slide.brightness_spread * rng.standard_normal(len(centres)), 0.1, None)
     H, W = slide.field_px
     places = torch.from_numpy((2 * centres + 1) / np.array([H, W]) - 1)
-    steps = (np.arange(slide.planes) - slide.planes // 2) * slide.step_um
-    states = tuple(replace(state, focus_um=state.focus_um + float(z)) for z in steps)
+    states = planes_of(slide, state)
     counts = np.empty((slide.planes, H, W), np.uint16)
     for z, now in enumerate(states):
         light = _draw(wide.psf(places, now)[:, 0].numpy() * brightness[:, None, None], centres, slide, wide)
@@ -83,6 +82,12 @@ def simulate_stack(
         counts[z] = np.clip(np.round(slide.offset_counts + slide.counts_per_photon * noisy), 0, 65535)
     stack = stack_of(counts, name=name, pixel_um=microscope.pixel_um, z_um=slide.step_um)
     return SimulatedStack(stack, counts, states, centres)
+
+
+def planes_of(slide: Slide, state: MicroscopeState) -> tuple[MicroscopeState, ...]:
+    """The state of every plane of a stack."""
+    steps = (np.arange(slide.planes) - slide.planes // 2) * slide.step_um
+    return tuple(replace(state, focus_um=state.focus_um + float(z)) for z in steps)
 
 
 def true_psfs(
