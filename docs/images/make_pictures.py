@@ -1,4 +1,4 @@
-"""Makes the pictures of README.md and of the microscopists' page: python docs/images/make_pictures.py
+"""Makes the pictures of README.md and of the pages for microscopists: python docs/images/make_pictures.py
 
 A micrograph that lies inside scikit-image (`skimage.data.immunohistochemistry()`, no known copyright restrictions) is
 blurred by `deepblur simulate` with aberrations that `deepblur restore` is not told. Nothing is trained: the method is
@@ -20,6 +20,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from deepblur.platform import cli
+from deepblur.platform.optics.simulate import write_stacks
 
 HERE = Path(__file__).resolve().parent
 SIMULATE = ("--eta", "0.1", "--read-std", "0.005")
@@ -43,8 +44,18 @@ def main() -> None:
         images["restored"] = tifffile.imread(restored / "glands_blurry_restored.tif")
         images["estimate"] = tifffile.imread(restored / "glands_blurry_psf.tif").squeeze()
         report = json.loads((restored / "glands_blurry_report.json").read_text(encoding="utf-8"))
+        calibration(folder)
     before_after(images, report).savefig(HERE / "before_after.png", metadata={"Software": None})
     print(f"wrote {', '.join(sorted(file.name for file in HERE.glob('*.[pj][np]g')))} to {HERE}")
+
+
+def calibration(folder: Path) -> None:
+    """The pictures of the page on calibration: bead stacks of a virtual microscope, as on that page."""
+    write_stacks(folder / "beads", stacks=6)
+    run("calibrate", folder / "beads", "-o", folder / "scope.safetensors", "--bead-um", "0.1", "--eigen-psfs", "4",
+        "--space-maps", "4")  # fmt: skip
+    for name, picture in (("optics.png", "calibration_optics.png"), ("beads_slide_0.png", "calibration_beads.jpg")):
+        Image.open(folder / f"scope_{name}").convert("RGB").save(HERE / picture, quality=85, optimize=True)
 
 
 def run(*words: Any) -> None:

@@ -176,8 +176,8 @@ def calibrate(
         )
     if fewest < LEAST_BEADS:
         notes.append(
-            f"{fewest} {'bead' if fewest == 1 else 'beads'} in a stack are too few to tell how the PSF changes over the field (at least {LEAST_BEADS} "
-            "are needed): the blur is taken to be the same everywhere, J = 1"
+            f"{fewest} bead{'s' * (fewest > 1)} in a stack are too few to tell how the PSF changes over the field (at "
+            f"least {LEAST_BEADS} are needed): the blur is taken to be the same everywhere, J = 1"
         )
     model = _fit(measured, settings)
     held = _held_out(measured, settings, len(model.basis), len(model.maps))
@@ -219,6 +219,7 @@ def _fit(measured: Sequence[Measured], settings: Settings) -> _Model:
     of_signal = _without_noise(total)
     count = settings.eigen_psfs or min(MOST_PSFS, _enough(of_signal, settings.explained))
     basis = basis[:count]
+    basis = basis * np.where(basis.sum((1, 2)) < 0, -1, 1)[:, None, None]  # the first is a spot of light
     surfaces = np.concatenate([_surfaces(m, basis, settings) for m in measured])  # (S, I, n²)
     flat = surfaces.reshape(-1, NODES**2)
     most = min(flat.shape)

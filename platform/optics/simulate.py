@@ -1,9 +1,12 @@
 """Bead stacks of a virtual microscope, with their truth: what a calibration is tested on."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import tifffile
 import torch
 from scipy.special import spherical_jn
 
@@ -128,3 +131,26 @@ def _draw(spots: np.ndarray, centres: np.ndarray, slide: Slide, microscope: Micr
         r, c = min(max(r, 0), H - 1), min(max(c, 0), W - 1)
         canvas[r : r + n, c : c + n] += spot
     return canvas[half : half + H, half : half + W]
+
+
+def write_stacks(
+    folder: str | os.PathLike,
+    stacks: int = 6,
+    *,
+    microscope: Microscope | None = None,
+    slide: Slide | None = None,
+    seed: int = 0,
+) -> list[Path]:
+    """Bead stacks to practise on, slide_0.tif and so on, as a microscope would have saved them (ImageJ, 16 bit)."""
+    microscope, slide = microscope or Microscope(), slide or Slide(planes=5)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for i in range(stacks):
+        state, rng = random_state(np.random.default_rng((seed, i, 0))), np.random.default_rng((seed, i, 1))
+        simulated = simulate_stack(microscope, slide, state, rng, name=f"slide_{i}")
+        per_um = 1 / microscope.pixel_um
+        files.append(folder / f"slide_{i}.tif")
+        tifffile.imwrite(files[-1], simulated.counts, imagej=True, resolution=(per_um, per_um),
+                         metadata={"axes": "ZYX", "spacing": slide.step_um, "unit": "um"})  # fmt: skip
+    return files
