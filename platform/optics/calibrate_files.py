@@ -15,7 +15,8 @@ from deepblur.platform.inference.failures import OK, OutputError
 from deepblur.platform.inference.output_file import replacing
 from deepblur.platform.inference.results import write_picture, write_report
 from deepblur.platform.optics.beads import Finding
-from deepblur.platform.optics.calibrate import Calibration, Measured, Settings, calibrate, measure
+from deepblur.platform.optics.calibrate import Calibration, calibrate
+from deepblur.platform.optics.measure import Measured, Settings, measure
 from deepblur.platform.optics.model import save_optics
 from deepblur.platform.optics.stack import BeadStack, check_alike, read_stack
 

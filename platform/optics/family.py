@@ -20,8 +20,9 @@ from deepblur.operators.convolution import Window, check_boundary
 from deepblur.operators.microscope import Microscope, MicroscopeState
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.optics.beads import MARGIN_PX, Beads, centred_patches
-from deepblur.platform.optics.calibrate import Measured, Settings, calibrate, measure, states_of
+from deepblur.platform.optics.calibrate import calibrate, states_of
 from deepblur.platform.optics.field_maps import FieldModel, pixel_places, sample_maps
+from deepblur.platform.optics.measure import Measured, Settings, measure
 from deepblur.platform.optics.model import Optics, load_optics
 from deepblur.platform.optics.simulate import Slide, planes_of, random_state, simulate_stack, true_psfs
 
@@ -84,7 +85,7 @@ class FieldBlur(Blur):
 
     code: ClassVar[tuple[str, ...]] = tuple(
         f"platform/optics/{name}"
-        for name in ("family", "model", "field_maps", "calibrate", "beads", "stack", "simulate", "identify")
+        for name in ("family", "model", "field_maps", "calibrate", "measure", "beads", "stack", "simulate", "identify")
     )
 
     source: VirtualScope | OpticsFile
