@@ -20,7 +20,14 @@ def _gamma_error(estimate: Tensor, gamma: Tensor, eta_waves: float) -> Tensor:
 
 
 def gamma_loss(estimate: Tensor, batch: Batch, operator: Blur, eta_waves: float) -> Tensor:
-    """‖γ̂ − γ‖²/(K η²): the paper's section 2.3, in units of η."""
+    """‖γ̂ − γ‖²/(K η²): the paper's section 2.3, in units of η.
+
+    Where γ weighs orthonormal PSFs, the whole variance of γ at η takes the place of K η²: the loss is then the squared
+    error of the PSFs in units of that of their mean.
+    """
+    if operator.spread is not None:
+        variance = (eta_waves * operator.spread.to(estimate)).square().sum()
+        return (estimate - batch.gamma).square().sum(1).mean() / variance
     return _gamma_error(estimate, batch.gamma, eta_waves).mean()
 
 
