@@ -155,7 +155,7 @@ STUDY = Study(
         "standard": Preset(
             seeds=(0, 1, 2),
             data="coco:~/coco",
-            grid=Grid(noise=(CLEAN, LOW), eta_waves=(0.5, 1.0), images=32, draws=4, crop_px=192),
+            grid=Grid(noise=(CLEAN, LOW), eta_waves=(0.5, 1.0), images=32, draws=4, crop_px=256),
             settings={"precision": "bfloat16", "validations": 40},
         ),
     },
