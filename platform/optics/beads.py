@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.special import spherical_jn
 from skimage.feature import peak_local_max
 
 from deepblur.operators import noise_std_of
@@ -140,6 +141,13 @@ def shifted(patches: np.ndarray, by: np.ndarray) -> np.ndarray:
     rows, columns = (np.fft.fftfreq(n) for n in patches.shape[-2:])
     phase = np.exp(-2j * np.pi * (rows[:, None] * by[0] + columns * by[1]))
     return np.fft.ifft2(np.fft.fft2(patches) * phase).real.astype(patches.dtype)
+
+
+def bead_transfer(n: int, diameter_px: float) -> np.ndarray:
+    """(n, n) transfer function of a ball's projection, on the frequencies of an FFT: 3 j₁(s)/s, s = π d |f|."""
+    s = np.pi * diameter_px * np.hypot(np.fft.fftfreq(n)[:, None], np.fft.fftfreq(n)[None])
+    far = s > 1e-6
+    return np.where(far, 3 * spherical_jn(1, s) / np.where(far, s, 1), 1.0)
 
 
 def centred_patches(stack: np.ndarray, psf_size: int) -> tuple[np.ndarray, int]:

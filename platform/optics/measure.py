@@ -4,10 +4,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from scipy.special import spherical_jn
 
 from deepblur.platform.inference.failures import InputError
-from deepblur.platform.optics.beads import Beads, Finding, find_beads
+from deepblur.platform.optics.beads import Beads, Finding, bead_transfer, find_beads
 from deepblur.platform.optics.field_maps import FieldModel
 from deepblur.platform.optics.stack import BeadStack
 
@@ -144,16 +143,14 @@ def _none_found(beads: Beads) -> str:
 def without_bead(psfs: np.ndarray, diameter_px: float, name: str) -> tuple[np.ndarray, float]:
     """Patches (..., h, w) of beads of that diameter → of points, and by how much white noise grew.
 
-    The projection of a sphere has the transfer function 3 j₁(s)/s, s = π · diameter · frequency. It is undone where the
-    patches have light: at the frequencies that hold all but a thousandth of their power.
+    The bead's transfer function is undone where the patches have light: at the frequencies that hold all but a thousandth of their power.
 
     Raises:
         InputError: the bead is so large that it hides frequencies that the PSF needs.
     """
     n = psfs.shape[-1]
     frequency = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.fftfreq(n)[None])
-    s = np.pi * diameter_px * frequency
-    bead = np.where(s > 1e-6, 3 * spherical_jn(1, s) / np.where(s > 1e-6, s, 1), 1.0)
+    bead = bead_transfer(n, diameter_px)
     spectra = np.fft.fft2(psfs)
     power = np.square(np.abs(spectra)).reshape(-1, n, n).mean(0)
     floor = np.median(power[frequency > 0.45])

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import torch
-from scipy.special import spherical_jn
 
 from deepblur.operators.microscope import Microscope, MicroscopeState
+from deepblur.platform.optics.beads import bead_transfer
 from deepblur.platform.optics.field_maps import pixel_places
 from deepblur.platform.optics.stack import BeadStack, stack_of
 
@@ -119,8 +119,7 @@ def _draw(spots: np.ndarray, centres: np.ndarray, slide: Slide, microscope: Micr
     n = spots.shape[-1]
     half = n // 2
     rows, columns = np.fft.fftfreq(n)[:, None], np.fft.fftfreq(n)[None]
-    s = np.pi * slide.bead_um / microscope.pixel_um * np.hypot(rows, columns)
-    sphere = np.where(s > 1e-6, 3 * spherical_jn(1, s) / np.where(s > 1e-6, s, 1), 1.0)
+    sphere = bead_transfer(n, slide.bead_um / microscope.pixel_um)
     whole = np.round(centres).astype(int)
     rest = centres - whole
     phase = np.exp(-2j * np.pi * (rows * rest[:, 0, None, None] + columns * rest[:, 1, None, None]))
