@@ -143,7 +143,7 @@ def _none_found(beads: Beads) -> str:
 def without_bead(psfs: np.ndarray, diameter_px: float, name: str) -> tuple[np.ndarray, float]:
     """Patches (..., h, w) of beads of that diameter → of points, and by how much white noise grew.
 
-    The bead's transfer function is undone where the patches have light: at the frequencies that hold all but a thousandth of their power.
+    The bead's transfer function is undone at the frequencies up to which the patches' power stands out of the noise.
 
     Raises:
         InputError: the bead is so large that it hides frequencies that the PSF needs.
