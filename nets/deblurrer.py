@@ -25,6 +25,7 @@ from deepblur.operators.blur import Convolution
 
 DataStep = Literal["closed_form", "cg"]
 Start = Literal["inverse", "blurry", "zero"]
+LEAST_NOISE = 0.005  # stands for 8-bit rounding and for what the PSF's model leaves out
 _Prox = Callable[[Tensor], Tensor]
 _Window = tuple[slice, slice]
 
@@ -39,6 +40,7 @@ class Deblurrer(nn.Module):
         lam: λ > 0, the weight of the proximity to u in R; dimensionless beside PSFs of sum 1. As a Tikhonov weight 0.05
             suits noise of a few per cent; the best is 1e-4 without noise and 0.1 at a noise of 0.15.
         learn_lam: trains log λ; otherwise λ is a buffer.
+        lam_by_noise: λ = lam·(σ² + 0.005²) with the noise σ in y; lam = 4 then gives the best Tikhonov weights above.
         data_step: "closed_form" extends y smoothly by half a PSF and inverts on the torus, one product per Fourier
             coefficient; "cg" inverts the operator as it is, by conjugate gradient. With a "valid" operator the image
             of "cg" reaches half a PSF beyond y, where R(0) is dark; "replicate" and "closed_form" have no such frame.
@@ -61,6 +63,7 @@ class Deblurrer(nn.Module):
         shared: bool = False,
         lam: float = 0.05,
         learn_lam: bool = False,
+        lam_by_noise: bool = False,
         data_step: DataStep = "closed_form",
         cg_iterations: int | None = None,
         noise_map: bool = False,
@@ -80,7 +83,7 @@ class Deblurrer(nn.Module):
         make = prox or (lambda: DRUNet(1 + noise_map, widths=widths, blocks=blocks, residual=residual))
         self.unroll = unroll
         self.data_step, self.cg_iterations = data_step, cg_iterations
-        self.noise_map = noise_map
+        self.noise_map, self.lam_by_noise = noise_map, lam_by_noise
         self.start = start
         self.proxes = nn.ModuleList(make() for _ in range(1 if shared else unroll))
         log_lam = torch.tensor(math.log(lam))
@@ -91,8 +94,13 @@ class Deblurrer(nn.Module):
 
     @property
     def lam(self) -> Tensor:
-        """λ, a positive scalar tensor."""
+        """λ, a positive scalar tensor; with lam_by_noise its ratio to the noise's variance."""
         return self.log_lam.exp()
+
+    @property
+    def asks_for_noise(self) -> bool:
+        """Whether forward takes a noise_std."""
+        return self.noise_map or self.lam_by_noise
 
     def forward(self, y: Tensor, gamma: Tensor, operator: Blur, noise_std: float | Tensor | None = None) -> Tensor:
         """Restores y, given the parameters of its blur.
@@ -101,18 +109,23 @@ class Deblurrer(nn.Module):
             y: (B, C, H, W), blurry images; C is what the proximal networks take, 1 by default.
             gamma: (B, K), the true or estimated parameters; the result is differentiable in them.
             operator: the blur family that γ belongs to.
-            noise_std: for the noise map, one number or (B,), in the unit of y; None estimates it from y.
+            noise_std: for noise map and lam_by_noise, one number or (B,), in the unit of y; None estimates it from y.
         Returns:
             (B, C, H, W), in the dtype of the last PN, which autocast may lower; data steps run in at least float32.
         Raises:
             ValueError: shapes that do not fit, "closed_form" with an operator that is no convolution, or noise_std for
-                networks without a noise map.
+                a network that does not ask for it.
         """
         _check(y, gamma, operator)
         with torch.autocast(y.device.type, enabled=False):
             y = y.to(torch.promote_types(y.dtype, torch.float32))
-            R, z, window = self._data_term(y, gamma.to(torch.promote_types(gamma.dtype, torch.float32)), operator)
-            noise = self._noise_channel(y, noise_std, z)
+            sigma = self._noise_std(y, noise_std)
+            gamma = gamma.to(torch.promote_types(gamma.dtype, torch.float32))
+            R, z, window = self._data_term(y, gamma, operator, sigma)
+            noise = None
+            if self.noise_map:
+                assert sigma is not None
+                noise = sigma.reshape(-1, 1, 1, 1).expand(len(z), 1, *z.shape[-2:])
         for t in range(self.unroll):
             x = self.proxes[t % len(self.proxes)](z if noise is None else torch.cat([z, noise], 1))
             if t + 1 < self.unroll:
@@ -121,7 +134,9 @@ class Deblurrer(nn.Module):
                     z = z + R(2 * x - z) - x
         return x[(..., *window)]
 
-    def _data_term(self, y: Tensor, gamma: Tensor, operator: Blur) -> tuple[_Prox, Tensor, _Window]:
+    def _data_term(
+        self, y: Tensor, gamma: Tensor, operator: Blur, sigma: Tensor | None
+    ) -> tuple[_Prox, Tensor, _Window]:
         """R at this data, z_0, and where y lies in the unknown image."""
         H, W = y.shape[-2:]
         if self.data_step == "closed_form" and operator.boundary != "circular":
@@ -139,7 +154,11 @@ class Deblurrer(nn.Module):
             )
         rows, columns = operator.input_size((y.shape[-2], y.shape[-1]))
         top, left = (rows - H) // 2, (columns - W) // 2  # floor: a pixel that made a side even is the last one
-        R = bound.prox(y, self.lam.to(y.dtype))
+        lam = self.lam.to(y.dtype)
+        if self.lam_by_noise:
+            assert sigma is not None
+            lam = lam * (sigma.square() + LEAST_NOISE**2)
+        R = bound.prox(y, lam)
         z = y.new_zeros(*y.shape[:2], rows, columns)
         if self.start == "inverse":
             z = R(z)
@@ -148,18 +167,21 @@ class Deblurrer(nn.Module):
             z = pad(y, (beyond[1], beyond[1], beyond[0], beyond[0]), mode="replicate")
         return R, z, (slice(top, top + H), slice(left, left + W))
 
-    def _noise_channel(self, y: Tensor, noise_std: float | Tensor | None, z: Tensor) -> Tensor | None:
-        """The channel (B, 1, rows, columns) beside z."""
-        if not self.noise_map:
+    def _noise_std(self, y: Tensor, noise_std: float | Tensor | None) -> Tensor | None:
+        """() or (B,), where the network asks for it."""
+        if not self.asks_for_noise:
             if noise_std is not None:
-                raise ValueError(f"noise_std is for networks built with noise_map=True; got {noise_std}; leave it out")
+                raise ValueError(
+                    "noise_std is for networks built with noise_map=True or lam_by_noise=True; "
+                    f"got {noise_std}; leave it out"
+                )
             return None
         if noise_std is None:
             noise_std = noise_std_of(y).mean(1)
-        std = torch.as_tensor(noise_std, dtype=z.dtype, device=z.device)
-        if std.shape not in ((), (len(z),)):
-            raise ValueError(f"noise_std is one number or one per image, ({len(z)},); got {tuple(std.shape)}")
-        return std.reshape(-1, 1, 1, 1).expand(len(z), 1, *z.shape[-2:])
+        std = torch.as_tensor(noise_std, dtype=y.dtype, device=y.device)
+        if std.shape not in ((), (len(y),)):
+            raise ValueError(f"noise_std is one number or one per image, ({len(y)},); got {tuple(std.shape)}")
+        return std
 
 
 def margin_px(side: int, psf_side: int) -> int:

@@ -176,6 +176,18 @@ def test_the_noise_map_holds_what_is_given_or_read_off_the_data(draw):
     assert_close(shown[:, 0, 0, 0], torch.tensor([0.03, 0.1]).double(), rtol=0.1, atol=0)
 
 
+def test_lam_by_noise_is_the_network_with_that_lam(draw):
+    y, gamma, _ = blurred(draw)
+    net = small(lam=4.0, lam_by_noise=True).double()
+    for std in (0.0, 0.1):
+        plain = small(lam=4.0 * (std**2 + 0.005**2)).double()
+        plain.proxes = net.proxes
+        assert_close(net(y, gamma, ZERNIKE, std), plain(y, gamma, ZERNIKE))
+    both = net(y, gamma, ZERNIKE, torch.tensor([0.0, 0.1]))
+    assert_close(both[1:], net(y, gamma, ZERNIKE, 0.1)[1:])
+    assert_close(net(y, gamma, ZERNIKE), net(y, gamma, ZERNIKE, noise_std_of(y).mean(1)))
+
+
 def test_a_network_that_ignores_its_noise_map_is_the_one_without(draw):
     y, gamma, _ = blurred(draw)
     plain, mapped = small().double(), small(noise_map=True).double()
@@ -278,7 +290,7 @@ def test_a_blur_that_varies_in_space_is_inverted_by_conjugate_gradient(draw):
         (lambda: Deblurrer(data_step="fft"), r"data_step must be .* got 'fft'"),
         (lambda: Deblurrer(start="noise"), r"start must be .* got 'noise'"),
         (lambda: Deblurrer(cg_iterations=0), r"cg_iterations must be at least 1, .* got 0"),
-        (lambda: small()(Y, GAMMA, ZERNIKE, 0.1), r"noise_std is for .* noise_map=True; got 0.1"),
+        (lambda: small()(Y, GAMMA, ZERNIKE, 0.1), r"noise_std is for .* lam_by_noise=True; got 0.1"),
         (lambda: small(noise_map=True)(Y, GAMMA, ZERNIKE, torch.ones(3)), r"one per image, \(2,\); got \(3,\)"),
         (lambda: small()(torch.zeros(2, 20, 20), torch.zeros(2, 3), ZERNIKE), r"images .* got \(2, 20, 20\)"),
         (lambda: small()(torch.zeros(2, 1, 20, 20), torch.zeros(2, 4), ZERNIKE), r"gamma \(2, 3\); got \(2, 4\)"),

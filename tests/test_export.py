@@ -41,7 +41,12 @@ def images_of(size, rng, count=2):
     [
         ((24, 31), OPERATOR, {}, {}),
         ((33, 50), OPERATOR, {"window_px": 32, "norm": "batch"}, {"shared": True, "unroll": 3}),
-        ((70, 45), OPERATOR, {"log_spectrum": False, "normalize": False}, {"noise_map": True, "start": "blurry"}),
+        (
+            (70, 45),
+            OPERATOR,
+            {"log_spectrum": False, "normalize": False},
+            {"noise_map": True, "lam": 4.0, "lam_by_noise": True, "start": "blurry"},
+        ),
         ((41, 40), ZernikeBlur(noll=(4, 11), psf_size=15, z_px=3.0, wavenumber=0.5), {}, {"start": "zero"}),
         ((40, 36), ZernikeBlur(noll=(4, 5, 6), psf_size=9, boundary="circular"), {}, {"residual": True}),
         ((32, 48), ZernikeBlur(boundary="replicate"), {"norm": "batch"}, {"widths": (4,), "lam": 0.01}),

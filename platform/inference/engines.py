@@ -133,7 +133,7 @@ class TrainedEngine(Engine):
         assert found.gamma is not None
         gamma = found.gamma[None].to(self.device)
         network: Any = self.model.deblurrer
-        told = {"noise_std": noise_std_of(y).to(self.device)} if getattr(network, "noise_map", False) else {}
+        told = {"noise_std": noise_std_of(y).to(self.device)} if network.asks_for_noise else {}
 
         @torch.inference_mode()
         def restore(tile: Tensor, place: tuple[int, int]) -> Tensor:

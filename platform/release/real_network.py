@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from deepblur.nets import Deblurrer, Identifier
-from deepblur.nets.deblurrer import margin_px
+from deepblur.nets.deblurrer import LEAST_NOISE, margin_px
 from deepblur.nets.identifier import half_overlapping_starts, standardize
 from deepblur.operators import ZernikeBlur, pad_for_circular
 from deepblur.operators.noise import DB2_HIGH, MEDIAN_TO_STD
@@ -174,7 +174,7 @@ class RealDeblurrer(nn.Module):
         self.psf = RealPsf(operator)
         self.torus = Torus(self.torus_size, operator.psf_shape)
         self.proxes, self.unroll = deblurrer.proxes, deblurrer.unroll
-        self.start, self.noise_map = deblurrer.start, deblurrer.noise_map
+        self.start, self.noise_map, self.lam_by_noise = deblurrer.start, deblurrer.noise_map, deblurrer.lam_by_noise
         self.lam = float(deblurrer.lam)
 
     def forward(self, y: Tensor, gamma: Tensor) -> Tensor:
@@ -182,14 +182,15 @@ class RealDeblurrer(nn.Module):
 
     def deblur(self, y: Tensor, psf: Tensor) -> Tensor:
         H, W = self.size
-        noise = _noise_std(y) if self.noise_map else None
+        noise = _noise_std(y)
+        lam = self.lam * (noise.square() + LEAST_NOISE**2) if self.lam_by_noise else self.lam
         if self.margins != (0, 0):
             y = pad_for_circular(pad(y, (0, W % 2, 0, H % 2), mode="replicate"), self.margins)
         real, imaginary = self.torus.transfer_function(psf)
-        inverse = 1 / (real.square() + imaginary.square() + self.lam)
+        inverse = 1 / (real.square() + imaginary.square() + lam)
         Y = self.torus.transform(y)
         data = (real * Y[0] + imaginary * Y[1]) * inverse, (real * Y[1] - imaginary * Y[0]) * inverse
-        damping = self.lam * inverse
+        damping = lam * inverse
 
         def prox(u: Tensor) -> Tensor:
             U = self.torus.transform(u)
@@ -199,7 +200,7 @@ class RealDeblurrer(nn.Module):
         z = torch.zeros_like(y) if self.start == "zero" else z
         x = z
         for t in range(self.unroll):
-            image = z if noise is None else torch.cat([z, noise.expand(-1, 1, *self.torus_size)], 1)
+            image = torch.cat([z, noise.expand(-1, 1, *self.torus_size)], 1) if self.noise_map else z
             x = self.proxes[t % len(self.proxes)](image)
             if t + 1 < self.unroll:
                 z = z + prox(2 * x - z) - x
