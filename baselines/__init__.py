@@ -12,6 +12,7 @@ from deepblur.baselines.nonblind import RESTORERS, noise_level, richardson_lucy,
 from deepblur.baselines.patchwise import patchwise
 from deepblur.baselines.residual import reblur, whiteness
 from deepblur.baselines.spectral import spectral
+from deepblur.baselines.spectral_identifier import SpectralIdentifier
 
 METHODS: dict[str, Callable[..., Estimate]] = {
     "goldstein_fattal": goldstein_fattal,
@@ -25,6 +26,7 @@ __all__ = [
     "RESTORERS",
     "DivergedError",
     "Estimate",
+    "SpectralIdentifier",
     "check_image",
     "goldstein_fattal",
     "l0_gradient",

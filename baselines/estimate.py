@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepblur.nets.identifier import half_overlapping_starts
+
+READ_PX = 512
+"""A method without training reads the blur from at most this many rows and columns, where the image is richest."""
 _SCALE_MAX = 10.0  # noise may carry an image in [0, 1] some way beyond; 8-bit numbers are far beyond
 
 
@@ -70,3 +74,22 @@ def check_image(image: np.ndarray | Tensor, psf_size: int = 1) -> Tensor:
     if max(-low, high) > _SCALE_MAX:
         raise ValueError(f"intensities lie in [0, 1]; got {low:g} to {high:g}; divide by the camera's largest value")
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def richest(y: Tensor, side: int) -> Tensor:
+    """The part of y (H, W) with at most `side` rows and columns whose values vary most."""
+    return y[richest_part(y, side)]
+
+
+def richest_part(y: Tensor, side: int) -> tuple[slice, slice]:
+    """Rows and columns of `richest`."""
+    H, W = y.shape
+    h, w = min(H, side), min(W, side)
+    best, found = -1.0, (slice(0, h), slice(0, w))
+    for row in half_overlapping_starts(H, h):
+        for column in half_overlapping_starts(W, w):
+            part = slice(row, row + h), slice(column, column + w)
+            spread = float(y[part].std())
+            if spread > best:
+                best, found = spread, part
+    return found

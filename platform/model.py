@@ -1,7 +1,7 @@
 """The trained model that other tools load: operator, IN, DN and a card, in one folder that holds no code.
 
     model.json               operator, configurations of the two networks, card
-    identifier.safetensors   weights of IN, absent in a model that only deblurs
+    identifier.safetensors   weights of IN; absent where the spectral likelihood identifies, or nothing does
     deblurrer.safetensors    weights of DN
     README.md                the card for people
 
@@ -12,9 +12,10 @@ import inspect
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from deepblur.baselines import SpectralIdentifier
 from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
 
@@ -88,13 +90,16 @@ def save_model(
     deblurrer: nn.Module,
     card: Mapping[str, Any],
     readme: str = "",
+    half: bool = False,
 ) -> None:
     """Writes a model so that `load_model(folder)` gives it back; the folder is complete or not there at all.
 
     Args:
         folder: replaced if it exists; its parents are created.
         operator: a frozen dataclass of plain values.
-        identifier_config, deblurrer_config: the keyword arguments that build `Identifier` and `Deblurrer`.
+        identifier_config, deblurrer_config: the keyword arguments that build `Identifier` and `Deblurrer`; for a
+            `SpectralIdentifier` its own, and "method": "spectral".
+        half: write the weights in half precision, half as large.
         identifier, deblurrer: the trained networks; identifier and its configuration may both be None.
         card: JSON values; a tuple comes back as a list here, as a tuple in the configurations.
         readme: the card for people, README.md of the folder.
@@ -119,9 +124,13 @@ def save_model(
         (unfinished / "model.json").write_text(text + "\n", encoding="utf-8")
         if readme:
             (unfinished / "README.md").write_text(readme, encoding="utf-8")
-        if identifier is not None:
-            save_file(weights_of(identifier), unfinished / "identifier.safetensors")
-        save_file(weights_of(deblurrer), unfinished / "deblurrer.safetensors")
+        for name, network in (("identifier", identifier), ("deblurrer", deblurrer)):
+            if network is not None and (weights := weights_of(network)):
+                if half:
+                    weights = {
+                        key: value.half() if value.is_floating_point() else value for key, value in weights.items()
+                    }
+                save_file(weights, unfinished / f"{name}.safetensors")
         load_model(unfinished)  # a configuration that does not fit its weights must fail here, not at the user's desk
 
 
@@ -140,7 +149,7 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> BlindMode
     operator = _build(ZernikeBlur, description["operator"], folder)
     identifier = None
     if description["identifier"] is not None:
-        identifier = read_network(Identifier, description["identifier"], folder / "identifier.safetensors", device)
+        identifier = _identifier(description["identifier"], operator, folder, device)
         if identifier.num_parameters != operator.num_parameters:
             raise ValueError(
                 f"{folder}/model.json: IN estimates {identifier.num_parameters} parameters, the operator has "
@@ -152,6 +161,15 @@ def load_model(folder: Path, *, device: torch.device | str = "cpu") -> BlindMode
         deblurrer=read_network(Deblurrer, description["deblurrer"], folder / "deblurrer.safetensors", device),
         card=description["card"],
     )
+
+
+def _identifier(config: dict[str, Any], operator: ZernikeBlur, folder: Path, device: torch.device | str) -> nn.Module:
+    if "method" not in config:
+        return read_network(Identifier, config, folder / "identifier.safetensors", device)
+    settings = {key: value for key, value in config.items() if key != "method"}
+    if config["method"] != "spectral" or "operator" in settings:
+        raise ValueError(f"{folder}/model.json: no identifier of method {config['method']!r}; update deepblur")
+    return _build(partial(SpectralIdentifier, operator), settings, folder)
 
 
 def _check_images(y: Tensor) -> None:
@@ -222,7 +240,8 @@ def read_network(kind: type[nn.Module], config: dict[str, Any], file: Path, devi
         ValueError: the configuration builds nothing, or the weights do not fit it.
     """
     try:
-        weights = load_file(_existing(file))
+        weights = {name: value.float() if value.dtype == torch.float16 else value
+                   for name, value in load_file(_existing(file)).items()}  # fmt: skip
     except SafetensorError as error:
         raise ValueError(f"{file} is damaged ({error}); copy the model again") from None
     with torch.device("meta"):  # shapes alone: a wrong configuration is refused before it takes memory
@@ -243,14 +262,15 @@ def _kind(value: Tensor | None) -> str:
     return "nothing" if value is None else f"{value.dtype} {tuple(value.shape)}"
 
 
-def _build(kind: type, config: dict[str, Any], folder: Path) -> Any:
+def _build(kind: Callable[..., Any], config: dict[str, Any], folder: Path) -> Any:
+    name = (kind.func if isinstance(kind, partial) else kind).__name__
     unknown = sorted(config.keys() - inspect.signature(kind).parameters.keys())
     if unknown:
-        raise ValueError(f"{folder}/model.json: {kind.__name__} has no setting {', '.join(unknown)}; update deepblur")
+        raise ValueError(f"{folder}/model.json: {name} has no setting {', '.join(unknown)}; update deepblur")
     try:
         return kind(**{key: _tuples(value) for key, value in config.items()})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{folder}/model.json: {kind.__name__} cannot be built; {error}") from None
+        raise ValueError(f"{folder}/model.json: {name} cannot be built; {error}") from None
 
 
 def _tuples(value: Any) -> Any:

@@ -21,6 +21,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 import deepblur
+import deepblur.baselines
 import deepblur.nets
 import deepblur.operators
 from deepblur.platform import model, serving
@@ -148,6 +149,6 @@ def _stage_package(package: Path) -> None:
     shutil.copy(deepblur.__file__, package)
     for module in (model, serving):
         shutil.copy(module.__file__, package / "platform")
-    for room in (deepblur.operators, deepblur.nets):
+    for room in (deepblur.operators, deepblur.nets, deepblur.baselines):
         folder = Path(room.__file__).parent
         shutil.copytree(folder, package / folder.name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -28,6 +28,7 @@ def arm(
     eta_waves: float = 0.15,
     gain_max: float = 0.05,
     read_std_max: float = 0.15,
+    noise_power: float = 1.0,
     crop_px: int = 128,
     in_arch: str = "resnet18",
     in_widths: tuple[int, ...] = (32, 64, 128, 256),
@@ -59,7 +60,7 @@ def arm(
     degradation = Degradation(
         operator=ZernikeBlur(noll=noll),
         eta_waves=eta_waves,
-        noise=NoiseRange(gain=(0.0, gain_max), read_std=(0.0, read_std_max)),
+        noise=NoiseRange(gain=(0.0, gain_max), read_std=(0.0, read_std_max), power=noise_power),
         crop_px=crop_px,
     )
 

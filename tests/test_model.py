@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
+from deepblur.baselines import SpectralIdentifier, spectral
 from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.model import BlindModel, load_model, save_model
@@ -136,9 +137,39 @@ def test_damaged_files_are_refused(folder):
 
 def test_weights_of_another_precision_are_refused(folder):
     file = folder / "deblurrer.safetensors"
-    save_file({name: value.half() for name, value in load_file(file).items()}, file)
-    with pytest.raises(ValueError, match=r"torch.float16 .* torch.float32 .* is needed"):
+    save_file({name: value.bfloat16() for name, value in load_file(file).items()}, file)
+    with pytest.raises(ValueError, match=r"torch.bfloat16 .* torch.float32 .* is needed"):
         load_model(folder)
+
+
+def test_half_precision_halves_the_file_and_hardly_changes_the_result(tmp_path, y):
+    saved = parts()
+    save_model(tmp_path / "whole", **saved)
+    save_model(tmp_path / "half", **saved, half=True)
+    sizes = [(tmp_path / name / "deblurrer.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    whole, half = (load_model(tmp_path / name) for name in ("whole", "half"))
+    assert next(half.deblurrer.parameters()).dtype == torch.float32
+    assert_close(half.restore(y).image, whole.restore(y).image, rtol=0, atol=2e-3)
+
+
+def test_the_spectral_likelihood_stands_in_for_a_trained_identifier(tmp_path, rng):
+    operator = ZernikeBlur(noll=(4, 5, 6), psf_size=9)
+    config = {"method": "spectral", "eta_waves": 0.2, "starts": 4}
+    identifier = SpectralIdentifier(operator, eta_waves=0.2, starts=4)
+    save_model(tmp_path / "m", **parts(operator=operator, identifier=identifier, identifier_config=config))
+    assert not (tmp_path / "m" / "identifier.safetensors").exists()
+    model = load_model(tmp_path / "m")
+    images = torch.rand(2, 1, 40, 44, generator=rng)
+    found = model.restore(images)
+    alone = spectral(images[1, 0], operator, eta_waves=0.2, starts=4)
+    assert torch.equal(found.gamma[1], alone.gamma)
+    for wrong, sentence in (({"method": "magic"}, "no identifier of method 'magic'"),
+                            ({"method": "spectral", "operator": 1}, "no identifier of method"),
+                            ({"method": "spectral", "etta": 1}, "SpectralIdentifier has no setting etta")):  # fmt: skip
+        edit(tmp_path / "m", lambda d, wrong=wrong: d.update(identifier=wrong))
+        with pytest.raises(ValueError, match=sentence):
+            load_model(tmp_path / "m")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,15 @@ def test_gammas_are_uniform_in_the_box(rng):
     )
 
 
+def test_a_power_makes_weak_noise_as_common_as_strong():
+    drawn = NoiseRange((0.0, 0.1), (0.0, 0.2), power=4.0).sample(20_000, torch.Generator().manual_seed(0))
+    assert_close(drawn.gain.median(), torch.tensor(0.1 / 16), rtol=0.05, atol=0)
+    assert_close(drawn.read_std.median(), torch.tensor(0.2 / 16), rtol=0.05, atol=0)
+    assert 0.195 < drawn.read_std.max() <= 0.2
+    with pytest.raises(ValueError, match="power raises fractions of the ranges and must be positive; got 0"):
+        NoiseRange((0, 1), (0, 1), power=0)
+
+
 @pytest.mark.parametrize("value", [MILD, UniformGamma(0.1, 3), PoissonGaussian(0.1, 0.2)])
 def test_plain_values_are_hashed_and_pickled(value):
     assert pickle.loads(pickle.dumps(value)) == value

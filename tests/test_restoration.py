@@ -8,9 +8,10 @@ from skimage import data
 from torch.testing import assert_close
 
 import deepblur
+from deepblur.baselines.estimate import richest
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.inference.choosing import Choice, choose_engine
-from deepblur.platform.inference.engines import Found, TrainingFreeEngine, classical, richest
+from deepblur.platform.inference.engines import Found, TrainingFreeEngine, classical
 from deepblur.platform.inference.failures import InputError, ModelError
 from deepblur.platform.inference.restoration import Options, identify_frame, restore_frame
 from deepblur.platform.metrics import psnr_db

@@ -6,6 +6,7 @@ from typing import get_args
 
 import torch
 
+from deepblur.platform import shipped
 from deepblur.platform.inference.engines import TRAINING_FREE, Engine, Restorer, TrainedEngine, TrainingFreeEngine
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.release.choice import NoChampionError, choose_model
@@ -19,9 +20,9 @@ class Choice:
     """What the user asked for."""
 
     method: str = "auto"
-    """auto: the model where one is named or the registry has a champion, else spectral."""
+    """auto: the model where one is named or the registry has a champion, else the one that ships with deepblur."""
     model: str | Path | None = None
-    """A registry URI, runs:/ID or a folder; None: the champion."""
+    """A registry URI, runs:/ID, a folder or the name of a shipped model; None: the champion."""
     restorer: str = "auto"
     """auto: DN with a model, TV without."""
     optics: Path | None = None
@@ -31,7 +32,8 @@ class Choice:
     psf_size: int = 31
     eta_waves: float = 0.15
     cutoff: float = 0.2
-    """What a method without training assumes of the optics: support in pixels, largest aberration, pupil radius."""
+    """What a shipped model and a method without training assume of the optics: support in pixels, largest aberration,
+    pupil radius."""
 
 
 def choose_engine(choice: Choice) -> tuple[Engine, str]:
@@ -50,15 +52,30 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
             raise ModelError(f"method {choice.method} takes no model; leave out --model {choice.model} or --method")
         return _training_free(choice.method, choice), ""
     device = _device(choice.device)
+    if str(choice.model) in shipped.names():
+        return _shipped(str(choice.model), choice, device), ""
     try:
         chosen = choose_model(choice.model, tracking_uri=choice.tracking_uri, device=device)
     except NoChampionError as error:
         if choice.method == "deep-blur":
             raise
-        note = f"no trained model is at hand ({error}); using the training-free method spectral"
-        return _training_free("spectral", choice), note
+        if shipped.DEFAULT not in shipped.names():
+            note = f"no trained model is at hand ({error}); using the training-free method spectral"
+            return _training_free("spectral", choice), note
+        note = f"the registry has none ({error}); using the model that ships with deepblur, {shipped.DEFAULT}"
+        return _shipped(shipped.DEFAULT, choice, device), note
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
     return TrainedEngine(chosen.model, chosen.name, restorer, device), ""
+
+
+def _shipped(name: str, choice: Choice, device: str) -> Engine:
+    restorer = "deblur" if choice.restorer == "auto" else choice.restorer
+    model = shipped.shipped(name, device=device)
+    try:
+        model = shipped.told(model, psf_size=choice.psf_size, eta_waves=choice.eta_waves, cutoff=choice.cutoff)
+    except ValueError as error:  # the operator refuses the optics
+        raise ModelError(str(error)) from None
+    return TrainedEngine(model, name, restorer, device)
 
 
 def _calibrated(choice: Choice) -> Engine:

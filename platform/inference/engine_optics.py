@@ -10,9 +10,10 @@ import hashlib
 import torch
 from torch import Tensor
 
+from deepblur.baselines.estimate import richest_part
 from deepblur.nets.identifier import half_overlapping_starts
 from deepblur.operators import noise_std_of
-from deepblur.platform.inference.engines import Engine, Found, Remove, network_bytes, richest_part
+from deepblur.platform.inference.engines import Engine, Found, Remove, network_bytes
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.reliability import NOISE_MARGIN, WITNESS_PX, Residual, residual_of
 from deepblur.platform.optics.family import PLACES, fitted

@@ -14,10 +14,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from deepblur.baselines import METHODS, RESTORERS, DivergedError
+from deepblur.baselines import METHODS, RESTORERS, DivergedError, SpectralIdentifier
+from deepblur.baselines.estimate import READ_PX, richest
 from deepblur.baselines.nonblind import observe
 from deepblur.nets import DRUNet
-from deepblur.nets.identifier import half_overlapping_starts
 from deepblur.operators import ZernikeBlur, noise_std_of
 from deepblur.platform.inference.failures import InputError, ModelError
 from deepblur.platform.inference.identification import identify
@@ -31,8 +31,6 @@ Remove = Callable[[Tensor, tuple[int, int]], Tensor]
 """A tile (h, w) and its middle (row, column) in the image → the tile without its blur."""
 NEAR_BOUND = 0.9
 """Of η: a search that is bounded by η ends below it."""
-READ_PX = 512
-"""A method without training reads the blur from at most this many rows and columns, where the image is richest."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +118,19 @@ class TrainedEngine(Engine):
             assert network is not None
             for value in network.state_dict().values():
                 digest.update(value.cpu().contiguous().numpy().tobytes())
+        if isinstance(self.model.identifier, SpectralIdentifier):
+            digest.update(f"{self.model.identifier.eta_waves} {self.operator}".encode())
         return f"{digest.hexdigest()} {self.restorer}"
 
+    def limits(self, found: Found) -> tuple[str, ...]:
+        network = self.model.identifier
+        return _at_bound(found, network.eta_waves) if isinstance(network, SpectralIdentifier) else ()
+
     def identify(self, y: Tensor) -> Found:
+        if isinstance(self.model.identifier, SpectralIdentifier):
+            estimate = self.model.identifier.estimate(y.to(self.device))
+            assert estimate.psf is not None
+            return Found(estimate.psf.cpu(), estimate.gamma.cpu(), estimate.gamma_std.cpu())
         found = identify(self.model, y[None, None].to(self.device))
         psf = self.model.operator.psf(found.gamma[None])[0, 0]
         return Found(psf.cpu(), found.gamma.cpu(), found.std.cpu(), found.calibrated)
@@ -171,18 +179,22 @@ class TrainingFreeEngine(Engine):
         return Found(found.psf, found.gamma, found.gamma_std)
 
     def limits(self, found: Found) -> tuple[str, ...]:
-        if found.gamma is None or float(found.gamma.abs().max()) < NEAR_BOUND * self._eta_waves:
-            return ()
-        return (
-            f"an aberration reaches {self._eta_waves:g} waves, the most that the search allows: the true one may be "
-            "larger, or the image not blurred in this way at all (--eta allows more)",
-        )
+        return _at_bound(found, self._eta_waves)
 
     def fingerprint(self) -> str:
         return f"{self.name} {self.restorer} {self._psf_size} {self._eta_waves} {self.operator}"
 
     def prepare(self, y: Tensor, found: Found) -> Remove:
         return classical(self.restorer, y, found.psf)
+
+
+def _at_bound(found: Found, eta_waves: float) -> tuple[str, ...]:
+    if found.gamma is None or float(found.gamma.abs().max()) < NEAR_BOUND * eta_waves:
+        return ()
+    return (
+        f"an aberration reaches {eta_waves:g} waves, the most that the search allows: the true one may be "
+        "larger, or the image not blurred in this way at all (--eta allows more)",
+    )
 
 
 def classical(restorer: Restorer, y: Tensor, psf: Tensor) -> Remove:
@@ -204,25 +216,6 @@ def classical(restorer: Restorer, y: Tensor, psf: Tensor) -> Remove:
         return RESTORERS[name](tile, psf, noise_std=sigma, **strength)
 
     return restore
-
-
-def richest(y: Tensor, side: int) -> Tensor:
-    """The part of y (H, W) with at most `side` rows and columns whose values vary most."""
-    return y[richest_part(y, side)]
-
-
-def richest_part(y: Tensor, side: int) -> tuple[slice, slice]:
-    """Rows and columns of `richest`."""
-    H, W = y.shape
-    h, w = min(H, side), min(W, side)
-    best, found = -1.0, (slice(0, h), slice(0, w))
-    for row in half_overlapping_starts(H, h):
-        for column in half_overlapping_starts(W, w):
-            part = slice(row, row + h), slice(column, column + w)
-            spread = float(y[part].std())
-            if spread > best:
-                best, found = spread, part
-    return found
 
 
 _CLASSICAL_BYTES = 160.0

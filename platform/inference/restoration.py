@@ -14,9 +14,10 @@ import psutil
 import torch
 from torch import Tensor
 
+from deepblur.baselines.estimate import READ_PX, richest
 from deepblur.operators import noise_std_of, zernike_name
 from deepblur.platform.image_file import LUMA
-from deepblur.platform.inference.engines import READ_PX, Engine, Found, Remove, richest
+from deepblur.platform.inference.engines import Engine, Found, Remove
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.identification import Identification
 from deepblur.platform.inference.reliability import Residual, range_flags, verdict_of

@@ -1,0 +1,43 @@
+"""The spectral likelihood in the place of IN: blurry images in, γ out, for a model whose DN alone was trained."""
+
+import torch
+from torch import Tensor, nn
+
+from deepblur.baselines.estimate import READ_PX, DivergedError, Estimate, richest
+from deepblur.baselines.spectral import spectral
+from deepblur.operators import ZernikeBlur
+
+
+class SpectralIdentifier(nn.Module):
+    """y → γ̂ by `spectral`, image by image, from the part of each that is richest.
+
+    Args:
+        operator: the family that γ belongs to; it is not part of the configuration, a model has it already.
+        eta_waves: the largest coefficient that is searched, in waves.
+        starts: random γ to start each search from.
+    """
+
+    def __init__(self, operator: ZernikeBlur, *, eta_waves: float = 0.15, starts: int = 48):
+        super().__init__()
+        self.operator, self.eta_waves, self.starts = operator, eta_waves, starts
+        self.num_parameters = operator.num_parameters
+        self.min_size = max(16, operator.psf_size)
+
+    def estimate(self, y: Tensor) -> Estimate:
+        """What the method says of one image (H, W); its errors are those of `spectral`."""
+        with torch.inference_mode(False):  # the search differentiates, whatever its caller does
+            return spectral(richest(y, READ_PX).clone(), self.operator, eta_waves=self.eta_waves, starts=self.starts)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(B, 1, H, W) → (B, K).
+
+        Raises:
+            ValueError: y is not a batch of one-channel images, or an image says nothing of its blur.
+        """
+        if y.ndim != 4 or y.shape[1] != 1:
+            raise ValueError(f"an identifier takes grey images (B, 1, H, W); got {tuple(y.shape)}; average channels")
+        try:
+            found = [self.estimate(image).gamma for image in y[:, 0]]
+        except DivergedError as error:
+            raise ValueError(f"the blur of an image cannot be told ({error}); give gamma") from None
+        return torch.stack([gamma for gamma in found if gamma is not None])

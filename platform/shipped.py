@@ -1,0 +1,70 @@
+"""Models that come with deepblur: folders of `weights/`, checked against the hashes that were written with them."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import deepblur
+from deepblur.baselines import SpectralIdentifier
+from deepblur.operators import ZernikeBlur
+from deepblur.platform.inference.failures import ModelError
+from deepblur.platform.model import BlindModel, load_model
+
+DEFAULT = "compact"
+"""The model that restores where nobody names another and the registry has no champion."""
+SUMS = "SHA256SUMS"
+
+
+def folder() -> Path:
+    """`weights/` of the source tree or of the installed package."""
+    return next((place for place in (Path(path) / "weights" for path in deepblur.__path__) if place.is_dir()), Path())
+
+
+def names() -> tuple[str, ...]:
+    """What ships, sorted."""
+    return tuple(sorted(path.parent.name for path in folder().glob("*/model.json")))
+
+
+def shipped(name: str, *, device: str = "cpu") -> BlindModel:
+    """The model of that name.
+
+    Raises:
+        ModelError: no such model, or a file that is not what was shipped.
+    """
+    if name not in names():
+        raise ModelError(f"deepblur ships the models {', '.join(names()) or '(none)'}; got {name!r}")
+    check(folder() / name)
+    return load_model(folder() / name, device=device)
+
+
+def check(model: Path) -> None:
+    """Raises ModelError where a file is missing or has another hash than SHA256SUMS of the folder says."""
+    sums = model / SUMS
+    if not sums.is_file():
+        raise ModelError(f"{sums} is missing; install deepblur again")
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        told, name = line.split(maxsplit=1)
+        file = model / name
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != told:
+            raise ModelError(
+                f"{file} is missing or damaged (its SHA-256 is not the shipped one); install deepblur again"
+            )
+
+
+def write_sums(model: Path) -> None:
+    """SHA256SUMS of a model folder, in the format of sha256sum."""
+    files = sorted(path for path in model.iterdir() if path.name != SUMS)
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
+    (model / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def told(model: BlindModel, *, psf_size: int, eta_waves: float, cutoff: float) -> BlindModel:
+    """A model whose blur the spectral likelihood identifies, for other optics: DN takes any PSF.
+
+    Raises:
+        ValueError: optics that the operator refuses.
+    """
+    operator = ZernikeBlur(noll=model.operator.noll, psf_size=psf_size, cutoff=cutoff)
+    trained = {**model.card.get("trained", {}), "eta_waves": eta_waves}
+    identifier = SpectralIdentifier(operator, eta_waves=eta_waves)
+    return replace(model, operator=operator, identifier=identifier, card={**model.card, "trained": trained})
