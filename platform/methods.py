@@ -18,6 +18,7 @@ from deepblur.platform.degrade import Batch, mean_psf
 from deepblur.platform.identity import with_imports
 from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.optics.identify import SOURCES, identify_field, nearest
+from deepblur.platform.shipped import shipped_deblurrer
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import TRAINING_CODE, Degradation, Grid, NoiseLevel, RealImages, Stage, Training
 
@@ -25,7 +26,7 @@ FROM_TRUTH = ("true", "odd")
 """PSF sources that only a simulation has: the true γ, and the true γ with all even orders set to zero."""
 _GAMMA = ("identify", "true", "odd", "unaberrated", "spectral", *SOURCES)
 _PSF = ("none", *_GAMMA, "mean", *METHODS)
-_IMAGE = ("none", "blurry", "own", "deblur", "restore", "patchwise", *RESTORERS)
+_IMAGE = ("none", "blurry", "own", "deblur", "shipped", "restore", "patchwise", *RESTORERS)
 _NEEDS = {
     **dict.fromkeys(("identify", "patchwise", "patches", "fitted", "average"), "identify"),
     "deblur": "deblur",
@@ -47,8 +48,9 @@ class Method:
     """identify (IN), true, odd (true odd orders, even ones zero), unaberrated, mean (of the family), none, a name of
     deepblur.baselines.METHODS or, of blurs that vary over the field, of deepblur.platform.optics.identify.SOURCES."""
     image: str
-    """own (what the blind method restores), deblur (DN), restore (NAFNet), patchwise (IN and Richardson-Lucy by
-    patches), a name of deepblur.baselines.RESTORERS, blurry (the observation itself), or none (identification only)."""
+    """own (what the blind method restores), deblur (DN), shipped (the DN of a model that ships, by name and content as
+    the settings say), restore (NAFNet), patchwise (IN and Richardson-Lucy by patches), a name of
+    deepblur.baselines.RESTORERS, blurry (the observation itself), or none (identification only)."""
     networks: tuple[Training, ...] = ()
     knows: FieldBlur | None = None
     """The calibrated family that the method believes in, where that of `degradation`, which blurs, is another."""
@@ -67,7 +69,7 @@ class Method:
             raise ValueError(f"the method psf={self.psf!r}, image={self.image!r} needs a trained {need - have}")
         if self.image == "own" and self.psf not in METHODS:
             raise ValueError(f"only a blind method of its own restores its own image; got psf={self.psf!r}")
-        if self.image == "deblur" and self.psf not in _GAMMA:
+        if self.image in ("deblur", "shipped") and self.psf not in _GAMMA:
             raise ValueError(f"DN needs parameters γ, which {self.psf!r} does not estimate; take another restorer")
         if self.psf in SOURCES and not isinstance(self.family, FieldBlur):
             raise ValueError(f"{self.psf!r} finds blurs that vary over the field; got {self.family}")
@@ -163,6 +165,11 @@ def estimate(
         assert found.gamma is not None
         operator = method.degradation.operator if method.psf in FROM_TRUTH else method.family
         restored = networks["deblur"](y, found.gamma[None].to(y), operator)[0, 0]
+    elif method.image == "shipped":
+        assert found.gamma is not None
+        deblurrer = shipped_deblurrer(**settings, device=str(image.device))
+        operator = method.degradation.operator if method.psf in FROM_TRUTH else method.family
+        restored = deblurrer(y, found.gamma[None].to(y), operator)[0, 0]
     elif method.image == "restore":
         restored = networks["restore"](y)[0, 0]
     else:

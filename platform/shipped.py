@@ -2,7 +2,10 @@
 
 import hashlib
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+
+from torch import nn
 
 import deepblur
 from deepblur.baselines import SpectralIdentifier
@@ -35,6 +38,26 @@ def shipped(name: str, *, device: str = "cpu") -> BlindModel:
         raise ModelError(f"deepblur ships the models {', '.join(names()) or '(none)'}; got {name!r}")
     check(folder() / name)
     return load_model(folder() / name, device=device)
+
+
+def digest(name: str) -> str:
+    """What a study's stages are named by: a hash of all the files of a shipped model, "" where there is none."""
+    sums = folder() / name / SUMS
+    return hashlib.sha256(sums.read_bytes()).hexdigest()[:16] if sums.is_file() else ""
+
+
+@lru_cache(maxsize=2)
+def shipped_deblurrer(*, name: str, content: str, device: str) -> nn.Module:
+    """DN of a shipped model.
+
+    Raises:
+        ModelError: the files are not of that content.
+    """
+    if content != digest(name):
+        raise ModelError(
+            f"the shipped model {name} is not the one that was asked for ({content}); start the study again"
+        )
+    return shipped(name, device=device).deblurrer
 
 
 def check(model: Path) -> None:

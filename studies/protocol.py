@@ -1,0 +1,78 @@
+"""How good is what ships, on images, blurs and noise that were fixed before anything was trained?
+
+Claim    The shipped model restores better than TV with the same PSF and than every published rival, at every noise and
+         complexity of the PSF; its PSFs reach the paper's 12.9 dB without noise and 7.9 dB at the highest noise.
+Measure  PSF SNR, PSNR and SSIM on held-out images; noise none, white of 0.01, 0.05 and 0.12, and the paper's highest
+         (gain 0.24, read noise 0.12); eta 0.05 to 0.20; K = 7 (Noll 4-10) and K = 8 (with primary spherical, Noll 11).
+         "true" is told the PSF. All rows see the same draws.
+Cost     quick: 10 min on 2 cores. full, 512 draws a cell, is two days of a core and meant for a cluster.
+Run      python studies/protocol.py --preset quick
+         python studies/protocol.py --preset full --data coco:ROOT
+         python studies/protocol.py --test microscopy
+Outcome  not run yet.
+"""
+
+from typing import Any
+
+from deepblur.operators import NoiseRange, ZernikeBlur
+from deepblur.platform.methods import Method
+from deepblur.platform.published import Claim, paper_claims
+from deepblur.platform.shipped import DEFAULT, digest
+from deepblur.platform.sources import Data
+from deepblur.platform.stages import Degradation, Grid, NoiseLevel
+from deepblur.platform.study import Preset, Study
+from deepblur.studies.ablation_true_vs_est import CLEAN
+from deepblur.studies.identify_zernike import ALPHA, NOLL
+
+HIGHEST = NoiseLevel("paper's highest", gain=0.24, read_std=0.12)
+LEVELS = (CLEAN, *ALPHA[:2], NoiseLevel("0.12", gain=0.0, read_std=0.12), HIGHEST)
+
+
+def arm(*, psf: str, image: str, noll: tuple[int, ...], eta_waves: float = 0.20, data: Data, seed: int) -> Method:
+    """`eta_waves` is the largest coefficient that a method expects."""
+    noise = NoiseRange(gain=(0.0, HIGHEST.gain), read_std=(0.0, HIGHEST.read_std))
+    degradation = Degradation(operator=ZernikeBlur(noll=noll), eta_waves=eta_waves, noise=noise, crop_px=256)
+    settings = {"name": DEFAULT, "content": digest(DEFAULT)} if image == "shipped" else {}
+    return Method(degradation=degradation, psf=psf, image=image, settings=settings)
+
+
+WAYS = {
+    "compact": ("spectral", "shipped"),
+    "spectral + TV": ("spectral", "tv"),
+    "mean + TV": ("mean", "tv"),
+    "l0": ("l0_gradient", "own"),
+    "blurry": ("none", "blurry"),
+    "true + compact": ("true", "shipped"),
+    "true + TV": ("true", "tv"),
+}
+ARMS: dict[str, dict[str, Any]] = {
+    f"{name}, {k}": {"psf": psf, "image": image, "noll": noll}
+    for k, noll in NOLL.items()
+    for name, (psf, image) in WAYS.items()
+    if k == "K = 7" or name in ("compact", "spectral + TV", "mean + TV", "blurry")
+}
+
+
+def published(preset: str) -> tuple[Claim, ...]:
+    return paper_claims(because="" if preset == "full" else "other test images, and few of them")
+
+
+def grid(images: int, draws: int, crop_px: int) -> Grid:
+    return Grid(noise=LEVELS, eta_waves=(0.05, 0.10, 0.15, 0.20), images=images, draws=draws, crop_px=crop_px)
+
+
+STUDY = Study(
+    name="protocol",
+    about=__doc__,
+    arm=arm,
+    arms=ARMS,
+    contrast=("spectral + TV, K = 7", "compact, K = 7"),
+    published=published,
+    presets={
+        "quick": Preset(seeds=(0,), grid=grid(7, 1, 120)),
+        "full": Preset(seeds=(0,), data="coco:~/coco", grid=grid(32, 16, 256)),
+    },
+)
+
+if __name__ == "__main__":
+    STUDY.main()
