@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ from deepblur.baselines.estimate import Estimate, check_image
 from deepblur.baselines.spectral_choice import equivalents, sparsest
 from deepblur.baselines.spectrum_model import Grid, Spectrum, average_spectrum
 from deepblur.operators import ZernikeBlur
+
+if TYPE_CHECKING:
+    from deepblur.baselines.spectrum_reader import SpectrumReader
 
 _WINDOW = 64  # pixels; the power spectrum of a 31×31 PSF is fully sampled by 61
 _LEAST_SIDE = 16
@@ -66,6 +70,7 @@ def spectral(
     noise_std: float | None = None,
     seconds: float | None = None,
     steps: int = 40,
+    reader: "SpectrumReader | None" = None,
 ) -> Estimate:
     """Estimate the aberrations of a lens from one image, and restore it by TV.
 
@@ -81,6 +86,7 @@ def spectral(
         seconds: wall time after which the search returns the best so far (with a time limit results are not
             reproducible); None does all steps.
         steps: of Levenberg–Marquardt: a quarter of them from all starts, the rest from the best quarter of the starts.
+        reader: what training adds, where it knows such blurs.
     Returns:
         image, psf, gamma, and gamma_std in waves: within the optimum found by the curvature of the objective, between
         optima by the spread of the other starts, equal PSFs counted as equal and starts weighted by their likelihood.
@@ -99,7 +105,8 @@ def spectral(
         )
     grid = Grid(min(_WINDOW, *y.shape), y)
     spectrum = average_spectrum(y, grid, passband=2 * family.cutoff, noise_std=noise_std)
-    objective = Objective(family, eta_waves, grid, spectrum)
+    makes = Objective if reader is None or not reader.knows(family, eta_waves, grid.n) else reader.objective
+    objective = makes(family, eta_waves, grid, spectrum)
     free, loss = search(objective, starts, steps, seed, math.inf if seconds is None else time.monotonic() + seconds)
     gamma = objective.gamma(free)
     best, chosen, restored = sparsest(y, family, gamma, loss, float(spectrum.noise_var) ** 0.5)
@@ -167,7 +174,8 @@ class Objective:
         """Value (S,), gradient (S, P) and the Gauss–Newton matrix (S, P, P) with reweighted squares, P = K + 37."""
         blur = self.sizes[0]
         log_v, signal = self._parts(free)
-        by_blur = self._log_gain_jacobian(free[:, :blur]) * signal[:, None]
+        slope = self._log_gain_jacobian(free[:, :blur])
+        by_blur = slope * signal[:, None]
         by_scene = self.scene_factor * signal[:, None]
         jacobian = torch.cat([by_blur, by_scene, 1 - signal[:, None]], 1)  # (S, P, M)
         deviation = self.log_power - log_v
@@ -177,7 +185,12 @@ class Objective:
         offset = torch.cat([free[:, :-1], free[:, -1:] - self.log_noise], 1)
         weighted = jacobian * weight[:, None]
         gradient = prior * offset - (weighted @ deviation[..., None])[..., 0]
-        return self._value(free, deviation), gradient, weighted @ jacobian.mT + torch.diag_embed(prior)
+        matrix = weighted @ jacobian.mT + torch.diag_embed(prior)
+        self._inform(free, slope, gradient, matrix)
+        return self._value(free, deviation), gradient, matrix
+
+    def _inform(self, free: Tensor, slope: Tensor, gradient: Tensor, matrix: Tensor) -> None:
+        """Adds to gradient and matrix what else is known of γ; slope is ∂ log|Ĥ|² / ∂a, (S, K, M)."""
 
     @torch.enable_grad()
     def _log_gain_jacobian(self, a: Tensor) -> Tensor:

@@ -1,10 +1,14 @@
-"""The spectral likelihood in the place of IN: blurry images in, γ out, for a model whose DN alone was trained."""
+"""The spectral likelihood in the place of IN: blurry images in, γ out."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deepblur.baselines.estimate import READ_PX, DivergedError, Estimate, richest
 from deepblur.baselines.spectral import spectral
+from deepblur.baselines.spectrum_reader import SpectrumReader
 from deepblur.operators import ZernikeBlur
 
 
@@ -14,11 +18,21 @@ class SpectralIdentifier(nn.Module):
     Args:
         operator: the family that γ belongs to; it is not part of the configuration, a model has it already.
         eta_waves: the largest coefficient that is searched, in waves.
-        starts: random γ to start each search from.
+        starts: γ to start each search from.
+        reader: the keyword arguments of a `SpectrumReader`, whose weights are then this network's; None: nothing is
+            trained.
     """
 
-    def __init__(self, operator: ZernikeBlur, *, eta_waves: float = 0.15, starts: int = 48):
+    def __init__(
+        self,
+        operator: ZernikeBlur,
+        *,
+        eta_waves: float = 0.15,
+        starts: int = 48,
+        reader: Mapping[str, Any] | None = None,
+    ):
         super().__init__()
+        self.reader = None if reader is None else SpectrumReader(**reader)
         self.operator, self.eta_waves, self.starts = operator, eta_waves, starts
         self.num_parameters = operator.num_parameters
         self.min_size = max(16, operator.psf_size)
@@ -26,7 +40,8 @@ class SpectralIdentifier(nn.Module):
     def estimate(self, y: Tensor) -> Estimate:
         """What the method says of one image (H, W); its errors are those of `spectral`."""
         with torch.inference_mode(False):  # the search differentiates, whatever its caller does
-            return spectral(richest(y, READ_PX).clone(), self.operator, eta_waves=self.eta_waves, starts=self.starts)
+            part = richest(y, READ_PX).clone()
+            return spectral(part, self.operator, eta_waves=self.eta_waves, starts=self.starts, reader=self.reader)
 
     def forward(self, y: Tensor) -> Tensor:
         """(B, 1, H, W) → (B, K).

@@ -12,19 +12,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from deepblur.baselines import METHODS, RESTORERS, Estimate, patchwise
+from deepblur.baselines import METHODS, RESTORERS, Estimate, SpectralIdentifier, patchwise
 from deepblur.operators import Blur, ZernikeBlur
 from deepblur.platform.degrade import Batch, mean_psf
 from deepblur.platform.identity import with_imports
 from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.optics.identify import SOURCES, identify_field, nearest
-from deepblur.platform.shipped import shipped_deblurrer
+from deepblur.platform.shipped import referred, told
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import TRAINING_CODE, Degradation, Grid, NoiseLevel, RealImages, Stage, Training
 
 FROM_TRUTH = ("true", "odd")
 """PSF sources that only a simulation has: the true γ, and the true γ with all even orders set to zero."""
-_GAMMA = ("identify", "true", "odd", "unaberrated", "spectral", *SOURCES)
+_GAMMA = ("identify", "true", "odd", "unaberrated", "spectral", "shipped", *SOURCES)
 _PSF = ("none", *_GAMMA, "mean", *METHODS)
 _IMAGE = ("none", "blurry", "own", "deblur", "shipped", "restore", "patchwise", *RESTORERS)
 _NEEDS = {
@@ -45,13 +45,15 @@ class Method:
     degradation: Degradation
     """The operator family that the method may know, the η it expects, and the noise that its networks saw."""
     psf: str
-    """identify (IN), true, odd (true odd orders, even ones zero), unaberrated, mean (of the family), none, a name of
-    deepblur.baselines.METHODS or, of blurs that vary over the field, of deepblur.platform.optics.identify.SOURCES."""
+    """identify (IN), shipped (what identifies in `shipped`), true, odd (true odd orders, even ones zero), unaberrated,
+    mean (of the family), none, a name of deepblur.baselines.METHODS or, of blurs that vary over the field, of
+    deepblur.platform.optics.identify.SOURCES."""
     image: str
-    """own (what the blind method restores), deblur (DN), shipped (the DN of a model that ships, by name and content as
-    the settings say), restore (NAFNet), patchwise (IN and Richardson-Lucy by patches), a name of
-    deepblur.baselines.RESTORERS, blurry (the observation itself), or none (identification only)."""
+    """own (what the blind method restores), deblur (DN), shipped (the DN of `shipped`), restore (NAFNet), patchwise
+    (IN and Richardson-Lucy by patches), a name of deepblur.baselines.RESTORERS, blurry (the observation itself), or none."""
     networks: tuple[Training, ...] = ()
+    shipped: str = ""
+    """The model out of weights/ that is meant, as `deepblur.platform.shipped.reference` names it."""
     knows: FieldBlur | None = None
     """The calibrated family that the method believes in, where that of `degradation`, which blurs, is another."""
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
@@ -71,6 +73,8 @@ class Method:
             raise ValueError(f"only a blind method of its own restores its own image; got psf={self.psf!r}")
         if self.image in ("deblur", "shipped") and self.psf not in _GAMMA:
             raise ValueError(f"DN needs parameters γ, which {self.psf!r} does not estimate; take another restorer")
+        if "shipped" in (self.psf, self.image) and not self.shipped:
+            raise ValueError("psf or image 'shipped' needs the field shipped, which names the model")
         if self.psf in SOURCES and not isinstance(self.family, FieldBlur):
             raise ValueError(f"{self.psf!r} finds blurs that vary over the field; got {self.family}")
         if self.image in RESTORERS and self.psf == "none":
@@ -167,9 +171,8 @@ def estimate(
         restored = networks["deblur"](y, found.gamma[None].to(y), operator)[0, 0]
     elif method.image == "shipped":
         assert found.gamma is not None
-        deblurrer = shipped_deblurrer(**settings, device=str(image.device))
         operator = method.degradation.operator if method.psf in FROM_TRUTH else method.family
-        restored = deblurrer(y, found.gamma[None].to(y), operator)[0, 0]
+        restored = referred(method.shipped, str(image.device)).deblurrer(y, found.gamma[None].to(y), operator)[0, 0]
     elif method.image == "restore":
         restored = networks["restore"](y)[0, 0]
     else:
@@ -221,6 +224,11 @@ def _find_psf(
         return Estimate(image=image, psf=mean_psf(operator, degradation.eta_waves)[0, 0].to(image))
     if source in FROM_TRUTH and truth is None:
         raise ValueError(f"psf={source!r} needs the truth, which real images have not; leave this method out")
+    if source == "shipped":
+        assert isinstance(operator, ZernikeBlur)
+        model = told(referred(method.shipped, str(image.device)), operator, degradation.eta_waves)
+        assert isinstance(model.identifier, SpectralIdentifier)
+        return model.identifier.estimate(image)
     if source == "identify":
         gamma = operator.settled(networks["identify"](image[None, None]).float())
     elif source == "unaberrated":

@@ -1,7 +1,7 @@
 """The trained model that other tools load: operator, IN, DN and a card, in one folder that holds no code.
 
     model.json               operator, configurations of the two networks, card
-    identifier.safetensors   weights of IN; absent where the spectral likelihood identifies, or nothing does
+    identifier.safetensors   weights of IN; absent where the spectral likelihood identifies alone, or nothing does
     deblurrer.safetensors    weights of DN
     README.md                the card for people
 
@@ -169,7 +169,10 @@ def _identifier(config: dict[str, Any], operator: ZernikeBlur, folder: Path, dev
     settings = {key: value for key, value in config.items() if key != "method"}
     if config["method"] != "spectral" or "operator" in settings:
         raise ValueError(f"{folder}/model.json: no identifier of method {config['method']!r}; update deepblur")
-    return _build(partial(SpectralIdentifier, operator), settings, folder)
+    kind = partial(SpectralIdentifier, operator)
+    if settings.get("reader") is None:
+        return _build(kind, settings, folder)
+    return read_network(kind, settings, folder / "identifier.safetensors", device)
 
 
 def _check_images(y: Tensor) -> None:
@@ -232,7 +235,9 @@ def _description(file: Path) -> dict[str, Any]:
     return description
 
 
-def read_network(kind: type[nn.Module], config: dict[str, Any], file: Path, device: torch.device | str) -> nn.Module:
+def read_network(
+    kind: Callable[..., nn.Module], config: dict[str, Any], file: Path, device: torch.device | str
+) -> nn.Module:
     """The network of a configuration with the weights of a file, in evaluation mode.
 
     Raises:
@@ -275,4 +280,6 @@ def _build(kind: Callable[..., Any], config: dict[str, Any], folder: Path) -> An
 
 def _tuples(value: Any) -> Any:
     """JSON has no tuples; the keyword arguments have no lists."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

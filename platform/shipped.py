@@ -5,8 +5,6 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from torch import nn
-
 import deepblur
 from deepblur.baselines import SpectralIdentifier
 from deepblur.operators import ZernikeBlur
@@ -40,24 +38,23 @@ def shipped(name: str, *, device: str = "cpu") -> BlindModel:
     return load_model(folder() / name, device=device)
 
 
-def digest(name: str) -> str:
-    """What a study's stages are named by: a hash of all the files of a shipped model, "" where there is none."""
+def reference(name: str) -> str:
+    """NAME:HASH of the files of a shipped model: what a stage is named by; no hash where there is no model."""
     sums = folder() / name / SUMS
-    return hashlib.sha256(sums.read_bytes()).hexdigest()[:16] if sums.is_file() else ""
+    return f"{name}:{hashlib.sha256(sums.read_bytes()).hexdigest()[:16] if sums.is_file() else ''}"
 
 
 @lru_cache(maxsize=2)
-def shipped_deblurrer(*, name: str, content: str, device: str) -> nn.Module:
-    """DN of a shipped model.
+def referred(text: str, device: str) -> BlindModel:
+    """The model of a `reference`.
 
     Raises:
-        ModelError: the files are not of that content.
+        ModelError: the files are not those that were meant.
     """
-    if content != digest(name):
-        raise ModelError(
-            f"the shipped model {name} is not the one that was asked for ({content}); start the study again"
-        )
-    return shipped(name, device=device).deblurrer
+    name = text.partition(":")[0]
+    if reference(name) != text:
+        raise ModelError(f"the shipped model {name} is not the one that was meant ({text}); start the study again")
+    return shipped(name, device=device)
 
 
 def check(model: Path) -> None:
@@ -81,13 +78,10 @@ def write_sums(model: Path) -> None:
     (model / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def told(model: BlindModel, *, psf_size: int, eta_waves: float, cutoff: float) -> BlindModel:
-    """A model whose blur the spectral likelihood identifies, for other optics: DN takes any PSF.
-
-    Raises:
-        ValueError: optics that the operator refuses.
-    """
-    operator = ZernikeBlur(noll=model.operator.noll, psf_size=psf_size, cutoff=cutoff)
+def told(model: BlindModel, operator: ZernikeBlur, eta_waves: float) -> BlindModel:
+    """A model whose blur the spectral likelihood identifies, for other optics: its DN takes any PSF."""
+    identifier = SpectralIdentifier(operator, eta_waves=eta_waves).eval()
+    if isinstance(model.identifier, SpectralIdentifier):
+        identifier.reader = model.identifier.reader
     trained = {**model.card.get("trained", {}), "eta_waves": eta_waves}
-    identifier = SpectralIdentifier(operator, eta_waves=eta_waves)
     return replace(model, operator=operator, identifier=identifier, card={**model.card, "trained": trained})

@@ -7,11 +7,14 @@ Measure  PSNR and SSIM on held-out images, all with the PSF of the spectral like
 Cost     quick: 12 min on 2 cores; laptop: three hours. standard is meant for one GPU; it has not been timed yet.
 Run      python studies/compact.py --preset quick
          python studies/compact.py --preset laptop --data folder:photographs
+                                         (leaves a model in RUNS/models/compact, as deepblur ships one; with
+                                         RUNS/reader.safetensors of deepblur.platform.reader_training in it)
 Outcome  not run yet.
 """
 
 from typing import Any
 
+from deepblur.platform.release.packing import pack
 from deepblur.platform.stages import Grid, NoiseLevel
 from deepblur.platform.study import Preset, Study
 from deepblur.studies.ablation_true_vs_est import CLEAN
@@ -49,6 +52,7 @@ STUDY = Study(
     arm=arm,
     arms=ARMS,
     contrast=("TV", "compact"),
+    after=lambda plan, graph: pack(plan, graph, "compact"),
     presets={
         "quick": Preset(
             seeds=(0,),

@@ -17,7 +17,7 @@ from typing import Any
 from deepblur.operators import NoiseRange, ZernikeBlur
 from deepblur.platform.methods import Method
 from deepblur.platform.published import Claim, paper_claims
-from deepblur.platform.shipped import DEFAULT, digest
+from deepblur.platform.shipped import DEFAULT, reference
 from deepblur.platform.sources import Data
 from deepblur.platform.stages import Degradation, Grid, NoiseLevel
 from deepblur.platform.study import Preset, Study
@@ -32,12 +32,12 @@ def arm(*, psf: str, image: str, noll: tuple[int, ...], eta_waves: float = 0.20,
     """`eta_waves` is the largest coefficient that a method expects."""
     noise = NoiseRange(gain=(0.0, HIGHEST.gain), read_std=(0.0, HIGHEST.read_std))
     degradation = Degradation(operator=ZernikeBlur(noll=noll), eta_waves=eta_waves, noise=noise, crop_px=256)
-    settings = {"name": DEFAULT, "content": digest(DEFAULT)} if image == "shipped" else {}
-    return Method(degradation=degradation, psf=psf, image=image, settings=settings)
+    return Method(degradation=degradation, psf=psf, image=image, shipped=reference(DEFAULT))
 
 
 WAYS = {
-    "compact": ("spectral", "shipped"),
+    "compact": ("shipped", "shipped"),
+    "compact + TV": ("shipped", "tv"),
     "spectral + TV": ("spectral", "tv"),
     "mean + TV": ("mean", "tv"),
     "l0": ("l0_gradient", "own"),

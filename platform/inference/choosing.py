@@ -6,6 +6,7 @@ from typing import get_args
 
 import torch
 
+from deepblur.operators import ZernikeBlur
 from deepblur.platform import shipped
 from deepblur.platform.inference.engines import TRAINING_FREE, Engine, Restorer, TrainedEngine, TrainingFreeEngine
 from deepblur.platform.inference.failures import ModelError
@@ -72,10 +73,10 @@ def _shipped(name: str, choice: Choice, device: str) -> Engine:
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
     model = shipped.shipped(name, device=device)
     try:
-        model = shipped.told(model, psf_size=choice.psf_size, eta_waves=choice.eta_waves, cutoff=choice.cutoff)
+        operator = ZernikeBlur(noll=model.operator.noll, psf_size=choice.psf_size, cutoff=choice.cutoff)
     except ValueError as error:  # the operator refuses the optics
         raise ModelError(str(error)) from None
-    return TrainedEngine(model, name, restorer, device)
+    return TrainedEngine(shipped.told(model, operator, choice.eta_waves), name, restorer, device)
 
 
 def _calibrated(choice: Choice) -> Engine:

@@ -1,0 +1,84 @@
+"""From a finished study to a model that ships: DN of one arm behind the spectral likelihood, halved and hashed.
+
+`studies/compact.py` ends with this; what it leaves in RUNS/models is copied to weights/ by hand, once it is worth it.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file
+
+from deepblur.baselines import SpectralIdentifier
+from deepblur.operators import ZernikeBlur
+from deepblur.platform.execution import load_network, note
+from deepblur.platform.identity import flatten
+from deepblur.platform.image_store import open_store
+from deepblur.platform.methods import Method
+from deepblur.platform.model import save_model
+from deepblur.platform.record import commit
+from deepblur.platform.release.card import DATA_LICENCES, LICENCE, limits, render
+from deepblur.platform.shipped import write_sums
+from deepblur.platform.stages import Deblur
+
+if TYPE_CHECKING:
+    from deepblur.platform.graph import Graph
+    from deepblur.platform.study_cli import Plan
+
+
+READER = "reader.safetensors"
+"""In the folder of results: weights of a `SpectrumReader`, which then informs the likelihood."""
+
+
+def pack(plan: "Plan", graph: "Graph", arm: str) -> Path | None:
+    """Writes RUNS/models/ARM with the network of the arm's first seed; nothing where the arm was left out."""
+    method = graph.arms.get((arm, plan.seeds[0]))
+    if method is None:
+        return None
+    assert isinstance(method, Method)
+    stage = next(stage for stage in method.networks if isinstance(stage, Deblur))
+    degradation = stage.degradation
+    assert isinstance(degradation.operator, ZernikeBlur)
+    config: dict[str, Any] = {"method": "spectral", "eta_waves": degradation.eta_waves}
+    identifier = SpectralIdentifier(degradation.operator, eta_waves=degradation.eta_waves)
+    if (reader := plan.runs / READER).is_file():
+        config["reader"] = {}
+        identifier = SpectralIdentifier(degradation.operator, eta_waves=degradation.eta_waves, reader={})
+        assert identifier.reader is not None
+        identifier.reader.load_state_dict(load_file(reader))
+    store = open_store(stage.train, plan.runs / "cache", progress=False)
+    card = {
+        "study": plan.study.name,
+        "preset": plan.preset,
+        "arm": arm,
+        "seed": str(plan.seeds[0]),
+        "commit": commit(),
+        "trained": {
+            "noll": list(degradation.operator.noll),
+            "eta_waves": degradation.eta_waves,
+            "gain": list(degradation.noise.gain),
+            "read_std": list(degradation.noise.read_std),
+            "crop_px": degradation.crop_px,
+            "data": " + ".join(type(source).__name__ for source in stage.train),
+            "images": len(store),
+            "fingerprint": store.fingerprint,
+        },
+        "parameters": {name: text for name, text in flatten(stage).items() if name.startswith(("optim", "network"))},
+        "limits": limits(degradation.operator, degradation.eta_waves),
+        "licence": LICENCE,
+        "data_licences": sorted({DATA_LICENCES[type(source)] for source in stage.train}),
+    }
+    folder = plan.runs / "models" / arm
+    save_model(
+        folder,
+        operator=degradation.operator,
+        identifier_config=config,
+        identifier=identifier,
+        deblurrer_config=stage.network,
+        deblurrer=load_network(plan.runs, graph.inputs(arm, plan.seeds[0])["deblur"], stage),
+        card=card,
+        readme=render(card, f"deepblur {arm}"),
+        half=True,
+    )
+    write_sums(folder)
+    note(f"model   {folder}: use it with deepblur restore --model {folder}")
+    return folder
