@@ -50,7 +50,8 @@ class Method:
     deepblur.platform.optics.identify.SOURCES."""
     image: str
     """own (what the blind method restores), deblur (DN), shipped (the DN of `shipped`), restore (NAFNet), patchwise
-    (IN and Richardson-Lucy by patches), a name of deepblur.baselines.RESTORERS, blurry (the observation itself), or none."""
+    (IN and Richardson-Lucy by patches), a name of deepblur.baselines.RESTORERS, blurry (what was
+    observed), or none."""
     networks: tuple[Training, ...] = ()
     shipped: str = ""
     """The model out of weights/ that is meant, as `deepblur.platform.shipped.reference` names it."""

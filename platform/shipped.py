@@ -18,7 +18,8 @@ SUMS = "SHA256SUMS"
 
 def folder() -> Path:
     """`weights/` of the source tree or of the installed package."""
-    return next((place for place in (Path(path) / "weights" for path in deepblur.__path__) if place.is_dir()), Path())
+    places = [Path(path) / "weights" for path in deepblur.__path__]
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def names() -> tuple[str, ...]:

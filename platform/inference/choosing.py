@@ -53,7 +53,7 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
             raise ModelError(f"method {choice.method} takes no model; leave out --model {choice.model} or --method")
         return _training_free(choice.method, choice), ""
     device = _device(choice.device)
-    if str(choice.model) in shipped.names():
+    if str(choice.model) in shipped.names() and not Path(str(choice.model)).exists():
         return _shipped(str(choice.model), choice, device), ""
     try:
         chosen = choose_model(choice.model, tracking_uri=choice.tracking_uri, device=device)
