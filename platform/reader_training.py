@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -26,6 +27,8 @@ from deepblur.platform.model import weights_of
 from deepblur.platform.seeds import generator
 from deepblur.platform.sources import parse_data
 
+NETWORK: dict[str, Any] = {}
+"""Keyword arguments of the reader; its defaults are what ships."""
 CHUNK = 2000
 BATCH, RATE, DECAY, CLIP = 256, 2e-3, 1e-2, 1.0
 SIDES_PX = (96, 256)
@@ -173,7 +176,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
-    reader, data = SpectrumReader(), parse_data(arguments.data)
+    reader, data = SpectrumReader(**NETWORK), parse_data(arguments.data)
     stores = [open_store(sources, arguments.work / "cache") for sources in (data.train, data.validation)]
     sizes = arguments.draws, max(BATCH, arguments.draws // 50)
     draws, held = (draws_of(store, reader, n, arguments.seed, arguments.work)

@@ -1,0 +1,92 @@
+"""What ships is what was hashed, is packed from a study, and restores where nobody names a model."""
+
+import pytest
+import torch
+
+from deepblur.baselines import SpectralIdentifier
+from deepblur.nets import Deblurrer
+from deepblur.operators import ZernikeBlur
+from deepblur.platform import shipped
+from deepblur.platform.inference.choosing import Choice, choose_engine
+from deepblur.platform.inference.engines import Found
+from deepblur.platform.inference.failures import ModelError
+from deepblur.platform.model import save_model
+
+OPERATOR = ZernikeBlur()
+SPECTRAL = {"method": "spectral", "eta_waves": 0.15, "reader": {}}
+NETWORK = {"unroll": 2, "widths": (4, 6), "blocks": 1, "noise_map": True, "lam": 4.0, "lam_by_noise": True}
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A made-up model `compact` in a folder that stands for weights/."""
+    torch.manual_seed(0)
+    save_model(
+        tmp_path / "weights" / "compact",
+        operator=OPERATOR,
+        identifier_config=SPECTRAL,
+        identifier=SpectralIdentifier(OPERATOR, reader={}),
+        deblurrer_config=NETWORK,
+        deblurrer=Deblurrer(**NETWORK),
+        card={"trained": {"eta_waves": 0.15, "noll": list(OPERATOR.noll)}},
+        half=True,
+    )
+    shipped.write_sums(tmp_path / "weights" / "compact")
+    monkeypatch.setattr(shipped, "folder", lambda: tmp_path / "weights")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
+    return tmp_path / "weights"
+
+
+def test_a_changed_or_missing_file_is_refused(weights):
+    assert shipped.names() == ("compact",)
+    reference = shipped.reference("compact")
+    shipped.shipped("compact")
+    file = weights / "compact" / "deblurrer.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ModelError, match=r"deblurrer.safetensors is missing or damaged"):
+        shipped.shipped("compact")
+    file.unlink()
+    with pytest.raises(ModelError, match=r"deblurrer.safetensors is missing or damaged"):
+        choose_engine(Choice())
+    (weights / "compact" / "SHA256SUMS").unlink()
+    with pytest.raises(ModelError, match=r"SHA256SUMS is missing; install deepblur again"):
+        shipped.shipped("compact")
+    with pytest.raises(ModelError, match=r"ships the models compact; got 'large'"):
+        shipped.shipped("large")
+    with pytest.raises(ModelError, match="is not the one that was meant"):
+        shipped.referred(reference, "cpu")
+
+
+def test_it_restores_where_the_registry_has_no_champion(weights):
+    engine, note = choose_engine(Choice())
+    assert (engine.name, engine.restorer) == ("compact", "deblur")
+    assert "using the model that ships with deepblur, compact" in note
+    with pytest.raises(ModelError, match="no champion"):
+        choose_engine(Choice(method="deep-blur"))
+
+
+def test_it_takes_the_optics_that_it_is_told(weights):
+    engine, note = choose_engine(Choice(model="compact", cutoff=0.15, psf_size=21, eta_waves=0.1, restorer="tv"))
+    assert note == ""
+    assert (engine.operator.cutoff, engine.psf_size, engine.restorer) == (0.15, 21, "tv")
+    assert engine.card["trained"]["eta_waves"] == 0.1
+    psf = engine.operator.psf(torch.zeros(1, 7))[0, 0]
+    assert engine.limits(Found(psf, torch.tensor([0.0, 0.05]))) == ()
+    assert "reaches 0.1 waves" in engine.limits(Found(psf, torch.tensor([0.0, -0.095])))[0]
+    assert engine.fingerprint() != choose_engine(Choice(model="compact", restorer="tv"))[0].fingerprint()
+    with pytest.raises(ModelError, match=r"cutoff .* 0.4"):
+        choose_engine(Choice(model="compact", cutoff=0.4))
+
+
+def test_its_engine_identifies_with_the_spectral_likelihood(weights, rng):
+    engine, _ = choose_engine(Choice())
+    identifier = engine.model.identifier
+    identifier.starts = 4
+    y = torch.rand(80, 90, generator=rng)
+    found = engine.identify(y)
+    assert found.gamma.shape == found.gamma_std.shape == (7,)
+    assert not found.calibrated
+    assert torch.equal(found.gamma, identifier(y[None, None])[0])
+    restored = engine.prepare(y, found)(y, (40, 45))
+    assert restored.shape == y.shape
