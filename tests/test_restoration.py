@@ -10,6 +10,7 @@ from torch.testing import assert_close
 import deepblur
 from deepblur.baselines.estimate import richest
 from deepblur.operators import ZernikeBlur
+from deepblur.platform import shipped
 from deepblur.platform.inference.choosing import Choice, choose_engine
 from deepblur.platform.inference.engines import Found, TrainingFreeEngine, classical
 from deepblur.platform.inference.failures import InputError, ModelError
@@ -161,8 +162,9 @@ def test_an_engine_that_cannot_be_had_is_refused(choice, match):
         choose_engine(choice)
 
 
-def test_without_a_champion_the_training_free_method_steps_in(tmp_path, monkeypatch):
+def test_without_a_champion_and_shipped_weights_the_training_free_method_steps_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shipped, "folder", lambda: tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
     engine, note = choose_engine(Choice())
     assert engine.name == "spectral"

@@ -1,6 +1,7 @@
 """What ships is what was hashed, is packed from a study, and restores where nobody names a model."""
 
 import pytest
+import skimage.data
 import torch
 
 from deepblur.baselines import SpectralIdentifier
@@ -10,6 +11,7 @@ from deepblur.platform import shipped
 from deepblur.platform.inference.choosing import Choice, choose_engine
 from deepblur.platform.inference.engines import Found
 from deepblur.platform.inference.failures import ModelError
+from deepblur.platform.metrics import psf_snr_db, psnr_db
 from deepblur.platform.model import save_model
 
 OPERATOR = ZernikeBlur()
@@ -90,3 +92,16 @@ def test_its_engine_identifies_with_the_spectral_likelihood(weights, rng):
     assert torch.equal(found.gamma, identifier(y[None, None])[0])
     restored = engine.prepare(y, found)(y, (40, 45))
     assert restored.shape == y.shape
+
+
+def test_what_ships_is_whole_and_restores():
+    assert shipped.names() == ("compact",)
+    model = shipped.shipped("compact")
+    assert model.card["trained"]["eta_waves"] == 0.15
+    gamma = torch.tensor([[0.1, -0.08, 0.06, 0.05, -0.07, 0.04, 0.09]])
+    x = torch.from_numpy(skimage.data.camera()[100:258, 150:308] / 255).float()[None, None]
+    y = model.operator.forward(x, gamma)
+    restored = model.restore(y)
+    sharp = x[..., 15:-15, 15:-15]
+    assert psf_snr_db(restored.psf, model.operator.psf(gamma))[0] > 12
+    assert psnr_db(restored.image, sharp)[0] > psnr_db(y, sharp)[0] + 4

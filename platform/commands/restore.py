@@ -54,8 +54,8 @@ def images(command: argparse.ArgumentParser) -> None:
 def engine(command: argparse.ArgumentParser) -> None:
     """Which model or method identifies the blur."""
     add = command.add_argument
-    add("--model", metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID or a folder "
-        "(default: the registry's champion; where there is none, the method spectral)")  # fmt: skip
+    add("--model", metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, a folder, or "
+        "compact, which ships with deepblur (default: the registry's champion; where there is none, compact)")  # fmt: skip
     add("--optics", type=Path, metavar="FILE", help="the calibrated microscope of these images, which show its whole "
         "field, from deepblur calibrate, with networks trained for it: the blur may change over the field")  # fmt: skip
     add("--method", default="auto", choices=("auto", "deep-blur", "spectral", "l0", "goldstein-fattal"),
@@ -63,7 +63,7 @@ def engine(command: argparse.ArgumentParser) -> None:
     add("--tracking-uri", metavar="URI", help="of the registry (default: $MLFLOW_TRACKING_URI, else the database in "
         "the runs folder)")  # fmt: skip
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
-    optics = command.add_argument_group("optics, for methods without training")
+    optics = command.add_argument_group("optics, for compact and for methods without training")
     optics.add_argument("--cutoff", type=float, default=0.2, metavar="F",
         help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25 (default: 0.2)")  # fmt: skip
     optics.add_argument("--eta", type=float, default=0.15, metavar="WAVES",

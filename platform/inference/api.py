@@ -49,9 +49,10 @@ def restore(
         array: an image of real numbers, such as (H, W) or colour (H, W, 3).
         axes: a letter for each axis: Y and X, C channels, S colour samples, Z planes, T times; default "YX", or "YXS"
             for a last axis of 3 or 4.
-        model: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID or a folder; default: the registry's champion.
+        model: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, a folder, or compact, which ships with deepblur;
+            default: the registry's champion, and compact where there is none.
         optics: file of a calibrated microscope with trained networks; the image is its whole field.
-        method: auto, deep-blur, spectral, l0 or goldstein-fattal; auto falls back on spectral where no model is.
+        method: auto, deep-blur, spectral, l0 or goldstein-fattal; auto is a model.
         restorer: auto, deblur, tv, wiener or richardson-lucy.
         scale: what counts as black and white, "percentile:LOW,HIGH", "bits:N" or "range:BLACK,WHITE".
         channels: auto, shared (one PSF from the luminance) or each.

@@ -63,7 +63,7 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
         if shipped.DEFAULT not in shipped.names():
             note = f"no trained model is at hand ({error}); using the training-free method spectral"
             return _training_free("spectral", choice), note
-        note = f"the registry has none ({error}); using the model that ships with deepblur, {shipped.DEFAULT}"
+        note = f"using the model that ships with deepblur, {shipped.DEFAULT}: {error}"
         return _shipped(shipped.DEFAULT, choice, device), note
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
     return TrainedEngine(chosen.model, chosen.name, restorer, device), ""
