@@ -9,12 +9,13 @@ Run      python studies/compact.py --preset quick
          python studies/compact.py --preset laptop --data folder:photographs
                                          (leaves a model in RUNS/models/compact, as deepblur ships one; with
                                          RUNS/reader.safetensors of deepblur.platform.reader_training in it)
-Outcome  laptop --arms "compact,TV,blurry,true + compact,true + TV" --set dn_steps=5000 on 189 photographs of COCO and BSDS,
-         tested on 32 of COCO val, 512 draws, one seed, 2026-11-26. Told the PSF, DN gains +5.92 dB of PSNR [+5.30, +6.53]
-         and TV +5.58 [+4.97, +6.16]: 7.42 against 7.61 without noise, 4.48 against 4.06 at 0.01, 4.45 against 3.84 at
-         0.05, 7.33 against 6.81 at 0.12; SSIM +0.321 against +0.300. Blind, with the PSFs of the likelihood alone (7.8
-         dB), it is +3.28 against TV's +3.46, SSIM +0.264 against +0.260: a wrong PSF costs DN more. So the claim holds
-         for a known PSF in noise, and blind restoration is decided by the PSF. One weight for every noise: not trained.
+Outcome  laptop --arms "compact,TV,blurry,true + compact,true + TV" --set dn_steps=5000 on 189 photographs of COCO and
+         BSDS, tested on 32 of COCO val, 512 draws, one seed, 2026-11-26. Told the PSF, DN gains +5.92 dB of PSNR
+         [+5.30, +6.53] and TV +5.58 [+4.97, +6.16]: 7.42 against 7.61 without noise, 4.48 against 4.06 at 0.01, 4.45
+         against 3.84 at 0.05, 7.33 against 6.81 at 0.12; SSIM +0.321 against +0.300. Blind, with the PSFs of the
+         likelihood alone (7.8 dB), it is +3.28 against TV's +3.46, SSIM +0.264 against +0.260: a wrong PSF costs DN
+         more. So the claim holds for a known PSF in noise, and blind restoration is decided by the PSF. One weight for
+         every noise: not trained.
 """
 
 from typing import Any

@@ -3,8 +3,10 @@
 import pytest
 import skimage.data
 import torch
+from safetensors.torch import save_file
 
 from deepblur.baselines import SpectralIdentifier
+from deepblur.baselines.spectrum_reader import SpectrumReader
 from deepblur.nets import Deblurrer
 from deepblur.operators import ZernikeBlur
 from deepblur.platform import shipped
@@ -12,7 +14,8 @@ from deepblur.platform.inference.choosing import Choice, choose_engine
 from deepblur.platform.inference.engines import Found
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.metrics import psf_snr_db, psnr_db
-from deepblur.platform.model import save_model
+from deepblur.platform.model import load_model, save_model, weights_of
+from deepblur.studies.compact import STUDY
 
 OPERATOR = ZernikeBlur()
 SPECTRAL = {"method": "spectral", "eta_waves": 0.15, "reader": {}}
@@ -105,3 +108,22 @@ def test_what_ships_is_whole_and_restores():
     sharp = x[..., 15:-15, 15:-15]
     assert psf_snr_db(restored.psf, model.operator.psf(gamma))[0] > 12
     assert psnr_db(restored.image, sharp)[0] > psnr_db(y, sharp)[0] + 4
+
+
+def test_a_study_leaves_a_model_as_it_ships(tmp_path):
+    torch.manual_seed(0)
+    reader = SpectrumReader()
+    save_file(weights_of(reader), tmp_path / "reader.safetensors")
+    small = ["dn_steps=1", "dn_widths=(4, 6)", "dn_unroll=1", "crop_px=32", "validations=1"]
+    command = ["--preset", "quick", "--arms", "compact,TV", "--images", "1", "--eta", "0.15", "--noise", "clean:0:0"]
+    command += ["--runs", str(tmp_path), "--tracking-uri", "none", "--local"]
+    command += [word for setting in small for word in ("--set", setting)]
+    with pytest.raises(SystemExit) as ended:
+        STUDY.main(command)
+    assert ended.value.code == 0
+    folder = tmp_path / "models" / "compact"
+    shipped.check(folder)
+    model = load_model(folder)
+    assert torch.allclose(model.identifier.reader.body[0].weight, reader.body[0].weight, atol=1e-3)
+    assert model.card["trained"]["crop_px"] == 32
+    assert "# deepblur compact" in (folder / "README.md").read_text()

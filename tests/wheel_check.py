@@ -26,6 +26,8 @@ from deepblur.nets import Deblurrer, DRUNet, Identifier
 import deepblur.platform.study, deepblur.platform.study_run, deepblur.platform.scheduling, deepblur.platform.registry
 from deepblur.platform.commands.studies import installed as studies
 assert "ablation_true_vs_est" in studies(), studies()
+from deepblur.platform import shipped
+shipped.shipped(shipped.DEFAULT)
 from deepblur.studies.compare_methods import TUNED
 assert TUNED.is_file(), TUNED
 """

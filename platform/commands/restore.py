@@ -54,8 +54,9 @@ def images(command: argparse.ArgumentParser) -> None:
 def engine(command: argparse.ArgumentParser) -> None:
     """Which model or method identifies the blur."""
     add = command.add_argument
-    add("--model", metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, a folder, or "
-        "compact, which ships with deepblur (default: the registry's champion; where there is none, compact)")  # fmt: skip
+    add("--model", metavar="MODEL",
+        help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, a folder, or compact, which ships with "
+        "deepblur (default: the registry's champion; where there is none, compact)")  # fmt: skip
     add("--optics", type=Path, metavar="FILE", help="the calibrated microscope of these images, which show its whole "
         "field, from deepblur calibrate, with networks trained for it: the blur may change over the field")  # fmt: skip
     add("--method", default="auto", choices=("auto", "deep-blur", "spectral", "l0", "goldstein-fattal"),
