@@ -46,7 +46,7 @@ WAYS = {
     "true + TV": ("true", "tv"),
 }
 ARMS: dict[str, dict[str, Any]] = {
-    f"{name}, {k}": {"psf": psf, "image": image, "noll": noll}
+    f"{name} ({k})": {"psf": psf, "image": image, "noll": noll}
     for k, noll in NOLL.items()
     for name, (psf, image) in WAYS.items()
     if k == "K = 7" or name in ("compact", "spectral + TV", "mean + TV", "blurry")
@@ -66,7 +66,7 @@ STUDY = Study(
     about=__doc__,
     arm=arm,
     arms=ARMS,
-    contrast=("spectral + TV, K = 7", "compact, K = 7"),
+    contrast=("spectral + TV (K = 7)", "compact (K = 7)"),
     published=published,
     presets={
         "quick": Preset(seeds=(0,), grid=grid(7, 1, 120)),
