@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from deepblur.baselines.spectrum_reader import SpectrumReader
 
 _WINDOW = 64  # pixels; the power spectrum of a 31×31 PSF is fully sampled by 61
-_LEAST_SIDE = 16
+LEAST_SIDE = 16
 _SPARE_NODES = 12  # fewer quadrature nodes than ZernikeBlur takes by itself: 56 dB, beyond what a spectrum can tell
 _START_SPREAD = 0.7  # of artanh(γ/η)
 _NOISE_LOG_STD = 0.3
@@ -98,9 +98,9 @@ def spectral(
     family = ZernikeBlur(psf_size=psf_size) if operator is None else operator
     y = check_image(image, family.psf_size)
     _check(eta_waves, starts, steps, noise_std, seconds)
-    if min(y.shape) < _LEAST_SIDE:
+    if min(y.shape) < LEAST_SIDE:
         raise ValueError(
-            f"a spectrum needs an image of at least {_LEAST_SIDE}x{_LEAST_SIDE} pixels; got {y.shape[0]}x{y.shape[1]}; "
+            f"a spectrum needs an image of at least {LEAST_SIDE}x{LEAST_SIDE} pixels; got {y.shape[0]}x{y.shape[1]}; "
             "take a larger crop"
         )
     grid = Grid(min(_WINDOW, *y.shape), y)
@@ -206,7 +206,7 @@ class Objective:
         return torch.stack(rows, 1)
 
     def _log_gain(self, a: Tensor) -> Tensor:
-        return self.grid.gain(self.family.psf(self.eta * torch.tanh(a))[:, 0]).clamp_min(_TINY).log()
+        return log_gain(self.grid, self.family.psf(self.eta * torch.tanh(a))[:, 0])
 
     def _parts(self, free: Tensor) -> tuple[Tensor, Tensor]:
         """log v and the signal's share of v, both (S, M)."""
@@ -220,6 +220,11 @@ class Objective:
         misfit = (self.weight * torch.log1p(deviation.square() / self.scale)).sum(1)
         noise = (log_noise[:, 0] - self.log_noise) / _NOISE_LOG_STD
         return misfit + 0.5 * z.square().sum(1) + 0.5 * noise.square()
+
+
+def log_gain(grid: Grid, psf: Tensor) -> Tensor:
+    """log|ĥ|² of PSFs (S, h, w) at a grid's cells, (S, M); finite where |ĥ| vanishes."""
+    return grid.gain(psf).clamp_min(_TINY).log()
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deepblur.baselines.estimate import READ_PX, DivergedError, Estimate, richest
-from deepblur.baselines.spectral import spectral
+from deepblur.baselines.spectral import LEAST_SIDE, spectral
 from deepblur.baselines.spectrum_reader import SpectrumReader
 from deepblur.operators import ZernikeBlur
 
@@ -35,7 +35,7 @@ class SpectralIdentifier(nn.Module):
         self.reader = None if reader is None else SpectrumReader(**reader)
         self.operator, self.eta_waves, self.starts = operator, eta_waves, starts
         self.num_parameters = operator.num_parameters
-        self.min_size = max(16, operator.psf_size)
+        self.min_size = max(LEAST_SIDE, operator.psf_size)
 
     def estimate(self, y: Tensor) -> Estimate:
         """What the method says of one image (H, W); its errors are those of `spectral`."""

@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from deepblur.baselines.spectral import Objective
+from deepblur.baselines.spectral import Objective, log_gain
 from deepblur.baselines.spectrum_model import Grid, Spectrum
 from deepblur.operators import UniformGamma, ZernikeBlur
 
@@ -104,9 +104,14 @@ class SpectrumReader(nn.Module):
         diagonal = factor.diagonal(dim1=1, dim2=2)
         return out[:, : self.size], factor + torch.diag_embed(diagonal.clamp(-6, 6).exp() - diagonal)
 
-    def modulation(self, log_gain: Tensor) -> Tensor:
+    def modulation(self, log_gains: Tensor) -> Tensor:
         """log|ĥ|² at a grid's cells (S, M) → |ĥ| at the reader's, weighted for both half planes."""
-        return (0.5 * log_gain[:, self.cells]).exp() * self.root
+        return (0.5 * log_gains[:, self.cells]).exp() * self.root
+
+    def modulation_of(self, family: ZernikeBlur, gamma: Tensor) -> Tensor:
+        """`modulation` of the PSFs of many γ (N, K)."""
+        grid = Grid(SIDE, gamma)
+        return torch.cat([self.modulation(log_gain(grid, family.psf(part)[:, 0])) for part in gamma.split(256)])
 
     def coordinates(self, modulation: Tensor) -> Tensor:
         """(S, D)."""
@@ -173,9 +178,7 @@ class InformedObjective(Objective):
 def _known(reader: SpectrumReader, family: ZernikeBlur, eta_waves: float) -> tuple[Tensor, Tensor]:
     """Fixed draws of γ (N, K) and their coordinates (N, D)."""
     gamma = UniformGamma(eta_waves, family.num_parameters).sample(_KNOWN, torch.Generator().manual_seed(0))
-    grid = Grid(SIDE, gamma)
-    log_gain = torch.cat([grid.gain(family.psf(part)[:, 0]).clamp_min(1e-12).log() for part in gamma.split(256)])
-    return gamma, reader.coordinates(reader.modulation(log_gain))
+    return gamma, reader.coordinates(reader.modulation_of(family, gamma))
 
 
 def _picture(maps: Tensor) -> Tensor:

@@ -6,15 +6,15 @@ same command goes on where it was killed, and ends with the same weights.
 """
 
 import argparse
+import io
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
@@ -23,6 +23,7 @@ from deepblur.baselines.spectrum_model import Grid, average_spectrum
 from deepblur.baselines.spectrum_reader import SIDE, SpectrumReader
 from deepblur.operators import PoissonGaussian, ZernikeBlur
 from deepblur.platform.image_store import ImageStore, open_store
+from deepblur.platform.ledger import replace_file
 from deepblur.platform.model import weights_of
 from deepblur.platform.seeds import generator
 from deepblur.platform.sources import parse_data
@@ -87,10 +88,7 @@ def draws_of(store: ImageStore, reader: SpectrumReader, count: int, seed: int, f
 @torch.no_grad()
 def set_coordinates(reader: SpectrumReader, gamma: Tensor) -> Tensor:
     """Principal components of |ĥ| into the reader's buffers; the coordinates (N, D) of all γ (N, K)."""
-    family, grid = ZernikeBlur(noll=reader.noll, cutoff=reader.cutoff, pupil_size=20), Grid(SIDE, gamma)
-    modulation = torch.cat(
-        [reader.modulation(grid.gain(family.psf(part)[:, 0]).clamp_min(1e-12).log()) for part in gamma.split(512)]
-    )
+    modulation = reader.modulation_of(ZernikeBlur(noll=reader.noll, cutoff=reader.cutoff, pupil_size=20), gamma)
     some = modulation[:FOR_COMPONENTS]
     reader.mean.copy_(some.mean(0))
     values, vectors = torch.linalg.eigh(torch.cov((some - reader.mean).double().T))
@@ -153,8 +151,9 @@ def _batches(count: int, seed: int, epoch: int) -> Iterator[Tensor]:
 
 def _keep(value: object, file: Path) -> None:
     """The whole file or none."""
-    torch.save(value, file.with_suffix(".part"))
-    os.replace(file.with_suffix(".part"), file)
+    content = io.BytesIO()
+    torch.save(value, content)
+    replace_file(file, content.getvalue())
 
 
 def _log_uniform(bounds: tuple[float, float], fraction: float) -> float:
@@ -184,7 +183,7 @@ def main() -> None:
     name = f"reader_{stores[0].fingerprint[:12]}_{arguments.draws}_{arguments.epochs}_{arguments.seed}.pt"
     train(reader, draws, held, arguments.epochs, arguments.seed, arguments.work / name)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights_of(reader), arguments.output)
+    replace_file(arguments.output, save(weights_of(reader)))
     print(arguments.output)
 
 

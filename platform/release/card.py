@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from deepblur.operators import ZernikeBlur
-    from deepblur.platform.stages import Arm
+    from deepblur.platform.stages import Arm, Degradation
 
 MEASURES = ("psf_snr_db", "mean_psf_snr_db", "psnr_db", "blurry_psnr_db", "ssim", "blurry_ssim")
 VALIDATED_TAG = "validated_psnr_db"
@@ -51,16 +51,7 @@ def make_card(
     means, intervals = _measured(items)
     return {
         **origin,
-        "trained": {
-            "noll": list(degradation.operator.noll),
-            "eta_waves": degradation.eta_waves,
-            "gain": list(degradation.noise.gain),
-            "read_std": list(degradation.noise.read_std),
-            "crop_px": degradation.crop_px,
-            "data": " + ".join(map(str, train)),
-            "images": images,
-            "fingerprint": fingerprint,
-        },
+        "trained": trained_for(degradation, " + ".join(map(str, train)), images, fingerprint),
         "parameters": dict(parameters),
         "validated": dict(validated),
         "test_means": means,
@@ -73,7 +64,21 @@ def make_card(
         },
         "limits": limits(degradation.operator, degradation.eta_waves),
         "licence": LICENCE,
-        "data_licences": _licences(train),
+        "data_licences": licences(train),
+    }
+
+
+def trained_for(degradation: "Degradation", data: str, images: int, fingerprint: str) -> dict[str, Any]:
+    """The card's entry "trained": which blurs and noise, on what."""
+    return {
+        "noll": list(degradation.operator.noll),
+        "eta_waves": degradation.eta_waves,
+        "gain": list(degradation.noise.gain),
+        "read_std": list(degradation.noise.read_std),
+        "crop_px": degradation.crop_px,
+        "data": data,
+        "images": images,
+        "fingerprint": fingerprint,
     }
 
 
@@ -191,5 +196,6 @@ def _unit(value: Any, unit: str) -> str | None:
     return None if value is None else f"{value:g} {unit}"
 
 
-def _licences(sources: tuple[Source, ...]) -> list[str]:
+def licences(sources: tuple[Source, ...]) -> list[str]:
+    """Under which terms the images of the sources are."""
     return list(dict.fromkeys(DATA_LICENCES[type(source)] for source in sources))

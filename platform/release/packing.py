@@ -16,7 +16,7 @@ from deepblur.platform.image_store import open_store
 from deepblur.platform.methods import Method
 from deepblur.platform.model import save_model
 from deepblur.platform.record import commit
-from deepblur.platform.release.card import DATA_LICENCES, LICENCE, limits, render
+from deepblur.platform.release.card import LICENCE, licences, limits, render, trained_for
 from deepblur.platform.shipped import write_sums
 from deepblur.platform.stages import Deblur
 
@@ -38,40 +38,30 @@ def pack(plan: "Plan", graph: "Graph", arm: str) -> Path | None:
     stage = next(stage for stage in method.networks if isinstance(stage, Deblur))
     degradation = stage.degradation
     assert isinstance(degradation.operator, ZernikeBlur)
-    config: dict[str, Any] = {"method": "spectral", "eta_waves": degradation.eta_waves}
-    identifier = SpectralIdentifier(degradation.operator, eta_waves=degradation.eta_waves)
-    if (reader := plan.runs / READER).is_file():
-        config["reader"] = {}
-        identifier = SpectralIdentifier(degradation.operator, eta_waves=degradation.eta_waves, reader={})
-        assert identifier.reader is not None
-        identifier.reader.load_state_dict(load_file(reader))
+    weights = plan.runs / READER
+    config: dict[str, Any] = {"eta_waves": degradation.eta_waves, **({"reader": {}} if weights.is_file() else {})}
+    identifier = SpectralIdentifier(degradation.operator, **config)
+    if identifier.reader is not None:
+        identifier.reader.load_state_dict(load_file(weights))
     store = open_store(stage.train, plan.runs / "cache", progress=False)
+    kinds = " + ".join(type(source).__name__ for source in stage.train)  # a path would say nothing elsewhere
     card = {
         "study": plan.study.name,
         "preset": plan.preset,
         "arm": arm,
         "seed": str(plan.seeds[0]),
         "commit": commit(),
-        "trained": {
-            "noll": list(degradation.operator.noll),
-            "eta_waves": degradation.eta_waves,
-            "gain": list(degradation.noise.gain),
-            "read_std": list(degradation.noise.read_std),
-            "crop_px": degradation.crop_px,
-            "data": " + ".join(type(source).__name__ for source in stage.train),
-            "images": len(store),
-            "fingerprint": store.fingerprint,
-        },
+        "trained": trained_for(degradation, kinds, len(store), store.fingerprint),
         "parameters": {name: text for name, text in flatten(stage).items() if name.startswith(("optim", "network"))},
         "limits": limits(degradation.operator, degradation.eta_waves),
         "licence": LICENCE,
-        "data_licences": sorted({DATA_LICENCES[type(source)] for source in stage.train}),
+        "data_licences": licences(stage.train),
     }
     folder = plan.runs / "models" / arm
     save_model(
         folder,
         operator=degradation.operator,
-        identifier_config=config,
+        identifier_config={"method": "spectral", **config},
         identifier=identifier,
         deblurrer_config=stage.network,
         deblurrer=load_network(plan.runs, graph.inputs(arm, plan.seeds[0])["deblur"], stage),

@@ -174,7 +174,8 @@ class RealDeblurrer(nn.Module):
         self.psf = RealPsf(operator)
         self.torus = Torus(self.torus_size, operator.psf_shape)
         self.proxes, self.unroll = deblurrer.proxes, deblurrer.unroll
-        self.start, self.noise_map, self.lam_by_noise = deblurrer.start, deblurrer.noise_map, deblurrer.lam_by_noise
+        self.start, self.asks_for_noise = deblurrer.start, deblurrer.asks_for_noise
+        self.noise_map, self.lam_by_noise = deblurrer.noise_map, deblurrer.lam_by_noise
         self.lam = float(deblurrer.lam)
 
     def forward(self, y: Tensor, gamma: Tensor) -> Tensor:
@@ -182,7 +183,7 @@ class RealDeblurrer(nn.Module):
 
     def deblur(self, y: Tensor, psf: Tensor) -> Tensor:
         H, W = self.size
-        noise = _noise_std(y)
+        noise = _noise_std(y) if self.asks_for_noise else y.new_zeros(())
         lam = self.lam * (noise.square() + LEAST_NOISE**2) if self.lam_by_noise else self.lam
         if self.margins != (0, 0):
             y = pad_for_circular(pad(y, (0, W % 2, 0, H % 2), mode="replicate"), self.margins)
