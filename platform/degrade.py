@@ -5,28 +5,31 @@ therefore the same whatever the number of workers, as long as every worker gets 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from deepblur.operators import Blur, PoissonGaussian
+from deepblur.operators import Blur, PoissonGaussian, noise_std_of
 from deepblur.platform.image_store import ImageStore
 from deepblur.platform.seeds import generator
 from deepblur.platform.stages import Degradation
 
 BLOCK = 8
+ERROR_FLOOR, ERROR_POWER = 0.005, 0.25
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Observations y with their truth: blurry and sharp (B, 1, H, W) on y's window, gamma (B, K), psf (B, 1, h, w)."""
+    """Observations y with their truth: blurry and sharp (B, 1, H, W) on y's window, gamma (B, K), psf (B, 1, h, w);
+    told is the γ (B, K) that a DN hears in training, the truth but for its `Degradation.gamma_error`."""
 
     blurry: Tensor
     sharp: Tensor
     gamma: Tensor
     psf: Tensor
+    told: Tensor
 
     @staticmethod
     def concatenate(parts: Iterable["Batch"]) -> "Batch":
@@ -50,7 +53,7 @@ def observe(x: Tensor, gamma: Tensor, noise: PoissonGaussian, operator: Blur, rn
     signal = bound.forward(x)
     h, w = signal.shape[-2:]
     top, left = (x.shape[-2] - h) // 2, (x.shape[-1] - w) // 2
-    return Batch(noise(signal, rng), x[..., top : top + h, left : left + w], gamma, operator.psf(gamma))
+    return Batch(noise(signal, rng), x[..., top : top + h, left : left + w], gamma, operator.psf(gamma), gamma)
 
 
 def draw_block(store: ImageStore, degradation: Degradation, rng: torch.Generator, n: int = BLOCK) -> Batch:
@@ -59,7 +62,20 @@ def draw_block(store: ImageStore, degradation: Degradation, rng: torch.Generator
     size = operator.input_size((degradation.crop_px, degradation.crop_px))
     x = store.crops(n, size, rng)
     gamma = operator.at(operator.draw(n, rng), degradation.eta_waves)
-    return observe(x, gamma, degradation.noise.sample(n, rng), operator, rng)
+    batch = observe(x, gamma, degradation.noise.sample(n, rng), operator, rng)
+    return replace(batch, told=told(batch, degradation, rng)) if degradation.gamma_error else batch
+
+
+def told(batch: Batch, degradation: Degradation, rng: torch.Generator) -> Tensor:
+    """γ (B, K) with normal errors that grow with the noise: gamma_error·(σ + 0.005)^¼ in units of the η of one.
+
+    So do those of the spectral likelihood: by PSF SNR about 0.085, in waves, up to a noise of 0.4.
+    """
+    sigma = noise_std_of(batch.blurry)  # (B, 1)
+    error = torch.randn(batch.gamma.shape, generator=rng, device=batch.gamma.device)
+    spread = degradation.operator.spread
+    error = error if spread is None else error * spread.to(error)
+    return batch.gamma + degradation.gamma_error * (sigma + ERROR_FLOOR) ** ERROR_POWER * error
 
 
 def draw_batch(

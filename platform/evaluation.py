@@ -121,7 +121,7 @@ def latency_ms(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, operator
 
 def picture_arrays(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, operator: Blur) -> dict[str, np.ndarray]:
     """The first draw of a cell as float32 arrays: blurry, sharp, restored, psf_true, psf_estimated."""
-    first = Batch(*(column[:1] for column in (cell.batch.blurry, cell.batch.sharp, cell.batch.gamma, cell.batch.psf)))
+    first = cell.batch.split(1)[0]
     gamma, restored = restore(first, identifier, deblurrer, operator)
     images = {
         "blurry": first.blurry,

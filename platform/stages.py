@@ -30,6 +30,8 @@ class Degradation:
     """The range that gain and read noise are drawn from, once per image."""
     crop_px: int
     """Side of y; x is larger by what the boundary of the operator needs."""
+    gamma_error: float = 0.0
+    """Of the γ that DN is told in training, as an identification would: see `told`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ def arm(
     gain_max: float = 0.05,
     read_std_max: float = 0.15,
     noise_power: float = 1.0,
+    gamma_error: float = 0.0,
     crop_px: int = 128,
     in_arch: str = "resnet18",
     in_widths: tuple[int, ...] = (32, 64, 128, 256),
@@ -62,6 +63,7 @@ def arm(
         eta_waves=eta_waves,
         noise=NoiseRange(gain=(0.0, gain_max), read_std=(0.0, read_std_max), power=noise_power),
         crop_px=crop_px,
+        gamma_error=gamma_error,
     )
 
     def optimization(steps: int, batch: int, lr: float) -> Optimization:

@@ -21,25 +21,27 @@ Outcome  laptop --arms "compact,TV,blurry,true + compact,true + TV" --set dn_ste
 from typing import Any
 
 from deepblur.platform.release.packing import pack
-from deepblur.platform.stages import Grid, NoiseLevel
+from deepblur.platform.stages import Grid
 from deepblur.platform.study import Preset, Study
-from deepblur.studies.ablation_true_vs_est import CLEAN
 from deepblur.studies.compare_methods import arm
+from deepblur.studies.protocol import LEVELS
 
-LEVELS = (CLEAN, NoiseLevel("0.01", 0.0, 0.01), NoiseLevel("0.05", 0.0, 0.05), NoiseLevel("0.12", 0.0, 0.12))
 TOLD = {"dn_noise_map": True, "dn_lam_by_noise": True, "dn_lam": 4.0}
 ARMS: dict[str, dict[str, Any]] = {
     "compact": {"psf": "spectral", "image": "deblur", **TOLD},
+    "compact, true PSF": {"psf": "spectral", "image": "deblur", **TOLD, "gamma_error": 0.0},
     "compact, one weight": {"psf": "spectral", "image": "deblur"},
     "TV": {"psf": "spectral", "image": "tv"},
     "blurry": {"psf": "none", "image": "blurry"},
     "true + compact": {"psf": "true", "image": "deblur", **TOLD},
     "true + TV": {"psf": "true", "image": "tv"},
 }
+LIKELY_ERROR = 0.085  # of the spectral likelihood, see `deepblur.platform.degrade.told`
 SIZE = {
-    "gain_max": 0.05,
+    "gain_max": 0.24,  # the paper's highest noise
     "read_std_max": 0.12,
     "noise_power": 4.0,
+    "gamma_error": LIKELY_ERROR,
     "crop_px": 96,
     "dn_unroll": 3,
     "dn_widths": (16, 32, 64),

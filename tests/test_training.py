@@ -8,7 +8,8 @@ import torch
 from micro_study import STUDY
 from torch.testing import assert_close
 
-from deepblur.platform.degrade import BLOCK, draw_batch, mean_psf
+from deepblur.operators import noise_std_of
+from deepblur.platform.degrade import BLOCK, ERROR_FLOOR, ERROR_POWER, draw_batch, mean_psf
 from deepblur.platform.image_store import open_store
 from deepblur.platform.losses import LOSSES
 from deepblur.platform.metrics import psf_snr_db
@@ -124,6 +125,20 @@ def test_a_step_draws_the_same_images_however_they_are_divided(cache):
     assert len(whole) == 4 * BLOCK
     for name in ("blurry", "sharp", "gamma", "psf"):
         assert torch.equal(getattr(whole, name), torch.cat([getattr(p, name) for p in parts]))
+
+
+def test_dn_is_told_gamma_with_errors_that_leave_everything_else_as_it_was(cache):
+    stage = stages()["deblur"]
+    store = open_store(stage.train, cache, progress=False)
+    plain, wrong = (
+        draw_batch(store, replace(stage.degradation, gamma_error=error), 3, "train", 0, range(2), CPU)
+        for error in (0.0, 0.1)
+    )
+    assert torch.equal(plain.told, plain.gamma)
+    assert torch.equal(wrong.gamma, plain.gamma)
+    assert torch.equal(wrong.blurry, plain.blurry)
+    scale = 0.1 * (noise_std_of(wrong.blurry) + ERROR_FLOOR) ** ERROR_POWER
+    assert 0.6 < ((wrong.told - wrong.gamma) / scale).std() < 1.5
 
 
 def test_the_truth_lies_on_the_window_of_the_observation(cache):
