@@ -101,19 +101,28 @@ def _submit() -> int:
 
 
 def _send_through_the_gate() -> None:
-    """The study's best model becomes champion, so that `deepblur restore` has one, or the registry says why not."""
+    """What ships becomes the first champion; the study's best model takes its place, or the registry says why not."""
+    from deepblur.platform import shipped
     from deepblur.platform.inference.failures import ModelError
+    from deepblur.platform.release.founding import register_folder
     from deepblur.platform.release.promotion import Promoter
     from deepblur.platform.release.versions import best_of_study
 
     try:
-        promoter = Promoter(default_uri(ROOT / "runs"), "deepblur")
+        uri = default_uri(ROOT / "runs")
+        promoter = Promoter(uri, "deepblur")
+        if promoter.succession.read().champion is None and shipped.DEFAULT in shipped.names():
+            first = register_folder(shipped.DEFAULT, uri)
+            print(f"gate    {shipped.DEFAULT}, which ships with deepblur, is version {first}; it goes first, "
+                  "about three minutes", flush=True)  # fmt: skip
+            for sentence in promoter.promote(first).told:
+                print(f"gate    {sentence}", flush=True)
         best = best_of_study(promoter.client, "deepblur", Path(STUDY).stem)
         champion = promoter.succession.read().champion
         rival = "the blurry input" if champion is None else f"version {champion}"
         if best is None or best.version == champion or best.tags.get("gate.rival") == rival:
             return  # nothing new to decide
-        print(f"gate    version {best.version} against {rival}, about a minute", flush=True)
+        print(f"gate    version {best.version} against {rival}, a minute or two", flush=True)
         for sentence in promoter.promote(best.version).told:
             print(f"gate    {sentence}")
     except (ModelError, KeyboardInterrupt) as error:  # the study is done all the same

@@ -4,12 +4,17 @@ import json
 from functools import partial
 
 import pytest
-from micro_registry import FAST, MICRO, copy_of
+from micro_registry import FAST, MICRO, copy_of, tikhonov_model
 
+from deepblur.platform import demo
 from deepblur.platform.cli import main
-from deepblur.platform.release import promotion
+from deepblur.platform.inference.choosing import Choice, choose_engine
+from deepblur.platform.inference.failures import ModelError
+from deepblur.platform.release import founding, promotion
+from deepblur.platform.release.grid import score
 from deepblur.platform.release.promotion import Promoter
 from deepblur.platform.release.versions import best_of_study
+from deepblur.platform.tracking import connect
 
 
 @pytest.fixture
@@ -100,3 +105,47 @@ def test_the_best_of_a_study_is_the_one_that_validated_best(base, tmp_path):
         client.set_model_version_tag("deepblur", version, "validated_psnr_db", psnr)
     assert best_of_study(client, "deepblur", "micro").version == "2"
     assert best_of_study(client, "deepblur", "another") is None
+
+
+def test_a_folder_becomes_a_version_of_a_registry_that_did_not_exist(tmp_path, capsys, monkeypatch):
+    folder, uri = tikhonov_model(tmp_path / "mine", lam=0.002, card={"study": "mine"}), f"sqlite:///{tmp_path}/new.db"
+    words = ["models", "register", str(folder), "--tracking-uri", uri]
+    assert main(words) == 0
+    assert "is version 1 of deepblur; deepblur models promote 1" in capsys.readouterr().out
+    assert main([*words, "--json"]) == 0  # the same content once
+    assert json.loads(capsys.readouterr().out) == {"name": "deepblur", "version": "1"}
+    found = connect(uri).get_model_version("deepblur", "1")
+    assert found.tags["study"] == "mine"
+    assert "# deepblur mine" in found.description
+    engine, _ = choose_engine(Choice(model="models:/deepblur/1", tracking_uri=uri))
+    assert engine.operator.noll == (4, 5, 6)
+    with pytest.raises(ModelError, match=r"was trained for; leave out cutoff = 0.1, or take --model compact"):
+        choose_engine(Choice(model="models:/deepblur/1", tracking_uri=uri, cutoff=0.1))
+
+
+@pytest.mark.parametrize("model", ["nowhere", "."])
+def test_what_is_no_model_is_not_registered(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["models", "register", model, "--tracking-uri", f"sqlite:///{tmp_path}/new.db"]) == 5
+    assert model in capsys.readouterr().err
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_the_demo_sends_what_ships_through_the_gate_before_its_own(base, tmp_path, monkeypatch, capsys):
+    uri = copy_of(base, tmp_path / "copy")
+    monkeypatch.setattr(demo, "default_uri", lambda runs: uri)
+    monkeypatch.setattr(demo, "STUDY", "studies/micro.py")
+    monkeypatch.setattr(
+        founding, "register_folder", lambda model, where: "2" if (model, where) == ("compact", uri) else ""
+    )
+    monkeypatch.setattr(promotion, "Promoter", partial(Promoter, grid=MICRO, bound=FAST, clean=lambda *_: ""))
+    measured = []
+    monkeypatch.setattr(promotion, "score", lambda model, grid: measured.append(model) or score(model, grid))
+    demo._send_through_the_gate()
+    said = capsys.readouterr().out
+    assert "version 2 is champion" in said
+    assert "version 3 against version 2" in said
+    assert "version 3 is champion" in said
+    assert len(measured) == 2  # the rival was not measured again
+    demo._send_through_the_gate()
+    assert capsys.readouterr().out == ""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deepblur.platform.release.promotion import Outcome, Promoter
     from deepblur.platform.release.versions import Version
 
-HELP = "the registered models: list, show, compare, promote, rollback"
+HELP = "the registered models: list, show, compare, register, promote, rollback"
 REFUSED = 1
 """Exit code: the gate said no."""
 ABOUT = """Every trained network that a study registers becomes a numbered version of the model 'deepblur'. One of them
@@ -32,6 +32,7 @@ where 'make demo' leaves it, or in ~/deepblur-runs.
 examples:
   deepblur models list
   deepblur models show champion
+  deepblur models register compact # the model that ships with deepblur, or a folder
   deepblur models promote 3        # through the gate: about a minute for the compact networks of the demo
   deepblur models compare 3 champion
   deepblur models rollback         # the champion was a mistake: the one before it, again and again"""
@@ -45,6 +46,7 @@ def configure(command: argparse.ArgumentParser) -> None:
         "list": "the versions with their aliases, origin and gate",
         "show": "one version: card, evaluation, lineage, decision",
         "compare": "two versions on the gate's grid, without any consequence",
+        "register": "make a version of a model folder, or of what ships with deepblur (compact)",
         "promote": "send a version through the gate: champion, or challenger with the reason",
         "rollback": "make the champion before this one champion again; give it twice to go two back",
     }
@@ -53,6 +55,8 @@ def configure(command: argparse.ArgumentParser) -> None:
         add = action.add_argument
         if name in ("show", "promote", "compare"):
             add("version", metavar="VERSION", help="a number, an alias such as champion, or models:/NAME/3")
+        if name == "register":
+            add("model", metavar="MODEL", help="a folder with model.json, or compact")
         if name == "compare":
             add("other", metavar="OTHER", nargs="?", default="champion", help="its rival (default: champion)")
         add("--name", default="deepblur", help="of the registered model (default: deepblur)")
@@ -69,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         "list": _list,
         "show": _show,
         "compare": _compare,
+        "register": _register,
         "promote": _promote,
         "rollback": _rollback,
     }
@@ -144,6 +149,17 @@ def _compare(arguments: argparse.Namespace) -> int:
         _print_json(decision.as_json())
     else:
         _print_decision(decision)
+    return OK
+
+
+def _register(arguments: argparse.Namespace) -> int:
+    from deepblur.platform.release.founding import register_folder
+
+    version = register_folder(arguments.model, arguments.tracking_uri, arguments.name)
+    if arguments.json:
+        _print_json({"name": arguments.name, "version": version})
+    else:
+        print(f"{arguments.model} is version {version} of {arguments.name}; deepblur models promote {version}")
     return OK
 
 

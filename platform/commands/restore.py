@@ -65,11 +65,11 @@ def engine(command: argparse.ArgumentParser) -> None:
         "the runs folder)")  # fmt: skip
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     optics = command.add_argument_group("optics, for compact and for methods without training")
-    optics.add_argument("--cutoff", type=float, default=0.2, metavar="F",
+    optics.add_argument("--cutoff", type=float, metavar="F",
         help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25 (default: 0.2)")  # fmt: skip
-    optics.add_argument("--eta", type=float, default=0.15, metavar="WAVES",
+    optics.add_argument("--eta", type=float, metavar="WAVES",
         help="largest aberration to expect (default: 0.15)")  # fmt: skip
-    optics.add_argument("--psf-size", type=int, default=31, metavar="PX", help="side of the PSF, odd (default: 31)")
+    optics.add_argument("--psf-size", type=int, metavar="PX", help="side of the PSF, odd (default: 31)")
 
 
 def intensities(command: argparse.ArgumentParser) -> None:

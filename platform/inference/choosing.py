@@ -1,19 +1,21 @@
 """Which engine restores: the model that was named, the champion of the registry, or a method that needs no training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
-from deepblur.operators import ZernikeBlur
+from deepblur.baselines import SpectralIdentifier
 from deepblur.platform import shipped
 from deepblur.platform.inference.engines import TRAINING_FREE, Engine, Restorer, TrainedEngine, TrainingFreeEngine
 from deepblur.platform.inference.failures import ModelError
+from deepblur.platform.model import BlindModel
 from deepblur.platform.release.choice import NoChampionError, choose_model
 
 METHODS = ("auto", "deep-blur", *TRAINING_FREE)
 RESTORERS = ("auto", *get_args(Restorer))
+OPTICS = {"psf_size": 31, "eta_waves": 0.15, "cutoff": 0.2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +32,11 @@ class Choice:
     """A calibrated microscope, whose networks then are the model."""
     tracking_uri: str | None = None
     device: str = "auto"
-    psf_size: int = 31
-    eta_waves: float = 0.15
-    cutoff: float = 0.2
-    """What a shipped model and a method without training assume of the optics: support in pixels, largest aberration,
-    pupil radius."""
+    psf_size: int | None = None
+    eta_waves: float | None = None
+    cutoff: float | None = None
+    """Support in pixels, largest aberration, pupil radius, for whatever identifies by the spectral likelihood; None:
+    those that its model was made for, `OPTICS` without one."""
 
 
 def choose_engine(choice: Choice) -> tuple[Engine, str]:
@@ -54,7 +56,7 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
         return _training_free(choice.method, choice), ""
     device = _device(choice.device)
     if str(choice.model) in shipped.names() and not Path(str(choice.model)).exists():
-        return _shipped(str(choice.model), choice, device), ""
+        return _trained(shipped.shipped(str(choice.model), device=device), str(choice.model), choice, device), ""
     try:
         chosen = choose_model(choice.model, tracking_uri=choice.tracking_uri, device=device)
     except NoChampionError as error:
@@ -64,19 +66,36 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
             note = f"no trained model is at hand ({error}); using the training-free method spectral"
             return _training_free("spectral", choice), note
         note = f"using the model that ships with deepblur, {shipped.DEFAULT}: {error}"
-        return _shipped(shipped.DEFAULT, choice, device), note
-    restorer = "deblur" if choice.restorer == "auto" else choice.restorer
-    return TrainedEngine(chosen.model, chosen.name, restorer, device), ""
+        model = shipped.shipped(shipped.DEFAULT, device=device)
+        return _trained(model, shipped.DEFAULT, choice, device), note
+    return _trained(chosen.model, chosen.name, choice, device), ""
 
 
-def _shipped(name: str, choice: Choice, device: str) -> Engine:
+def _trained(model: BlindModel, name: str, choice: Choice, device: str) -> Engine:
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
-    model = shipped.shipped(name, device=device)
+    given = _optics(choice)
+    if not given:
+        return TrainedEngine(model, name, restorer, device)
+    if not isinstance(model.identifier, SpectralIdentifier):
+        raise ModelError(
+            f"{name} finds the blurs that its network was trained for; leave out {_listed(given)}, "
+            f"or take --model {shipped.DEFAULT} or --method spectral"
+        )
+    eta_waves = given.pop("eta_waves", model.identifier.eta_waves)
     try:
-        operator = ZernikeBlur(noll=model.operator.noll, psf_size=choice.psf_size, cutoff=choice.cutoff)
+        operator = replace(model.operator, **given)
     except ValueError as error:  # the operator refuses the optics
         raise ModelError(str(error)) from None
-    return TrainedEngine(shipped.told(model, operator, choice.eta_waves), name, restorer, device)
+    return TrainedEngine(shipped.told(model, operator, eta_waves), name, restorer, device)
+
+
+def _optics(choice: Choice) -> dict[str, Any]:
+    """What the user said of them."""
+    return {name: value for name in OPTICS if (value := getattr(choice, name)) is not None}
+
+
+def _listed(given: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {value:g}" for name, value in given.items())
 
 
 def _calibrated(choice: Choice) -> Engine:
@@ -98,13 +117,7 @@ def _calibrated(choice: Choice) -> Engine:
 def _training_free(method: str, choice: Choice) -> Engine:
     restorer = "tv" if choice.restorer == "auto" else choice.restorer
     try:
-        return TrainingFreeEngine(
-            method,
-            restorer,
-            psf_size=choice.psf_size,
-            eta_waves=choice.eta_waves,
-            cutoff=choice.cutoff,
-        )
+        return TrainingFreeEngine(method, restorer, **OPTICS | _optics(choice))
     except ModelError:
         raise
     except ValueError as error:  # the operator refuses the optics

@@ -19,6 +19,7 @@ from deepblur.platform.release.grid import CELL, PAIR, GateGrid, photograph, sco
 from deepblur.platform.sources import Photos
 from deepblur.platform.statistics import paired_differences
 
+Measure = Callable[[BlindModel, GateGrid], pd.DataFrame]
 BLURRY = "the blurry input"
 """The rival of everyone: doing nothing."""
 
@@ -94,12 +95,14 @@ def compare(
     names: tuple[str, str],
     grid: GateGrid,
     bound: LatencyBound,
+    measure: Measure = score,
 ) -> Decision:
     """Measure a candidate and its rival on the same observations and the same machine; nothing is written.
 
     Args:
         rival: None for doing nothing.
         names: of candidate and rival; the second is not used without a rival.
+        measure: `score`, or what remembers what it said of a model.
     Raises:
         ValueError, RuntimeError: the rival cannot be measured.
     """
@@ -109,7 +112,7 @@ def compare(
     if not blind.passed:
         return Decision(*said, label, (blind,))
     try:
-        table = score(candidate, grid)
+        table = measure(candidate, grid)
     except Exception as error:  # whatever a network raises on an image is a reason to refuse it, not to stop
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return Decision(*said, label, (Check("restores the grid", False, f"it fails on the grid: {reason}"),))
@@ -120,7 +123,7 @@ def compare(
     nothing = table.assign(psnr_db=table["blurry_psnr_db"], ssim=table["blurry_ssim"], psf_snr_db=np.nan)
     tables = {names[0]: table, BLURRY: nothing}
     if rival is not None:
-        tables[names[1]] = score(rival, grid)
+        tables[names[1]] = measure(rival, grid)
         if tables[names[1]]["psnr_db"].isna().any():
             raise ValueError(f"{names[1]} gives values that are not finite, so nothing can be compared with it")
     items = pd.concat([t.assign(arm=arm) for arm, t in tables.items()], ignore_index=True)
@@ -135,6 +138,7 @@ def judge(
     grid: GateGrid,
     bound: LatencyBound,
     clean: Callable[[], str],
+    measure: Measure = score,
 ) -> Decision:
     """The gate's decision; nothing is written.
 
@@ -142,7 +146,7 @@ def judge(
         clean: loads the candidate in a clean process and returns what went wrong, "" if nothing did.
     Raises: as `compare`.
     """
-    found = compare(candidate, champion, names=names, grid=grid, bound=bound)
+    found = compare(candidate, champion, names=names, grid=grid, bound=bound, measure=measure)
     if not found.passed:
         return found
     problem = clean()

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.model import BlindModel
 from deepblur.platform.release.card import LONGEST_DESCRIPTION, render
 from deepblur.platform.release.choice import Chosen, choose_model
 from deepblur.platform.release.clean_process import works_in_a_clean_process
 from deepblur.platform.release.gate import Decision, LatencyBound, compare, judge
-from deepblur.platform.release.grid import GRID, GateGrid
+from deepblur.platform.release.grid import GRID, GateGrid, score
 from deepblur.platform.release.succession import ChampionMovedError, Succession
 from deepblur.platform.release.versions import open_registry
 
@@ -60,6 +62,8 @@ class Promoter:
         self.grid, self.bound, self.clean = grid, bound, clean
         self.client: MlflowClient = open_registry(uri, name)
         self.succession = Succession(self.client, name, uri)
+        self._loaded: dict[str, Chosen] = {}  # a version never changes
+        self._scores: dict[int, pd.DataFrame] = {}  # of loaded models, by id
 
     def promote(self, version: str) -> Outcome:
         """Send a version through the gate: it becomes champion, or challenger with the reason.
@@ -104,6 +108,7 @@ class Promoter:
                     f"{self.name} has no earlier champion to go back to; 'deepblur models list' shows its versions, "
                     "and 'deepblur models promote' makes one champion"
                 )
+            self._loaded.pop(earlier[-1], None)
             self._load(earlier[-1])  # a version whose files are gone must not become champion
             try:
                 self.succession.back(earlier[-1], expected=state.champion)
@@ -133,7 +138,14 @@ class Promoter:
             grid=self.grid,
             bound=self.bound,
             clean=lambda: self.clean(self._uri_of(version), self.uri, candidate.model),
+            measure=self._measure,
         )
+
+    def _measure(self, model: BlindModel, grid: GateGrid) -> pd.DataFrame:
+        """`score`, once for each model: a version that became champion here is the next one's rival."""
+        if id(model) not in self._scores:
+            self._scores[id(model)] = score(model, grid)
+        return self._scores[id(model)]
 
     def _record(self, version: str, candidate: Chosen, decision: Decision) -> None:
         """The decision on the version (tags, description) and the evaluation with its run."""
@@ -161,7 +173,9 @@ class Promoter:
         self.client.update_model_version(self.name, version, (verdict + card)[:LONGEST_DESCRIPTION])
 
     def _load(self, version: str) -> Chosen:
-        return choose_model(self._uri_of(version), tracking_uri=self.uri)
+        if version not in self._loaded:
+            self._loaded[version] = choose_model(self._uri_of(version), tracking_uri=self.uri)
+        return self._loaded[version]
 
     def _uri_of(self, version: str) -> str:
         return f"models:/{self.name}/{version}"
