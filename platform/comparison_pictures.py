@@ -5,6 +5,7 @@ Images are shown on [0, 1] without further gamma. A PSF lies in the corner of it
 """
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,8 +24,7 @@ _TITLE_CHARACTERS = 22
 def examples(result: MethodsResult, *, at_most: int = 3) -> Figure | None:
     """Blurry, restored by each method, sharp, with PSFs (the paper's Figs. 3 and 6 to 8); simulated draws only."""
     pictures = [picture for picture in result.pictures if picture.sharp is not None][:at_most]
-    blocks = [(picture.title, _panels(picture, result.arms)) for picture in pictures]
-    return _strips(blocks) if blocks else None
+    return strips(pictures, result.arms) if pictures else None
 
 
 @styled
@@ -45,6 +45,12 @@ def real_images(result: MethodsResult, *, at_most: int = 3) -> Figure | None:
             ]
             blocks.append((f"re-blur residuals, black to white: ±{scale:.2g}", panels))
     return _strips(blocks) if blocks else None
+
+
+@styled
+def strips(pictures: Sequence[MethodPicture], arms: list[str]) -> Figure:
+    """One strip for each picture: blurry, restored by each arm, sharp."""
+    return _strips([(picture.title, _panels(picture, arms)) for picture in pictures])
 
 
 class _Panel:

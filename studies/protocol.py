@@ -21,6 +21,7 @@ Outcome  --data coco:ROOT --images 8 --crop 192 (arms of K = 7 without l0 and me
 from typing import Any
 
 from deepblur.operators import NoiseRange, ZernikeBlur
+from deepblur.platform.gallery import gallery
 from deepblur.platform.methods import Method
 from deepblur.platform.published import Claim, paper_claims
 from deepblur.platform.shipped import DEFAULT, reference
@@ -47,6 +48,7 @@ WAYS = {
     "spectral + TV": ("spectral", "tv"),
     "mean + TV": ("mean", "tv"),
     "l0": ("l0_gradient", "own"),
+    "Goldstein-Fattal": ("goldstein_fattal", "own"),
     "blurry": ("none", "blurry"),
     "true + compact": ("true", "shipped"),
     "true + TV": ("true", "tv"),
@@ -73,6 +75,7 @@ STUDY = Study(
     arm=arm,
     arms=ARMS,
     contrast=("compact (K = 7)", "spectral + TV (K = 7)"),
+    after=lambda plan, graph: gallery(plan, graph, "compact (K = 7)"),
     published=published,
     presets={
         "quick": Preset(seeds=(0,), grid=grid(7, 1, 120)),
