@@ -39,7 +39,8 @@ def arm(*, psf: str, image: str, noll: tuple[int, ...], eta_waves: float = 0.20,
     """`eta_waves` is the largest coefficient that a method expects."""
     noise = NoiseRange(gain=(0.0, HIGHEST.gain), read_std=(0.0, HIGHEST.read_std))
     degradation = Degradation(operator=ZernikeBlur(noll=noll), eta_waves=eta_waves, noise=noise, crop_px=256)
-    return Method(degradation=degradation, psf=psf, image=image, shipped=reference(DEFAULT))
+    ships = reference(DEFAULT) if "shipped" in (psf, image) else ""  # new weights leave the rivals' results standing
+    return Method(degradation=degradation, psf=psf, image=image, shipped=ships)
 
 
 WAYS = {
