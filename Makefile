@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml deepblur/__init__.py
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/installed  ## the first study as a Ray job on this machine: table, report, MLflow record (about 10 minutes)
+demo: $(VENV)/installed  ## the first study as a Ray job on this machine: table, report, MLflow record, gate (about 15 minutes)
 	$(BIN)/python -m deepblur.platform.demo
 
 test: $(VENV)/installed  ## all tests

@@ -50,7 +50,7 @@ def run(image: Path, out: Path, options: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="as of deepblur restore (default: the champion, else the method spectral)")
+    parser.add_argument("--model", help="as of deepblur restore (default: the champion, else what ships)")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each; the median counts (default: 3)")
     given = parser.parse_args()
     options = ["--model", given.model] if given.model else []

@@ -115,10 +115,7 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
     """
     arguments = parser(study).parse_args(argv)
     preset = study.presets[arguments.preset]
-    arms = tuple(arguments.arms.split(",")) if arguments.arms else tuple(study.arms)
-    for name in arms:
-        if name not in study.arms:
-            raise ValueError(f"--arms names {name!r}; this study has {', '.join(study.arms)}")
+    arms = _arms(arguments.arms, study) if arguments.arms else tuple(study.arms)
     settings = {**preset.settings, **dict(study.parse_setting(text) for text in arguments.set)}
     if getattr(arguments, "trials", None) is not None:
         settings["trials"] = arguments.trials
@@ -157,6 +154,18 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
             shlex.join(["python", f"studies/{study.name}.py", *(sys.argv[1:] if argv is None else argv)])
         ),
     )
+
+
+def _arms(text: str, study: Study) -> tuple[str, ...]:
+    """The arms that a comma-separated list names; a name may hold commas itself, the longest one counts."""
+    parts, found = text.split(","), []
+    while parts:
+        ends = (n for n in range(len(parts), 0, -1) if ",".join(parts[:n]) in study.arms)
+        if (end := next(ends, None)) is None:
+            raise ValueError(f"--arms names {parts[0]!r}; this study has {', '.join(study.arms)}")
+        found.append(",".join(parts[:end]))
+        parts = parts[end:]
+    return tuple(found)
 
 
 def _grid(grid: Grid | RealImages, arguments: argparse.Namespace) -> Grid | RealImages:

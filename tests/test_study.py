@@ -114,3 +114,11 @@ def test_the_docstring_is_the_abstract_and_the_help():
     text = parser(STUDY).format_help()
     assert "Does the machinery hold?" in text
     assert "eta_waves" in text
+
+
+def test_an_arm_may_have_a_comma_in_its_name():
+    arms = dict.fromkeys(("IN", "IN, K = 7", "K = 7"), STUDY.arms["true"])
+    study = replace(STUDY, arms=arms, contrast=("IN", "K = 7"))
+    assert plan(study, ["--arms", "IN, K = 7,IN,K = 7"]).arms == ("IN, K = 7", "IN", "K = 7")
+    with pytest.raises(ValueError, match="--arms names ' K = 8'; this study has IN, IN, K = 7, K = 7"):
+        plan(study, ["--arms", "IN, K = 8"])

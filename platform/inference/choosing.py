@@ -8,7 +8,14 @@ import torch
 
 from deepblur.baselines import SpectralIdentifier
 from deepblur.platform import shipped
-from deepblur.platform.inference.engines import TRAINING_FREE, Engine, Restorer, TrainedEngine, TrainingFreeEngine
+from deepblur.platform.inference.engines import (
+    TRAINING_FREE,
+    Engine,
+    Restorer,
+    SpectralEngine,
+    TrainedEngine,
+    TrainingFreeEngine,
+)
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.model import BlindModel
 from deepblur.platform.release.choice import NoChampionError, choose_model
@@ -74,19 +81,21 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
 def _trained(model: BlindModel, name: str, choice: Choice, device: str) -> Engine:
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
     given = _optics(choice)
-    if not given:
-        return TrainedEngine(model, name, restorer, device)
     if not isinstance(model.identifier, SpectralIdentifier):
-        raise ModelError(
-            f"{name} finds the blurs that its network was trained for; leave out {_listed(given)}, "
-            f"or take --model {shipped.DEFAULT} or --method spectral"
-        )
-    eta_waves = given.pop("eta_waves", model.identifier.eta_waves)
-    try:
-        operator = replace(model.operator, **given)
-    except ValueError as error:  # the operator refuses the optics
-        raise ModelError(str(error)) from None
-    return TrainedEngine(shipped.told(model, operator, eta_waves), name, restorer, device)
+        if given:
+            raise ModelError(
+                f"{name} finds the blurs that its network was trained for; leave out {_listed(given)}, "
+                f"or take --model {shipped.DEFAULT} or --method spectral"
+            )
+        return TrainedEngine(model, name, restorer, device)
+    if given:
+        eta_waves = given.pop("eta_waves", model.identifier.eta_waves)
+        try:
+            model = shipped.told(model, replace(model.operator, **given), eta_waves)
+        except ValueError as error:  # the operator refuses the optics
+            raise ModelError(str(error)) from None
+    assert isinstance(model.identifier, SpectralIdentifier)
+    return SpectralEngine(model, model.identifier, name, restorer, device)
 
 
 def _optics(choice: Choice) -> dict[str, Any]:

@@ -118,19 +118,9 @@ class TrainedEngine(Engine):
             assert network is not None
             for value in network.state_dict().values():
                 digest.update(value.cpu().contiguous().numpy().tobytes())
-        if isinstance(self.model.identifier, SpectralIdentifier):
-            digest.update(f"{self.model.identifier.eta_waves} {self.operator}".encode())
         return f"{digest.hexdigest()} {self.restorer}"
 
-    def limits(self, found: Found) -> tuple[str, ...]:
-        network = self.model.identifier
-        return _at_bound(found, network.eta_waves) if isinstance(network, SpectralIdentifier) else ()
-
     def identify(self, y: Tensor) -> Found:
-        if isinstance(self.model.identifier, SpectralIdentifier):
-            estimate = self.model.identifier.estimate(y.to(self.device))
-            assert estimate.psf is not None
-            return Found(estimate.psf.cpu(), estimate.gamma.cpu(), estimate.gamma_std.cpu())
         found = identify(self.model, y[None, None].to(self.device))
         psf = self.model.operator.psf(found.gamma[None])[0, 0]
         return Found(psf.cpu(), found.gamma.cpu(), found.std.cpu(), found.calibrated)
@@ -148,6 +138,33 @@ class TrainedEngine(Engine):
             return network(tile[None, None].to(self.device), gamma, self.model.operator, **told)[0, 0].float().cpu()
 
         return restore
+
+
+class SpectralEngine(TrainedEngine):
+    """A model whose blur is identified by the spectral likelihood: its search has a bound, and its optics can be told.
+
+    Args:
+        identifier: the model's.
+    """
+
+    def __init__(
+        self, model: BlindModel, identifier: SpectralIdentifier, name: str, restorer: Restorer, device: str
+    ) -> None:
+        super().__init__(model, name, restorer, device)
+        self.identifier = identifier
+
+    def fingerprint(self) -> str:
+        return f"{super().fingerprint()} {self.identifier.eta_waves} {self.operator}"
+
+    def limits(self, found: Found) -> tuple[str, ...]:
+        return _at_bound(found, self.identifier.eta_waves)
+
+    def identify(self, y: Tensor) -> Found:
+        estimate = self.identifier.estimate(y.to(self.device))
+        assert estimate.psf is not None
+        assert estimate.gamma is not None
+        assert estimate.gamma_std is not None
+        return Found(estimate.psf.cpu(), estimate.gamma.cpu(), estimate.gamma_std.cpu())
 
 
 class TrainingFreeEngine(Engine):
