@@ -6,6 +6,8 @@ Measure  PSNR and SSIM on held-out images, all with the PSF of the spectral like
          from none to a standard deviation of 0.2, weak noise as common as strong in training.
 Cost     laptop with 5000 steps and one arm to train: 70 min of one core. quick and standard have not been timed yet.
 Run      python studies/compact.py --preset quick
+         python studies/compact.py --preset standard --data coco:ROOT
+                                         (a GPU; DN of the paper's size, left in RUNS/models/standard)
          python studies/compact.py --preset laptop --data folder:photographs
                                          (leaves a model in RUNS/models/compact, as deepblur ships one; with
                                          RUNS/reader.safetensors of deepblur.platform.reader_training in it)
@@ -54,13 +56,15 @@ SIZE = {
     "clip_norm": 1.0,
 }
 
+PAPER = {"dn_unroll": 4, "dn_widths": (32, 64, 128, 256), "dn_blocks": 4}
+
 STUDY = Study(
     name="compact",
     about=__doc__,
     arm=arm,
     arms=ARMS,
     contrast=("TV", "compact"),
-    after=lambda plan, graph: pack(plan, graph, "compact"),
+    after=lambda plan, graph: pack(plan, graph, "compact", name="standard" if plan.preset == "standard" else "compact"),
     presets={
         "quick": Preset(
             seeds=(0,),
@@ -76,8 +80,8 @@ STUDY = Study(
             seeds=(0, 1, 2),
             data="coco:~/coco",
             grid=Grid(noise=LEVELS, eta_waves=(0.05, 0.10, 0.15, 0.20), images=64, draws=2, crop_px=256),
-            settings={**SIZE, "crop_px": 128, "dn_steps": 100_000, "dn_batch": 64, "precision": "bfloat16",
-                      "validations": 40},
+            settings={**SIZE, **PAPER, "crop_px": 128, "dn_steps": 100_000, "dn_batch": 64, "dn_lr": 5e-4,
+                      "precision": "bfloat16", "validations": 40},
         ),
     },
 )  # fmt: skip

@@ -29,8 +29,8 @@ READER = "reader.safetensors"
 """In the folder of results: weights of a `SpectrumReader`, which then informs the likelihood."""
 
 
-def pack(plan: "Plan", graph: "Graph", arm: str) -> Path | None:
-    """Writes RUNS/models/ARM with the network of the arm's first seed; nothing where the arm was left out."""
+def pack(plan: "Plan", graph: "Graph", arm: str, *, name: str) -> Path | None:
+    """Writes RUNS/models/NAME with the network of the arm's first seed; nothing where the arm was left out."""
     method = graph.arms.get((arm, plan.seeds[0]))
     if method is None:
         return None
@@ -57,7 +57,7 @@ def pack(plan: "Plan", graph: "Graph", arm: str) -> Path | None:
         "licence": LICENCE,
         "data_licences": licences(stage.train),
     }
-    folder = plan.runs / "models" / arm
+    folder = plan.runs / "models" / name
     save_model(
         folder,
         operator=degradation.operator,
@@ -66,7 +66,7 @@ def pack(plan: "Plan", graph: "Graph", arm: str) -> Path | None:
         deblurrer_config=stage.network,
         deblurrer=load_network(plan.runs, graph.inputs(arm, plan.seeds[0])["deblur"], stage),
         card=card,
-        readme=render(card, f"deepblur {arm}"),
+        readme=render(card, f"deepblur {name}"),
         half=True,
     )
     write_sums(folder)
