@@ -45,6 +45,11 @@ def reference(name: str) -> str:
     return f"{name}:{hashlib.sha256(sums.read_bytes()).hexdigest()[:16] if sums.is_file() else ''}"
 
 
+def reference_for(*parts: str) -> str:
+    """`reference` of the default model if a method's parts name it, else "": new weights leave the rivals' results."""
+    return reference(DEFAULT) if "shipped" in parts else ""
+
+
 @lru_cache(maxsize=2)
 def referred(text: str, device: str) -> BlindModel:
     """The model of a `reference`.

@@ -24,6 +24,7 @@ from typing import Any
 from deepblur.baselines import METHODS, RESTORERS
 from deepblur.platform.methods import Method
 from deepblur.platform.published import Claim, paper_claims
+from deepblur.platform.shipped import reference_for
 from deepblur.platform.sources import Data
 from deepblur.platform.stages import Arm, Grid, NoiseLevel, Restore
 from deepblur.platform.study import Preset, Study, extends
@@ -66,12 +67,15 @@ def arm(
         psf=psf,
         image=image,
         networks=tuple(dict.fromkeys(needed[part] for part in (psf, image) if part in needed)),
+        shipped=reference_for(psf, image),
         tuned=read_tuned(Path(tuned_file or TUNED), tuned) if tuned else (),
     )
 
 
 ARMS: dict[str, dict[str, Any]] = {
     "deep-blur": {"psf": "identify", "image": "deblur"},
+    "shipped": {"psf": "shipped", "image": "shipped"},
+    "shipped + TV": {"psf": "shipped", "image": "tv"},
     "NAFNet": {"psf": "none", "image": "restore"},
     "l0": {"psf": "l0_gradient", "image": "own"},
     "l0 tuned": {"psf": "l0_gradient", "image": "own", "tuned": "l0_gradient"},
@@ -89,7 +93,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "true + DN": {"psf": "true", "image": "deblur"},
 }
 """Arm → where its PSF comes from and what restores with it; see `deepblur.platform.methods.Method`. "mean" is the mean
-PSF of the family, "true" the true one: those arms are oracles."""
+PSF of the family, "true" the true one: those arms are oracles. "shipped" is the model in weights/, told the optics."""
 
 
 def defaults(method: str, names: tuple[str, ...]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ Claim    The paper, section 3.1.1: IN's relative squared error is below 5 % on a
          10 % with probability above one half up to a noise of 0.1 (Fig. 5a), and below 15 % at eta = 0.2 after training
          at 0.15 (Fig. 5b).
 Measure  PSF SNR and relative squared error per draw, over noise levels and over eta, for K = 7 (Noll 4-10) and K = 8
-         (with primary spherical, Noll 11); beside IN the training-free spectral likelihood, and the mean PSF.
+         (with primary spherical, Noll 11); beside IN the model that ships, the training-free spectral likelihood, and
+         the mean PSF.
 Cost     quick: 7 min on 2 cores. standard is meant for one GPU, paper for several; neither has been timed yet.
 Run      python studies/identify_zernike.py --preset quick
 Outcome  quick, 7 photographs, one seed, 2026-11-22: minutes of training teach IN nothing at K = 7 or 8; its mean PSF
@@ -28,7 +29,7 @@ ALPHA = tuple(NoiseLevel(f"{std:g}", gain=0.0, read_std=std) for std in (0.01, 0
 
 
 def arms() -> dict[str, dict[str, Any]]:
-    sources = {"IN": "identify", "spectral": "spectral", "mean PSF": "mean"}
+    sources = {"IN": "identify", "shipped": "shipped", "spectral": "spectral", "mean PSF": "mean"}
     return {f"{name}, {k}": {"psf": psf, "noll": noll} for k, noll in NOLL.items() for name, psf in sources.items()}
 
 

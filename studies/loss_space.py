@@ -18,6 +18,7 @@ from typing import Any
 
 from deepblur.platform.methods import Method
 from deepblur.platform.published import Claim, paper_claims
+from deepblur.platform.shipped import reference_for
 from deepblur.platform.sources import Data
 from deepblur.platform.stages import Arm
 from deepblur.platform.study import Preset, Study, extends
@@ -29,7 +30,13 @@ def arm(*, psf: str, data: Data, seed: int, **training: Any) -> Method:
     base = BASE.arm(operator="true", data=data, seed=seed, **training)
     assert isinstance(base, Arm)
     networks = (base.identify,) if psf == "identify" else ()
-    return Method(degradation=base.identify.degradation, psf=psf, image="none", networks=networks)
+    return Method(
+        degradation=base.identify.degradation,
+        psf=psf,
+        image="none",
+        networks=networks,
+        shipped=reference_for(psf),
+    )
 
 
 def published(preset: str) -> tuple[Claim, ...]:

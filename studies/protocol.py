@@ -24,7 +24,7 @@ from deepblur.operators import NoiseRange, ZernikeBlur
 from deepblur.platform.gallery import gallery
 from deepblur.platform.methods import Method
 from deepblur.platform.published import Claim, paper_claims
-from deepblur.platform.shipped import DEFAULT, reference
+from deepblur.platform.shipped import reference_for
 from deepblur.platform.sources import Data
 from deepblur.platform.stages import Degradation, Grid, NoiseLevel
 from deepblur.platform.study import Preset, Study
@@ -39,8 +39,7 @@ def arm(*, psf: str, image: str, noll: tuple[int, ...], eta_waves: float = 0.20,
     """`eta_waves` is the largest coefficient that a method expects."""
     noise = NoiseRange(gain=(0.0, HIGHEST.gain), read_std=(0.0, HIGHEST.read_std))
     degradation = Degradation(operator=ZernikeBlur(noll=noll), eta_waves=eta_waves, noise=noise, crop_px=256)
-    ships = reference(DEFAULT) if "shipped" in (psf, image) else ""  # new weights leave the rivals' results standing
-    return Method(degradation=degradation, psf=psf, image=image, shipped=ships)
+    return Method(degradation=degradation, psf=psf, image=image, shipped=reference_for(psf, image))
 
 
 WAYS = {
