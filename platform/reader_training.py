@@ -37,7 +37,6 @@ LARGEST_SCALE = 2.0
 CLEAN = 0.15  # share of draws without read noise; of the others its standard deviation is log-uniform, as is the gain
 READ_STD, GAIN = (1e-3, 0.2), (1e-3, 0.25)
 WITHOUT_GAIN = 0.6
-STRONG = 0.25  # share of draws whose read noise and gain are uniform up to the largest, as in the paper, instead
 LEAST_ETA = 0.02
 FOR_COMPONENTS = 20_000
 
@@ -52,7 +51,7 @@ class Draws:
 
 def draw(store: ImageStore, family: ZernikeBlur, eta_waves: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """One blurry image: its maps and γ (K,)."""
-    u = torch.rand(12, generator=rng).tolist()
+    u = torch.rand(11, generator=rng).tolist()
     reach = family.psf_size - 1
     largest = int(store.heights.minimum(store.widths).max())
     side = min(round(SIDES_PX[0] + (SIDES_PX[1] - SIDES_PX[0]) * u[0]), largest - reach)
@@ -64,11 +63,8 @@ def draw(store: ImageStore, family: ZernikeBlur, eta_waves: float, rng: torch.Ge
     gamma = (LEAST_ETA + (eta_waves - LEAST_ETA) * u[5]) * (2 * torch.rand(1, family.num_parameters, generator=rng) - 1)
     if u[6] < 0.5 and 11 in family.noll:
         gamma[:, family.noll.index(11)] = 0.0  # half of the lenses have no spherical aberration
-    if u[11] < STRONG:
-        read_std, gain = READ_STD[1] * u[8], GAIN[1] * u[10]
-    else:
-        read_std = 0.0 if u[7] < CLEAN else _log_uniform(READ_STD, u[8])
-        gain = 0.0 if u[9] < WITHOUT_GAIN else _log_uniform(GAIN, u[10])
+    read_std = 0.0 if u[7] < CLEAN else _log_uniform(READ_STD, u[8])
+    gain = 0.0 if u[9] < WITHOUT_GAIN else _log_uniform(GAIN, u[10])
     y = PoissonGaussian(gain, read_std)(family.forward(x, gamma), rng)[0, 0]
     grid = Grid(SIDE, y)
     return SpectrumReader.maps(grid, average_spectrum(y, grid, passband=2 * family.cutoff)).half(), gamma[0]
