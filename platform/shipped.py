@@ -1,6 +1,7 @@
 """Models that come with deepblur: folders of `weights/`, checked against the hashes that were written with them."""
 
 import hashlib
+import json
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -39,15 +40,25 @@ def shipped(name: str, *, device: str = "cpu") -> BlindModel:
     return load_model(folder() / name, device=device)
 
 
-def reference(name: str) -> str:
-    """NAME:HASH of the files of a shipped model: what a stage is named by; no hash where there is no model."""
-    sums = folder() / name / SUMS
-    return f"{name}:{hashlib.sha256(sums.read_bytes()).hexdigest()[:16] if sums.is_file() else ''}"
+def reference(name: str, *networks: str) -> str:
+    """NAME:NETWORKS:HASH of networks of a shipped model: what a stage is named by; no hash where there is no model.
+
+    Networks are `identifier` and `deblurrer`: whoever trains one anew leaves what the other made.
+    """
+    model = folder() / name
+    if not (model / SUMS).is_file():
+        return f"{name}:{'+'.join(networks)}:"
+    lines = (line.split() for line in (model / SUMS).read_text(encoding="utf-8").splitlines())
+    sums = {file: sha for sha, file in lines}
+    config = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    meant = [[config.get(part), sums.get(f"{part}.safetensors")] for part in ("operator", *networks)]
+    return f"{name}:{'+'.join(networks)}:{hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:16]}"
 
 
-def reference_for(*parts: str) -> str:
-    """`reference` of the default model if a method's parts name it, else "": new weights leave the rivals' results."""
-    return reference(DEFAULT) if "shipped" in parts else ""
+def reference_for(psf: str, image: str = "none") -> str:
+    """`reference` to what a method takes from the default model; empty where it takes nothing."""
+    networks = [name for name, part in (("identifier", psf), ("deblurrer", image)) if part == "shipped"]
+    return reference(DEFAULT, *networks) if networks else ""
 
 
 @lru_cache(maxsize=2)
@@ -55,10 +66,10 @@ def referred(text: str, device: str) -> BlindModel:
     """The model of a `reference`.
 
     Raises:
-        ModelError: the files are not those that were meant.
+        ModelError: the networks are not those that were meant.
     """
-    name = text.partition(":")[0]
-    if reference(name) != text:
+    name, networks, _ = text.split(":")
+    if reference(name, *networks.split("+")) != text:
         raise ModelError(f"the shipped model {name} is not the one that was meant ({text}); start the study again")
     return shipped(name, device=device)
 

@@ -44,7 +44,7 @@ def weights(tmp_path, monkeypatch):
 
 def test_a_changed_or_missing_file_is_refused(weights):
     assert shipped.names() == ("compact",)
-    reference = shipped.reference("compact")
+    reference = shipped.reference("compact", "deblurrer")
     shipped.shipped("compact")
     file = weights / "compact" / "deblurrer.safetensors"
     whole = file.read_bytes()
@@ -61,6 +61,18 @@ def test_a_changed_or_missing_file_is_refused(weights):
         shipped.shipped("large")
     with pytest.raises(ModelError, match="is not the one that was meant"):
         shipped.referred(reference, "cpu")
+
+
+def test_a_network_trained_anew_leaves_the_name_of_what_the_other_made(weights):
+    before = {psf: shipped.reference_for(psf, "tv") for psf in ("shipped", "true")}
+    both = shipped.reference_for("shipped", "shipped")
+    assert before["true"] == ""
+    folder = weights / "compact"
+    save_file(weights_of(Deblurrer(**NETWORK)), folder / "deblurrer.safetensors")
+    shipped.write_sums(folder)
+    assert shipped.reference_for("shipped", "tv") == before["shipped"]
+    assert shipped.reference_for("shipped", "shipped") != both
+    assert shipped.referred(before["shipped"], "cpu").identifier is not None
 
 
 def test_it_restores_where_the_registry_has_no_champion(weights):
