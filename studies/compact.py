@@ -26,24 +26,30 @@ from deepblur.platform.release.packing import pack
 from deepblur.platform.stages import Grid
 from deepblur.platform.study import Preset, Study
 from deepblur.studies.compare_methods import arm
-from deepblur.studies.protocol import LEVELS
+from deepblur.studies.protocol import HIGHEST, LEVELS
 
+LIKELY_ERROR = 0.085  # of the spectral likelihood, see `deepblur.platform.degrade.told`
 TOLD = {"dn_noise_map": True, "dn_lam_by_noise": True, "dn_lam": 4.0}
 ARMS: dict[str, dict[str, Any]] = {
     "compact": {"psf": "spectral", "image": "deblur", **TOLD},
-    "compact, true PSF": {"psf": "spectral", "image": "deblur", **TOLD, "gamma_error": 0.0},
+    "compact, all noise": {"psf": "spectral", "image": "deblur", **TOLD, "gain_max": HIGHEST.gain},
+    "compact, all noise, PSF with errors": {
+        "psf": "spectral",
+        "image": "deblur",
+        **TOLD,
+        "gain_max": HIGHEST.gain,
+        "gamma_error": LIKELY_ERROR,
+    },
     "compact, one weight": {"psf": "spectral", "image": "deblur"},
     "TV": {"psf": "spectral", "image": "tv"},
     "blurry": {"psf": "none", "image": "blurry"},
     "true + compact": {"psf": "true", "image": "deblur", **TOLD},
     "true + TV": {"psf": "true", "image": "tv"},
 }
-LIKELY_ERROR = 0.085  # of the spectral likelihood, see `deepblur.platform.degrade.told`
 SIZE = {
-    "gain_max": 0.24,  # the paper's highest noise
+    "gain_max": 0.05,
     "read_std_max": 0.12,
     "noise_power": 4.0,
-    "gamma_error": LIKELY_ERROR,
     "crop_px": 96,
     "dn_unroll": 3,
     "dn_widths": (16, 32, 64),
@@ -56,7 +62,7 @@ SIZE = {
     "clip_norm": 1.0,
 }
 
-PAPER = {"dn_unroll": 4, "dn_widths": (32, 64, 128, 256), "dn_blocks": 4}
+PAPER = {"dn_unroll": 4, "dn_widths": (32, 64, 128, 256), "dn_blocks": 4, "gain_max": HIGHEST.gain}
 
 STUDY = Study(
     name="compact",

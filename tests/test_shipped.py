@@ -96,6 +96,26 @@ def test_it_takes_the_optics_that_it_is_told(weights):
         choose_engine(Choice(model="compact", cutoff=0.4))
 
 
+def test_in_noise_beyond_its_training_tv_restores_unless_the_network_is_asked_for(weights, rng):
+    y = skimage.data.camera()[100:180, 150:240] / 255
+    y = torch.from_numpy(y).float() + 0.5 * torch.randn(80, 90, generator=rng)
+    engines = {name: choose_engine(Choice(restorer=name))[0] for name in ("auto", "deblur", "tv")}
+    images = {}
+    for name, engine in engines.items():
+        engine.card["trained"] |= {"gain": [0.0, 0.05], "read_std": [0.0, 0.12]}
+        engine.identifier.starts = 4
+        found = engine.identify(y)
+        assert (engine.limits(found)[:1] == ("TV restored it, not the network, which has not seen such noise",)) == (
+            name == "auto"
+        )
+        images[name] = engine.prepare(y, found)(y, (40, 45))
+    assert torch.equal(images["auto"], images["tv"])
+    assert not torch.equal(images["auto"], images["deblur"])
+    calm = engines["auto"].identify(y.clamp(0.4, 0.6))
+    assert not calm.network_overtaxed
+    assert len({engine.fingerprint() for engine in engines.values()}) == 3
+
+
 def test_its_engine_identifies_with_the_spectral_likelihood(weights, rng):
     engine, _ = choose_engine(Choice())
     identifier = engine.model.identifier

@@ -34,7 +34,8 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results, made if it is missing")
     engine(command)
     add("--restorer", default="auto", choices=("auto", "deblur", "tv", "wiener", "richardson-lucy"),
-        help="what removes the blur: the model's network (auto with a model), or a classical method")  # fmt: skip
+        help="what removes the blur: the model's network, or a classical method; auto with a model: its network, "
+             "with `compact` and its like TV instead in noise beyond its training")  # fmt: skip
     add("--varying", action="store_true", help="the blur changes over the field: identify and restore tile by tile")
     intensities(command)
     add("--max-memory", type=float, default=2.0, metavar="GIB",

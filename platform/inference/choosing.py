@@ -95,7 +95,7 @@ def _trained(model: BlindModel, name: str, choice: Choice, device: str) -> Engin
         except ValueError as error:  # the operator refuses the optics
             raise ModelError(str(error)) from None
     assert isinstance(model.identifier, SpectralIdentifier)
-    return SpectralEngine(model, model.identifier, name, restorer, device)
+    return SpectralEngine(model, model.identifier, name, restorer, device, or_tv=choice.restorer == "auto")
 
 
 def _optics(choice: Choice) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from deepblur.nets import DRUNet
 from deepblur.operators import ZernikeBlur, noise_std_of
 from deepblur.platform.inference.failures import InputError, ModelError
 from deepblur.platform.inference.identification import identify
-from deepblur.platform.inference.reliability import Residual, residual_of
+from deepblur.platform.inference.reliability import Residual, largest_noise, residual_of
 from deepblur.platform.model import BlindModel
 
 Restorer = Literal["deblur", "tv", "wiener", "richardson-lucy"]
@@ -45,6 +45,8 @@ class Found:
     """(K,), in waves; None where the method states none."""
     calibrated: bool = False
     """Whether the uncertainty was checked against known blurs."""
+    network_overtaxed: bool = False
+    """Whether TV removes it, for the noise is stronger than the model's network was trained for."""
 
 
 class Engine(ABC):
@@ -145,26 +147,43 @@ class SpectralEngine(TrainedEngine):
 
     Args:
         identifier: the model's.
+        or_tv: where the noise is stronger than its network was trained for, TV restores, which is better there
+            (studies/protocol.py).
     """
 
     def __init__(
-        self, model: BlindModel, identifier: SpectralIdentifier, name: str, restorer: Restorer, device: str
+        self,
+        model: BlindModel,
+        identifier: SpectralIdentifier,
+        name: str,
+        restorer: Restorer,
+        device: str,
+        *,
+        or_tv: bool = False,
     ) -> None:
         super().__init__(model, name, restorer, device)
-        self.identifier = identifier
+        self.identifier, self._or_tv = identifier, or_tv
+        if or_tv:
+            self.bytes_per_px = max(self.bytes_per_px, _CLASSICAL_BYTES)
 
     def fingerprint(self) -> str:
-        return f"{super().fingerprint()} {self.identifier.eta_waves} {self.operator}"
+        return f"{super().fingerprint()} {self.identifier.eta_waves} {self.operator}{' or tv' * self._or_tv}"
 
     def limits(self, found: Found) -> tuple[str, ...]:
-        return _at_bound(found, self.identifier.eta_waves)
+        told = ("TV restored it, not the network, which has not seen such noise",) if found.network_overtaxed else ()
+        return told + _at_bound(found, self.identifier.eta_waves)
 
     def identify(self, y: Tensor) -> Found:
         estimate = self.identifier.estimate(y.to(self.device))
         assert estimate.psf is not None
         assert estimate.gamma is not None
         assert estimate.gamma_std is not None
-        return Found(estimate.psf.cpu(), estimate.gamma.cpu(), estimate.gamma_std.cpu())
+        most = largest_noise(self.card, y)
+        overtaxed = self._or_tv and most is not None and float(noise_std_of(y)) > most
+        return Found(estimate.psf.cpu(), estimate.gamma.cpu(), estimate.gamma_std.cpu(), network_overtaxed=overtaxed)
+
+    def prepare(self, y: Tensor, found: Found) -> Remove:
+        return classical("tv", y, found.psf) if found.network_overtaxed else super().prepare(y, found)
 
 
 class TrainingFreeEngine(Engine):

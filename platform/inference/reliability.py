@@ -86,9 +86,10 @@ def range_flags(
     flags = []
     if not trained:
         flags.append("the model's card does not say on what it was trained, so its range is unknown")
-    most = _largest_noise(trained, float(y.mean()))
-    if most is not None and noise_std > NOISE_MARGIN * most:
-        flags.append(f"the noise, {noise_std:.3g} of the full scale, is above the {most:.3g} that the model has seen")
+    most = largest_noise(card, y)
+    if most is not None and noise_std > most:
+        seen = most / NOISE_MARGIN
+        flags.append(f"the noise, {noise_std:.3g} of the full scale, is above the {seen:.3g} that the model has seen")
     eta = _number(trained.get("eta_waves"))
     if eta is not None:
         flags += _beyond(operator, identification, eta)
@@ -236,15 +237,19 @@ def _beyond(operator: ZernikeBlur, identification: Identification, eta: float) -
     return [f"aberrations are larger than the {eta:g} waves that the model has seen: {', '.join(far)}"]
 
 
-def _largest_noise(trained: Mapping[str, Any], brightness: float) -> float | None:
-    """The largest standard deviation of the noise in training on an image this bright; None where nobody says."""
+def largest_noise(card: Mapping[str, Any], y: Tensor) -> float | None:
+    """A measured noise above it is stronger than any in training on images as bright as y; None where nobody says."""
+    trained = card.get("trained")
+    trained = trained if isinstance(trained, Mapping) else {}
     highs = []
     for name in ("gain", "read_std"):
         bounds = trained.get(name)
         high = _number(bounds[1]) if isinstance(bounds, (list, tuple)) and len(bounds) == 2 else None
         highs.append(high)
     gain, read_std = highs
-    return None if gain is None or read_std is None else math.sqrt(gain * max(brightness, 0.0) + read_std**2)
+    if gain is None or read_std is None:
+        return None
+    return NOISE_MARGIN * math.sqrt(gain * max(float(y.mean()), 0.0) + read_std**2)
 
 
 def _number(value: Any) -> float | None:
