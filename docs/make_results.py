@@ -1,8 +1,8 @@
 """Writes the tables of docs/results.md from finished studies: python docs/make_results.py NAME=FOLDER/items.parquet …
 
 FOLDER is where the study says that its report is. Each NAME is that of a block from `<!-- table NAME … -->` to
-`<!-- end -->` in the page; blocks of other names stay as they are. Means over the draws of a cell, with 95 % intervals over
-images.
+`<!-- end -->` in the page; blocks of other names stay as they are. Shown are means over the draws of a cell, with 95 %
+intervals over images.
 """
 
 import re
