@@ -40,7 +40,8 @@ def table(items: pd.DataFrame, column: str, kind: str, reference: str = "compact
         rows = [(f"η {eta:g}", part) for eta, part in mine.groupby("eta_waves")]
         body = [[name, *_cells(part, column, noises)] for name, part in [*rows, ("all η", mine)]]
     elif kind == "arms":
-        parts = ((arm, ok[ok["arm"] == arm]) for arm in items["arm"].unique())
+        told = "true" if column.startswith("psf_") else None  # an arm that is told the PSF does not find it
+        parts = ((arm, ok[ok["arm"] == arm]) for arm in items["arm"].unique() if told != arm.split()[0])
         body = [[arm, *_cells(part, column, noises)] for arm, part in parts if part[column].notna().any()]
     else:
         body = [row for K in ("(K = 7)", "(K = 8)") for row in _differences(ok, column, f"{reference} {K}", K, noises)]
