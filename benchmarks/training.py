@@ -7,10 +7,13 @@ Measure  images/s: the median step of the trainer that studies use, data drawn i
          beside that of a product of two matrices in the same precision on the same device. deepinv's unfolded
          Douglas-Rachford, of the same widths, takes the same batches, loss and optimiser. Workers are processes with
          DistributedDataParallel that share the batch and the threads.
-Cost     6 min on 2 cores
+Cost     4 min on 2 cores
 Run      python benchmarks/training.py                  (deepinv's row needs `pip install deepblur[bench]`)
          python benchmarks/training.py --device cuda --batch 64 --crop 128 --precision bfloat16 --workers 1
-Outcome  not run yet
+Outcome  two threads of a CPU, 2026-11-27: IN 67 images/s, DN 1.02, compact's DN 20.1; drawing 0.1 to 3.2 % of a step;
+         42 to 69 % of the matrix product. deepinv's step takes 0.63 times ours: on crops of 96 pixels the margin of
+         half a PSF makes 1.7 times the pixels. Two workers: compact's DN 109 %, IN 70 % of one with both threads. So
+         the first claim holds, the second for DN alone, and the third waits for a GPU.
 """
 
 import argparse

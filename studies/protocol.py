@@ -13,8 +13,8 @@ Outcome  --data coco:ROOT --crop 192 --images 64, 1280 draws a row, K = 7, 2026-
          SNR: compact 18.6 dB without noise, then 10.9, 7.4, 6.2 and 4.1, the likelihood alone 16.6, 8.0, 4.4, 2.5 and
          1.2. PSNR gain: compact +6.32, +2.47, +2.80, +6.07, +11.34; compact's PSF with TV +6.41, +2.43, +2.63, +5.86,
          +11.94. So DN beats TV with the same PSF at 0.05 and 0.12 (+0.2 dB), ties below, and loses 0.6 dB at the
-         highest noise, for which it was not trained. Published rivals lose at every noise but the highest, where the
-         mean PSF with TV is best (+12.10). On 384 x 384 pixels PSF SNR is 19.2, 14.7, 8.8, 7.0 and 4.2. The paper's
+         highest noise, for which it was not trained. l0 is behind at every noise; at the highest the mean PSF with TV
+         is best (+12.10). On 384 x 384 pixels PSF SNR is 19.2, 14.7, 8.8, 7.0 and 4.2. The paper's
          12.9 dB are exceeded without noise, its 7.9 dB not reached at the highest.
 """
 
