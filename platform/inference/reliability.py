@@ -81,8 +81,7 @@ def range_flags(
         noise_std: of y, in units of intensity.
         saturated: fraction of pixels at the largest value that they can have.
     """
-    trained = card.get("trained")
-    trained = trained if isinstance(trained, Mapping) else {}
+    trained = _trained(card)
     flags = []
     if not trained:
         flags.append("the model's card does not say on what it was trained, so its range is unknown")
@@ -239,8 +238,7 @@ def _beyond(operator: ZernikeBlur, identification: Identification, eta: float) -
 
 def largest_noise(card: Mapping[str, Any], y: Tensor) -> float | None:
     """A measured noise above it is stronger than any in training on images as bright as y; None where nobody says."""
-    trained = card.get("trained")
-    trained = trained if isinstance(trained, Mapping) else {}
+    trained = _trained(card)
     highs = []
     for name in ("gain", "read_std"):
         bounds = trained.get(name)
@@ -250,6 +248,11 @@ def largest_noise(card: Mapping[str, Any], y: Tensor) -> float | None:
     if gain is None or read_std is None:
         return None
     return NOISE_MARGIN * math.sqrt(gain * max(float(y.mean()), 0.0) + read_std**2)
+
+
+def _trained(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    trained = card.get("trained")
+    return trained if isinstance(trained, Mapping) else {}
 
 
 def _number(value: Any) -> float | None:
