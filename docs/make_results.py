@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepblur.platform.comparison import OK, interval
+from deepblur.platform.comparison import MethodsResult, interval
 from deepblur.platform.statistics import compare_to_reference
 
 PAGE = Path(__file__).resolve().parent / "results.md"
@@ -32,16 +32,18 @@ def table(items: pd.DataFrame, column: str, kind: str, reference: str = "compact
             eta (of the reference: rows are η, columns noise levels).
         reference: start of the names of the arms that are compared with all others of their K.
     """
-    ok = items[items["status"] == OK]
-    ok = ok.assign(psnr_gain_db=ok["psnr_db"] - ok["blurry_psnr_db"], ssim_gain=ok["ssim"] - ok["blurry_ssim"])
-    noises = list(items.drop_duplicates("noise").sort_values(["gain", "noise_std"])["noise"])
+    arms = list(items["arm"].unique())
+    told = tuple(arm for arm in arms if arm.startswith("true "))
+    result = MethodsResult(
+        name="", title="", abstract={}, preset="", command="", items=items, reference=arms[0], informed=told
+    )
+    ok, noises = result.scored, list(result.noises["noise"])
     if kind == "eta":
         mine = ok[ok["arm"] == f"{reference} (K = 7)"]
         rows = [(f"η {eta:g}", part) for eta, part in mine.groupby("eta_waves")]
         body = [[name, *_cells(part, column, noises)] for name, part in [*rows, ("all η", mine)]]
     elif kind == "arms":
-        told = "true" if column.startswith("psf_") else None  # an arm that is told the PSF does not find it
-        parts = ((arm, ok[ok["arm"] == arm]) for arm in items["arm"].unique() if told != arm.split()[0])
+        parts = ((arm, ok[ok["arm"] == arm]) for arm in arms)
         body = [[arm, *_cells(part, column, noises)] for arm, part in parts if part[column].notna().any()]
     else:
         body = [row for K in ("(K = 7)", "(K = 8)") for row in _differences(ok, column, f"{reference} {K}", K, noises)]
