@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from deepblur.platform.cluster import running_cluster
+from deepblur.platform.connection import default_uri
 from deepblur.platform.record import commit
-from deepblur.platform.tracking import default_uri
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = "studies/ablation_true_vs_est.py"

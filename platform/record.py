@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepblur.platform import dashboard, naming, provenance, run_notes
+from deepblur.platform.connection import default_uri
 from deepblur.platform.execution import Work, live_rows, load_network, note, read_rows, training_stage
 from deepblur.platform.identity import flatten
 from deepblur.platform.image_store import open_store
@@ -25,7 +26,7 @@ from deepblur.platform.results import StudyResult
 from deepblur.platform.stages import Arm, Evaluate, Training
 from deepblur.platform.study_cli import Plan
 from deepblur.platform.tasks import identifier_config
-from deepblur.platform.tracking import NoTracker, Tracker, default_uri
+from deepblur.platform.tracking import NoTracker, Tracker
 from deepblur.platform.tuning import Tune
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from deepblur.platform.connection import default_runs, default_uri
 from deepblur.platform.ingredients import Ingredient, Kitchen
 from deepblur.platform.ledger import replace_file
 from deepblur.platform.provenance import FILE, Json, argv, part_of
 from deepblur.platform.run_record import read_run
-from deepblur.platform.tracking import default_runs, default_uri
 
 MARK = "reproduction.json"
 REPRODUCED, DIFFERS, MISSING = 0, 1, 2

@@ -5,8 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepblur.platform.connection import connect, database_file, without_password
 from deepblur.platform.provenance import FILE, FORMAT
-from deepblur.platform.tracking import KEY_TAG, connect, database_file, without_password
+from deepblur.platform.tracking import KEY_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import psutil
 
+from deepblur.platform.connection import default_runs, without_password
 from deepblur.platform.disk import writing
 from deepblur.platform.sources import Data, parse_data, parse_test
 from deepblur.platform.stages import Grid, NoiseLevel, RealImages
 from deepblur.platform.study import Study
-from deepblur.platform.tracking import default_runs, without_password
 
 N = TypeVar("N", int, float)
 BUDGET_SPENT = 3

@@ -5,22 +5,18 @@ record instead of starting another. MLflow may fail at any time without stopping
 is listed in `Tracker.problems`, and repeating the study records it.
 """
 
-import fcntl
 import logging
 import os
 import re
 import socket
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from deepblur.platform import dashboard
+from deepblur.platform import connection, dashboard
 from deepblur.platform.janitor import Janitor
 
 if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a record does not need it
@@ -36,34 +32,7 @@ DRIVER = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
 VALUE_LIMIT = 5000  # characters of a parameter or tag that every MLflow 3 server takes
 SYSTEM_INTERVAL_S = 10
 PAUSE_S = 60.0
-_RECORD_ELSEWHERE = (
-    "start that server, set MLFLOW_TRACKING_URI or --tracking-uri to one that answers, or record nothing with "
-    "--tracking-uri none"
-)
 _log = logging.getLogger("deepblur.tracking")
-
-
-def default_uri(runs: Path) -> str:
-    """MLFLOW_TRACKING_URI where it is set, else a database file in the folder `runs`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(runs).resolve() / 'mlflow.db'}"
-
-
-def default_runs() -> Path:
-    """$DEEPBLUR_RUNS, or deepblur-runs in the home folder: a Ray job's working directory does not outlive the job."""
-    return Path(os.environ.get("DEEPBLUR_RUNS") or "~/deepblur-runs").expanduser()
-
-
-def registry_uri(runs: Path | None = None) -> str:
-    """Where a user who names no registry finds the models.
-
-    MLFLOW_TRACKING_URI where it is set, else the database file in the first of: the folder `runs` where it is given;
-    $DEEPBLUR_RUNS; ./runs, where `make demo` leaves its results, if there is one; ~/deepblur-runs.
-    """
-    if runs is not None:
-        return default_uri(runs)
-    if not os.environ.get("DEEPBLUR_RUNS") and Path("runs", "mlflow.db").is_file():
-        return default_uri(Path("runs"))
-    return default_uri(default_runs())
 
 
 class NoTracker:
@@ -150,10 +119,8 @@ class Tracker(NoTracker):
         Raises:
             ConnectionError: nothing usable answers at the URI, which is named without its password.
         """
-        client = connect(uri)
-        with _usable(uri), _one_process_at_a_time(uri):
-            experiment_id = _experiment(client, experiment, _artifact_location(uri, artifacts))
-        return cls(client, uri, experiment_id)
+        client = connection.connect(uri)
+        return cls(client, uri, connection.experiment(client, uri, experiment, artifacts))
 
     def study_run(self, *, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
         def find() -> str:
@@ -250,8 +217,10 @@ class Tracker(NoTracker):
             return action()
         except Exception as error:  # the record must not stop the training, whatever goes wrong with it
             if not self.problems:
-                _log.warning("MLflow failed and the study goes on without part of its record: %s", _reason(error))
-            self._note(f"{what}: {_reason(error)}")
+                _log.warning(
+                    "MLflow failed and the study goes on without part of its record: %s", connection.reason(error)
+                )
+            self._note(f"{what}: {connection.reason(error)}")
             if time.monotonic() - start > 1:  # a server that has gone costs its time-outs at every call
                 self._paused_until = time.monotonic() + PAUSE_S
             return otherwise
@@ -320,91 +289,6 @@ class Tracker(NoTracker):
             self._monitors[run_id] = monitor
 
 
-def connect(uri: str, remedy: str = _RECORD_ELSEWHERE) -> "MlflowClient":
-    """A client that neither chats nor phones home, and gives up within seconds; the user's own settings come first.
-
-    Raises:
-        ConnectionError: see Tracker.open.
-    """
-    for name, value in {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    }.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient  # reads some of these when it is imported
-
-    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
-        for chatty in ("mlflow", "alembic", "urllib3.connectionpool"):
-            logging.getLogger(chatty).setLevel(logging.ERROR)
-    with _usable(uri, remedy):
-        _probe(uri)
-        with _one_process_at_a_time(uri):
-            client = MlflowClient(uri, registry_uri=uri)
-            client.search_experiments(max_results=1)  # creates the tables of a fresh database
-    return client
-
-
-@contextmanager
-def _usable(uri: str, remedy: str = _RECORD_ELSEWHERE) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # MLflow, SQLAlchemy, requests and the system each have their own
-        shown = without_password(uri)
-        raise ConnectionError(
-            f"MLflow cannot be used at {shown} ({_reason(error).replace(uri, shown)}); {remedy}"
-        ) from None
-
-
-def without_password(text: str) -> str:
-    """The text with user and password of every URI in it left out."""
-    return re.sub(r"//[^/@]*@", "//…@", text)
-
-
-def _probe(uri: str) -> None:
-    """Asks an HTTP server for a sign of life: MLflow's own client would try for minutes."""
-    if uri.startswith(("http://", "https://")):
-        try:
-            urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5).close()
-        except urllib.error.HTTPError:
-            return  # it answers; whether it is an MLflow server shows next
-
-
-@contextmanager
-def _one_process_at_a_time(uri: str) -> Iterator[None]:
-    """Processes that create the tables of a fresh database file together break it."""
-    if (database := database_file(uri)) is None:
-        yield
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with open(database.with_name(f".{database.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def database_file(uri: str) -> Path | None:
-    """The file that a sqlite URI names, None for any other URI."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-
-
-def _artifact_location(uri: str, artifacts: Path | None) -> str | None:
-    if (database := database_file(uri)) is None:
-        return None  # a server's own choice
-    return (artifacts or database.parent / "mlartifacts").resolve().as_uri()
-
-
-def _experiment(client: "MlflowClient", name: str, artifact_location: str | None) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        return client.create_experiment(name, artifact_location)
-    if found.lifecycle_stage == "deleted":
-        raise ValueError(f"its experiment {name!r} was deleted; restore it with mlflow experiments restore")
-    return found.experiment_id
-
-
 def _name(key: str) -> str:
     """The key with what MLflow refuses in a name replaced."""
     parts = [part for part in re.sub(r"[^\w\-. :/]", "_", key).split("/") if part.strip(".")]
@@ -413,11 +297,6 @@ def _name(key: str) -> str:
 
 def _cut(value: str) -> str:
     return value if len(value) <= VALUE_LIMIT else value[: VALUE_LIMIT - 6] + " [cut]"
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _chunks(items: list[T], size: int) -> Iterator[list[T]]:

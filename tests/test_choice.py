@@ -12,10 +12,10 @@ import pytest
 import torch
 from micro_registry import add_version, empty_registry, home_of, tikhonov_model
 
+from deepblur.platform.connection import database_file
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.release import lookup
 from deepblur.platform.release.choice import NoChampionError, choose_model
-from deepblur.platform.tracking import database_file
 
 ROOT = Path(__file__).resolve().parent.parent
 Y = torch.linspace(0, 1, 32 * 40).reshape(1, 1, 32, 40)
@@ -220,7 +220,7 @@ def test_nothing_of_a_foreign_folder_is_run(folder, tmp_path):
 
 
 def test_the_default_registry_is_the_nearest(tmp_path, monkeypatch):
-    from deepblur.platform.tracking import registry_uri
+    from deepblur.platform.connection import registry_uri
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from micro_registry import FAST, MICRO, copy_of, home_of
 
+from deepblur.platform.connection import connect
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.model import load_model
 from deepblur.platform.release import clean_process, gate, succession
@@ -20,7 +21,6 @@ from deepblur.platform.release.gate import BLURRY, compare, judge
 from deepblur.platform.release.grid import GRID, score
 from deepblur.platform.release.promotion import Promoter
 from deepblur.platform.release.succession import CHAMPION, CLAIM, BusyError, Claim, Succession
-from deepblur.platform.tracking import connect
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -193,7 +193,7 @@ MOVERS = """
 import json, os, sys, time
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store  # once for all children
 from deepblur.platform.release.succession import ChampionMovedError, Succession
-from deepblur.platform.tracking import connect
+from deepblur.platform.connection import connect
 
 def move(uri, to, dies_after, lock, start):
     client = connect(uri)

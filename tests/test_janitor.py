@@ -36,6 +36,7 @@ def statuses(tracker):
 
 def test_a_killed_driver_leaves_no_run_running(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
+    others = len(janitors(os.getpid()))  # of records that other tests of this process left open
     tracker = Tracker.open(uri, "study")  # the tables exist before the driver starts
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, uri], stdout=subprocess.PIPE, text=True)
     assert driver.stdout.readline() == "ready\n"
@@ -52,10 +53,10 @@ def test_a_killed_driver_leaves_no_run_running(tmp_path):
     children = [tracker.child_run(parent=parent, key=key, name=key, params={}) for key in "ab"]
     assert statuses(tracker) == {"study": "RUNNING", "a": "FINISHED", "b": "RUNNING"}
     for run in (*children, parent):
-        assert len(janitors(os.getpid())) == 1
+        assert len(janitors(os.getpid())) == others + 1
         tracker.finish(run, ok=True)
     assert statuses(tracker) == dict.fromkeys(("study", "a", "b"), "FINISHED")
-    assert janitors(os.getpid()) == []
+    assert len(janitors(os.getpid())) == others
 
 
 def test_a_janitor_ends_only_runs_of_its_driver_and_as_that_told_it(tmp_path):

@@ -8,13 +8,13 @@ from micro_registry import FAST, MICRO, copy_of, tikhonov_model
 
 from deepblur.platform import demo
 from deepblur.platform.cli import main
+from deepblur.platform.connection import connect
 from deepblur.platform.inference.choosing import Choice, choose_engine
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.release import founding, promotion
 from deepblur.platform.release.grid import score
 from deepblur.platform.release.promotion import Promoter
 from deepblur.platform.release.versions import best_of_study
-from deepblur.platform.tracking import connect
 
 
 @pytest.fixture

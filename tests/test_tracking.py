@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from deepblur.platform import tracking
-from deepblur.platform.tracking import NoTracker, Tracker, database_file, default_uri
+from deepblur.platform.connection import database_file, default_uri
+from deepblur.platform.tracking import NoTracker, Tracker
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def batched(uri: str, parent: str, writer: int, rows: int, pieces: int) -> tuple
 
 def one_by_one(uri: str, parent: str, writer: int, rows: int) -> tuple[str, float, float, list[str]]:
     """The same curve, one call of MLflow's client a point."""
-    from deepblur.platform.tracking import connect
+    from deepblur.platform.connection import connect
 
     client = connect(uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -64,7 +64,7 @@ def one_by_one(uri: str, parent: str, writer: int, rows: int) -> tuple[str, floa
 
 def lost(uri: str, runs: list[str], rows: int) -> int:
     """Points of the curves that MLflow does not have, or has twice."""
-    from deepblur.platform.tracking import connect
+    from deepblur.platform.connection import connect
 
     client = connect(uri)
     wrong = 0

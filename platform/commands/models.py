@@ -66,7 +66,7 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.tracking import registry_uri
+    from deepblur.platform.connection import registry_uri
 
     arguments.tracking_uri = arguments.tracking_uri or registry_uri()
     actions: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepblur.platform.connection import registry_uri
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.release import lookup
-from deepblur.platform.tracking import registry_uri
 
 if TYPE_CHECKING:
     from deepblur.platform.model import BlindModel
@@ -45,7 +45,7 @@ def choose_model(
     Args:
         spec: None for the champion, "models:/NAME/VERSION", "models:/NAME@ALIAS", "runs:/ID" of the run that registered
             it, or a folder: a deepblur model, or an MLflow model that holds one.
-        tracking_uri: of the registry; default: see `deepblur.platform.tracking.registry_uri`.
+        tracking_uri: of the registry; default: see `deepblur.platform.connection.registry_uri`.
         runs: folder of results whose registry is meant.
         device: where the networks go.
     Raises:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlparse
 
+from deepblur.platform.connection import connect, database_file, without_password
 from deepblur.platform.inference.failures import ModelError
-from deepblur.platform.tracking import connect, database_file, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from deepblur.platform.tracking import database_file
+from deepblur.platform.connection import database_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

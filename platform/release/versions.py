@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from deepblur.platform.connection import connect, database_file, without_password
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.release.card import VALIDATED_TAG
 from deepblur.platform.release.succession import Succession
-from deepblur.platform.tracking import connect, database_file, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
