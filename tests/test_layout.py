@@ -18,7 +18,7 @@ MAY_IMPORT = {  # one way only
 }
 RAY = {"platform/scheduling.py", "platform/trials.py"}
 RELEASE = ("lookup", "clean_process", "promotion", "succession", "versions")
-MLFLOW = {f"platform/{name}.py" for name in ("tracking", "registry", "mlflow_model", "janitor", "run_record")}
+MLFLOW = {f"platform/{n}.py" for n in ("connection", "tracking", "registry", "mlflow_model", "janitor", "run_record")}
 MLFLOW |= {f"platform/release/{name}.py" for name in RELEASE}
 FILES = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
 
