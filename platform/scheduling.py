@@ -198,8 +198,11 @@ def connect() -> None:
     """Join the cluster of this job or machine, or start a local one that ends with this process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     variables = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+    cluster = running_cluster()
     ray.init(
-        running_cluster() or "local",
+        cluster or "local",
+        # a dozen processes that nobody looks at; a cluster that is joined has its own
+        include_dashboard=None if cluster else False,
         log_to_driver=False,
         logging_level=logging.ERROR,
         runtime_env={"env_vars": variables},

@@ -1,11 +1,15 @@
 """Fixtures that every room shares."""
 
 import fcntl
+import os
 from importlib.metadata import version
 
 import pytest
 import torch
 from torch import Tensor
+
+# Ray's workers run at a niceness of 15, where the tests that run beside them would starve them for minutes.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -126,7 +126,7 @@ class Cluster:
 
     def start_head(self) -> None:
         port = self.address.rpartition(":")[2]
-        self.head = self._node("--head", f"--port={port}", f"--dashboard-port={free_port()}",
+        self.head = self._node("--head", f"--port={port}", "--include-dashboard=false",
                                f"--ray-client-server-port={free_port()}")  # fmt: skip
         wait_for(self._answers, START_S, "the start of the Ray head")
 
