@@ -62,7 +62,7 @@ SIZE = {
     "clip_norm": 1.0,
 }
 
-PAPER = {"dn_unroll": 4, "dn_widths": (32, 64, 128, 256), "dn_blocks": 4, "gain_max": HIGHEST.gain}
+PAPER = {"dn_unroll": 4, "dn_widths": (32, 64, 128, 256), "dn_blocks": 4}
 
 STUDY = Study(
     name="compact",
@@ -86,8 +86,8 @@ STUDY = Study(
             seeds=(0, 1, 2),
             data="coco:~/coco",
             grid=Grid(noise=LEVELS, eta_waves=(0.05, 0.10, 0.15, 0.20), images=64, draws=2, crop_px=256),
-            settings={**SIZE, **PAPER, "crop_px": 128, "dn_steps": 100_000, "dn_batch": 64, "dn_lr": 5e-4,
-                      "precision": "bfloat16", "validations": 40},
+            settings={**SIZE, **PAPER, "gain_max": HIGHEST.gain, "crop_px": 128, "dn_steps": 100_000, "dn_batch": 64,
+                      "dn_lr": 5e-4, "precision": "bfloat16", "validations": 40},
         ),
     },
 )  # fmt: skip
