@@ -5,17 +5,18 @@ Claim    The shipped model restores better than TV with the same PSF and than ev
 Measure  PSF SNR, PSNR and SSIM on held-out images; noise none, white of 0.01, 0.05 and 0.12, and the paper's highest
          (gain 0.24, read noise 0.12); eta 0.05 to 0.20; K = 7 (Noll 4-10) and K = 8 (with primary spherical, Noll 11).
          "true" is told the PSF. All rows see the same draws.
-Cost     the run below: 80 min of one core. full, 512 draws a cell, is two days of a core and meant for a cluster.
+Cost     the run of the outcome: 3 hours of one core. full, 512 draws a cell, is two days of a core and meant for a
+         cluster.
 Run      python studies/protocol.py --preset quick
          python studies/protocol.py --preset full --data coco:ROOT
          python studies/protocol.py --test microscopy
-Outcome  --data coco:ROOT --crop 192 --images 64, 1280 draws a row, K = 7, 2026-11-27; all of it in docs/results.md. PSF
-         SNR: compact 18.6 dB without noise, then 10.9, 7.4, 6.2 and 4.1, the likelihood alone 16.6, 8.0, 4.4, 2.5 and
-         1.2. PSNR gain: compact +6.32, +2.47, +2.80, +6.07, +11.34; compact's PSF with TV +6.41, +2.43, +2.63, +5.86,
-         +11.94. So DN beats TV with the same PSF at 0.05 and 0.12 (+0.2 dB), ties below, and loses 0.6 dB at the
-         highest noise, for which it was not trained. l0 is behind at every noise; at the highest the mean PSF with TV
-         is best (+12.10). On 384 x 384 pixels PSF SNR is 19.2, 14.7, 8.8, 7.0 and 4.2. The paper's
-         12.9 dB are exceeded without noise, its 7.9 dB not reached at the highest.
+Outcome  --data coco:ROOT --crop 192 --images 64 --draws 2, 2560 draws a row, K = 7, 2026-11-27; all of it in
+         docs/results.md. PSF SNR: compact 18.5 dB without noise, then 11.3, 7.4, 6.1 and 3.6, the likelihood alone
+         16.0, 7.9, 4.5, 2.4 and 1.2. PSNR gain: compact +6.22, +2.57, +2.87, +6.13, +11.53; compact's PSF with TV
+         +6.32, +2.55, +2.68, +5.88, +12.16. So DN beats TV with the same PSF at 0.05 and 0.12 (+0.2 dB), ties below,
+         and loses 0.6 dB at the highest noise, for which it was not trained. l0 is behind at every noise; at the
+         highest the mean PSF with TV is best (+12.36). On 384 x 384 pixels PSF SNR is 19.2, 14.7, 8.8, 7.0 and 4.2.
+         The paper's 12.9 dB are exceeded without noise, its 7.9 dB not reached at the highest.
 """
 
 from typing import Any
