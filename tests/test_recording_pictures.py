@@ -1,4 +1,4 @@
-"""Pictures (PNG, JPEG, BMP, WebP) come back as they were when nothing is changed."""
+"""Pictures (PNG, JPEG, BMP, WebP) come back as they were when nothing is changed; palettes become colour."""
 
 import numpy as np
 import pytest
