@@ -16,7 +16,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 from deepblur.platform.model import load_model
-from deepblur.platform.serving import MAX_PIXELS, answer
+from deepblur.platform.serving import MAX_PIXELS, Bounded, answer
 
 
 class BlindDeblurring(PythonModel):
@@ -31,7 +31,7 @@ class BlindDeblurring(PythonModel):
             torch.set_num_threads(int(config["threads"]))
         self.model = load_model(Path(context.artifacts["model"]), device=self.device)
         if "__pyfunc_model_path__" in os.environ:  # MLflow's scoring server is what loads the model
-            _answer_in_sentences()
+            _answer_in_sentences(self.max_pixels)
 
     def predict(
         self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
@@ -55,8 +55,13 @@ class BlindDeblurring(PythonModel):
         return {name: getattr(found, name).float().cpu().numpy() for name in ("image", "gamma", "psf")}
 
 
-def _answer_in_sentences() -> None:
-    """Has the scoring server answer through `answer`: it has no hook for it, but finds `invocations` by name."""
+def _answer_in_sentences(max_pixels: int) -> None:
+    """Has the scoring server answer through `answer` and bound what it receives.
+
+    It has no hook for either, but finds `invocations` by name, and makes its application, a FastAPI, after the model is
+    loaded.
+    """
+    import fastapi
     from mlflow.pyfunc import scoring_server
 
     stock = scoring_server.invocations
@@ -68,7 +73,12 @@ def _answer_in_sentences() -> None:
         said = answer(data, content_type, served.restore, max_pixels=served.max_pixels)
         return scoring_server.InvocationsResponse(said.text, said.status, "application/json")
 
+    class Application(fastapi.FastAPI):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await Bounded(super().__call__, max_pixels)(scope, receive, send)
+
     scoring_server.invocations = invocations
+    fastapi.FastAPI = Application  # type: ignore[misc]
 
 
 set_model(BlindDeblurring())

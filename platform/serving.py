@@ -11,7 +11,8 @@ message, and a few end with 500; `answer` stands in for its parsing.
 
 import json
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,9 @@ MAX_PIXELS = 2048 * 2048
 BYTES_PER_PIXEL = 64
 """What a pixel may take of a request's text; a float32 in full takes about 22."""
 _KEYS = ("inputs", "instances")
+_BESIDE_PIXELS = 1000
+"""So many commas, brackets and braces may be no pixels: keys, parameters, and what deserves a sentence of its own."""
+_FIVE_DEEP = re.compile(rb"\[\s*\[\s*\[\s*\[\s*\[")
 
 Predict = Callable[[np.ndarray, dict[str, Any]], dict[str, np.ndarray]]
 
@@ -76,9 +80,8 @@ def read_request(
     """
     _check_type(content_type)
     if len(body) > BYTES_PER_PIXEL * max_pixels:
-        raise RequestError(
-            f"a request has at most {BYTES_PER_PIXEL * max_pixels} bytes; got {len(body)}; send smaller images", 413
-        )
+        raise RequestError(_too_long(len(body), max_pixels), 413)
+    _check_counts(body, max_pixels)
     request = _parsed(body)
     given = [key for key in _KEYS if key in request]
     if len(given) != 1:
@@ -101,6 +104,21 @@ def _check_type(content_type: str | None) -> None:
             raise RequestError("a request is JSON in UTF-8; leave the parameters of its Content-Type out", 415)
 
 
+def _check_counts(body: bytes, max_pixels: int) -> None:
+    """Refuse what would parse to more numbers, lists or objects than a request can have: each costs 30 bytes."""
+    numbers, lists, objects = body.count(b",") + 1, body.count(b"["), body.count(b"{")
+    if numbers > max_pixels + _BESIDE_PIXELS:
+        raise RequestError(
+            f"a request has at most {max_pixels} pixels; got {numbers} values; send fewer images or tiles", 413
+        )
+    if lists > _BESIDE_PIXELS and _FIVE_DEEP.search(body):
+        raise RequestError("the request nests too deep; images are nested lists (B, 1, H, W), four deep")
+    if lists > max_pixels + _BESIDE_PIXELS:
+        raise RequestError(f"a request has at most {max_pixels} rows; got {lists} lists; send fewer images", 413)
+    if objects > _BESIDE_PIXELS:
+        raise RequestError(f"a request holds one object and its params; got {objects}; images are nested lists")
+
+
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
         request = json.loads(body.decode("utf-8"))
@@ -115,6 +133,43 @@ def _parsed(body: bytes) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise RequestError(f'a request is a JSON object {{"inputs": …}}; got {_kind(request)}')
     return request
+
+
+class Bounded:
+    """An ASGI application whose requests cost bounded memory, whatever their length.
+
+    A body that is declared too long is not even kept, and of another one no more than shows `answer` that it is. Either
+    way it is received to its end: who is still sending does not listen.
+    """
+
+    def __init__(self, application: Callable[..., Awaitable[None]], max_pixels: int) -> None:
+        self.application, self.max_pixels = application, max_pixels
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        limit, kept = BYTES_PER_PIXEL * self.max_pixels, 0
+        declared = dict(scope.get("headers") or ()).get(b"content-length", b"")
+        if scope["type"] == "http" and declared.isdigit() and int(declared[:20]) > limit:
+            while (await receive()).get("more_body"):
+                pass
+            said = _failure(413, "INVALID_PARAMETER_VALUE", _too_long(int(declared[:20]), self.max_pixels))
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": said.status, "headers": headers})
+            await send({"type": "http.response.body", "body": said.text.encode()})
+            return
+
+        async def bounded() -> Any:
+            nonlocal kept
+            message = await receive()
+            if "body" in message:
+                message = {**message, "body": message["body"][: limit + 1 - kept]}
+                kept += len(message["body"])
+            return message
+
+        await self.application(scope, bounded, send)
+
+
+def _too_long(length: int, max_pixels: int) -> str:
+    return f"a request has at most {BYTES_PER_PIXEL * max_pixels} bytes; got {length}; send smaller images"
 
 
 def _images(value: Any, max_pixels: int) -> np.ndarray:

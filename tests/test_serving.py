@@ -1,5 +1,6 @@
 """A served model answers images over HTTP as it does in Python, refuses what it cannot use, and lives on."""
 
+import asyncio
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.model import load_model, save_model
 from deepblur.platform.registry import save_pyfunc
-from deepblur.platform.serving import answer, read_request
+from deepblur.platform.serving import Bounded, answer, read_request
 
 IMAGES = np.random.default_rng(0).random((2, 1, 24, 31), dtype=np.float32)
 JSON = "application/json"
@@ -49,6 +50,9 @@ BAD = {  # what the client sends: body, Content-Type, status, part of the senten
     "smaller than the network": (body(IMAGES[..., :2, :2]), JSON, 400, "at least 4x4 pixels; got 2x2"),
     "too many pixels": (body(np.zeros((1, 1, 80, 80))), JSON, 413, "at most 5000 pixels; got 6400"),
     "too long": (b" " * 64 * (MAX_PIXELS + 1), JSON, 413, "at most 320000 bytes; got 320064"),
+    "too many values": (b'{"inputs": [[[[' + b"0," * 140_000 + b"0]]]]}", JSON, 413, "at most 5000 pixels; got 140001"),
+    "too many lists": (body([[[[]]]] * 4000), JSON, 413, "at most 5000 rows; got 12001 lists"),
+    "too many objects": (b'{"a":' * 2000 + b"1" + b"}" * 2000, JSON, 400, "one object and its params; got 2000"),
     "ragged": (body([[[[0.1, 0.2], [0.3]]]]), JSON, 400, "one length; these are ragged"),
     "one number": (body(0.5), JSON, 400, r"nested lists \(B, 1, H, W\); got a number"),
     "text": (body("cell.tif"), JSON, 400, "got a string"),
@@ -223,3 +227,39 @@ def test_integers_and_noise_beyond_the_scale_are_intensities():
     assert images.dtype == np.float32
     assert params == {}
     assert_close(torch.from_numpy(images), torch.tensor([[[[0, 1], [-0.2, 1.3]]]]))
+
+
+def test_a_request_that_cannot_be_answered_is_not_parsed(monkeypatch):
+    monkeypatch.setattr("deepblur.platform.serving.json.loads", lambda text: pytest.fail("parsed"))
+    deep = b'{"inputs": [0,' + (b"[" * 400 + b"]" * 400 + b",") * 100 + b"0]}"
+    for data, status in ((b'{"inputs": [[[[' + b"0," * 9000 + b"0]]]]}", 413), (deep, 400), (b"{" * 2000, 400)):
+        assert answer(data, JSON, None, max_pixels=MAX_PIXELS).status == status
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_the_server_keeps_no_more_of_a_body_than_shows_that_it_is_too_long(declared):
+    """Of 50 MB that are sent to a server that takes 320 kB, whether their length is declared or not."""
+    chunk, received, sent = b" " * 10**6, [], []
+    messages = iter([{"type": "http.request", "body": chunk, "more_body": i < 49} for i in range(50)])
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    async def application(scope, receive, send):
+        while True:
+            message = await receive()
+            received.append(message["body"])
+            if not message["more_body"]:
+                break
+        assert answer(b"".join(received), JSON, None, max_pixels=MAX_PIXELS).status == 413
+
+    headers = [(b"content-length", b"50000000")] if declared else []
+    asyncio.run(Bounded(application, MAX_PIXELS)({"type": "http", "headers": headers}, receive, send))
+    assert next(messages, None) is None
+    assert sum(map(len, received)) == (0 if declared else 64 * MAX_PIXELS + 1)
+    if declared:
+        assert sent[0]["status"] == 413
+        assert json.loads(sent[1]["body"])["message"].startswith("a request has at most 320000 bytes; got 50000000")
