@@ -1,6 +1,5 @@
 """Where MLflow's records and models are, and a connection to them that fails soon and in one sentence."""
 
-import fcntl
 import logging
 import os
 import re
@@ -10,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from deepblur.platform.lock import locked
 
 if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a record does not need it
     from mlflow import MlflowClient
@@ -131,8 +132,7 @@ def _one_process_at_a_time(uri: str) -> Iterator[None]:
         yield
         return
     database.parent.mkdir(parents=True, exist_ok=True)
-    with open(database.with_name(f".{database.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(database.with_name(f".{database.name}.lock")):
         yield
 
 

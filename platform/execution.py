@@ -138,7 +138,8 @@ class LocalRun:
 
 def save_state(state: State, path: Path) -> None:
     """Write a checkpoint that is there even if the power goes off once this returns."""
-    with path.open("wb") as file:  # a file of our own: where the disk is full, it says so
+    path.unlink(missing_ok=True)  # of a killed process; never what a link of that name leads to
+    with path.open("xb") as file:  # a file of our own: where the disk is full, it says so
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())

@@ -4,7 +4,6 @@ A cache is a folder named by a key of the source and of the state of its files. 
 renamed when complete, index last, so that a build killed at any moment leaves nothing that loads.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,13 +15,14 @@ import uuid
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from deepblur.platform.image_file import UnreadableImageError
+from deepblur.platform.lock import locked
 from deepblur.platform.sources import Entry, Source
 
 _FORMAT = 1  # raise it whenever the same files, or the same seed, would give other bytes
@@ -53,7 +53,7 @@ def open_cache(source: Source, cache_dir: Path, *, progress: bool, max_skipped: 
     cached = _load(folder)
     if cached is None:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with _lock(cache_dir / f".{folder.name}.lock"):
+        with locked(cache_dir / f".{folder.name}.lock"):
             cached = _load(folder)  # another process may have built it while this one waited
             if cached is None:
                 _build(source, folder, progress=progress, max_skipped=max_skipped)
@@ -198,15 +198,6 @@ def _builder_is_gone(name: str) -> bool:
     except PermissionError:
         pass
     return False
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Held by one process of this machine at a time; the system frees it when a process dies, however it dies."""
-    with open(path, "w") as file:
-        with suppress(OSError):  # a file system without locks: builds may run side by side, the first to finish counts
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 class _Progress:

@@ -47,8 +47,12 @@ class Journal:
         line = {"attempt": self._attempt, "rank": self._rank, "host": socket.gethostname(), "pid": os.getpid()}
         line |= {"began": self._began, "time": now, "step": step, "saved": saved}
         line["cpu_s"] = cpu_seconds() - self._cpu_s
-        with self._path.open("a") as file:
+        with open(self._path, "a", opener=_unlinked) as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _unlinked(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)  # a line of ours belongs into no other file
 
 
 class Meter:

@@ -19,6 +19,7 @@ from typing import Any, Literal, TextIO
 
 from deepblur.platform.journal import forget_journal, read_journal, spent
 from deepblur.platform.ledger_schema import transaction, upgrade
+from deepblur.platform.lock import open_lock
 
 Outcome = Literal["done", "failed", "interrupted", "pruned", "adopted"]
 DONE = ("done", "adopted")
@@ -277,7 +278,9 @@ def replace_file(path: Path, content: bytes) -> Path:
     """Write a file as a whole: a reader sees the old one or the new one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content)
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as file:  # never what a link of that name leads to
+            file.write(content)
         return partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -300,7 +303,7 @@ def _changed(path: Path) -> float:
 
 
 def _acquire(path: Path) -> TextIO:
-    handle = path.open("a+")
+    handle = os.fdopen(open_lock(path, written=True), "r+")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

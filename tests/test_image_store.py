@@ -171,7 +171,7 @@ def test_builders_that_no_lock_orders_end_well(folder, tmp_path, monkeypatch):
         return decode_all(*args, **kwargs)
 
     monkeypatch.setattr(image_cache, "_decode_all", together)
-    monkeypatch.setattr(image_cache, "_lock", lambda path: nullcontext())
+    monkeypatch.setattr(image_cache, "locked", lambda path: nullcontext())
     ends: list[str] = []
     builders = [
         threading.Thread(target=lambda: ends.append(open_store((folder,), tmp_path / "cache").fingerprint))

@@ -3,13 +3,12 @@
 An image's report is its last file, and says from what it was made: where it is there and fits, the image is done.
 """
 
-import fcntl
 import hashlib
 import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from deepblur.platform.image_file import SUFFIXES
 from deepblur.platform.inference.failures import INPUT, OK, USAGE, InputError, OutputError, RestorationError
+from deepblur.platform.lock import LockError, shared
 
 OURS = ("_restored", "_psf", "_wavefront", "_overview", "_gamma")
 """How the names of our own results end: a folder's results are not its images."""
@@ -71,21 +71,23 @@ def output_folder(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: it cannot be made or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".deepblur.lock").open("w")
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # another command is at work here: what is unfinished may be its own
-            yield
-            return
+
+    def tidy() -> None:
         for left in folder.glob(".deepblur-*.part"):
-            left.unlink(missing_ok=True)
+            with suppress(OSError):
+                left.unlink()
+
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(shared(folder / ".deepblur.lock", tidy))
+        except LockError as error:
+            raise OutputError(str(error)) from None
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be written to ({error.strerror}); choose another folder with -o"
+            ) from None
         yield
-        (folder / ".deepblur.lock").unlink(missing_ok=True)
 
 
 def key_of(path: Path, parts: Sequence[str]) -> str:

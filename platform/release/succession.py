@@ -13,7 +13,6 @@ which offers no locks. Beside a database file a file lock keeps movers apart as 
 A mover that dies leaves its claim. The next one completes it if the alias has moved and undoes it if not.
 """
 
-import fcntl
 import json
 import random
 import socket
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from deepblur.platform.connection import database_file
+from deepblur.platform.lock import locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -213,8 +213,7 @@ class Succession:
         if self._lock_file is None:
             yield
             return
-        with open(self._lock_file, "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._lock_file):
             yield
 
 
