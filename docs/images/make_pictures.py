@@ -37,7 +37,8 @@ def main() -> None:
         tifffile.imwrite(folder / "glands.tif", skimage.data.immunohistochemistry(), photometric="rgb")
         practice, restored = folder / "practice", folder / "restored"
         run("simulate", folder / "glands.tif", "-o", practice, *SIMULATE)
-        run("restore", practice / "glands_blurry.tif", folder / "glands.tif", "-o", restored, "--method", "spectral")
+        told = ("-o", restored, "--method", "spectral", "--cutoff", "0.2")
+        run("restore", practice / "glands_blurry.tif", folder / "glands.tif", *told)
         for name, picture in (("glands_blurry", "overview_good.jpg"), ("glands", "overview_wrong.jpg")):
             Image.open(restored / f"{name}_overview.png").convert("RGB").save(HERE / picture, quality=88)
         images = {name: tifffile.imread(practice / f"glands_{name}.tif") for name in ("sharp", "blurry", "true_psf")}

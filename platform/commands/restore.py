@@ -66,11 +66,22 @@ def engine(command: argparse.ArgumentParser) -> None:
         "the runs folder)")  # fmt: skip
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     optics = command.add_argument_group("optics, for compact and for methods without training")
-    optics.add_argument("--cutoff", type=float, metavar="F",
-        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25 (default: 0.2)")  # fmt: skip
+    optics.add_argument("--cutoff", type=_cutoffs, metavar="F[,F...]",
+        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; for all channels, or one "
+        "for each, as in 0.2,0.17. Left out, 0.2 is assumed and no verdict is better than doubtful; a model whose "
+        "network knows one cutoff takes only that")  # fmt: skip
     optics.add_argument("--eta", type=float, metavar="WAVES",
         help="largest aberration to expect (default: 0.15)")  # fmt: skip
     optics.add_argument("--psf-size", type=int, metavar="PX", help="side of the PSF, odd (default: 31)")
+
+
+def _cutoffs(text: str) -> float | tuple[float, ...]:
+    """One number, or several with commas between them."""
+    numbers = tuple(float(part) for part in text.split(","))
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+_cutoffs.__name__ = "cutoff"  # what argparse calls the value that it refuses
 
 
 def intensities(command: argparse.ArgumentParser) -> None:

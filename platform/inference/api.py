@@ -1,5 +1,6 @@
 """`deepblur.restore`: an array in, the restored array, PSF, γ̂ and report out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,9 @@ def restore(
     optics: str | Path | None = None,
     method: str = "auto",
     restorer: str = "auto",
+    cutoff: float | Iterable[float] | None = None,
+    eta: float | None = None,
+    psf_size: int | None = None,
     scale: str = DEFAULT_RULE,
     channels: str = "auto",
     varying: bool = False,
@@ -54,6 +58,10 @@ def restore(
         optics: file of a calibrated microscope with trained networks; the image is its whole field.
         method: auto, deep-blur, spectral, l0 or goldstein-fattal; auto is a model.
         restorer: auto, deblur, tv, wiener or richardson-lucy.
+        cutoff: pupil radius NA / wavelength * pixel size in cycles per pixel, or one for each channel; None assumes
+            that of the model, 0.2, and no verdict is better than doubtful.
+        eta: largest aberration to expect, in waves; default 0.15.
+        psf_size: side of the PSF in pixels, odd; default 31.
         scale: what counts as black and white, "percentile:LOW,HIGH", "bits:N" or "range:BLACK,WHITE".
         channels: auto, shared (one PSF from the luminance) or each.
         varying: the blur changes over the field: identify and restore tile by tile.
@@ -68,6 +76,7 @@ def restore(
         axes = "YXS" if array.ndim == 3 and array.shape[-1] in (3, 4) else "YX"
     alpha = array[..., 3:] if axes == "YXS" and array.shape[-1] == 4 else None
     recording = recording_of(array if alpha is None else array[..., :3], axes)
+    cutoffs = tuple(float(one) for one in cutoff) if isinstance(cutoff, Iterable) else cutoff
     engine, note = choose_engine(
         Choice(
             method=method,
@@ -76,14 +85,23 @@ def restore(
             restorer=restorer,
             device=device,
             tracking_uri=tracking_uri,
+            cutoff=cutoffs,
+            eta_waves=eta,
+            psf_size=psf_size,
         )
     )
-    options = with_channels(Options(varying=varying, max_memory_gib=max_memory_gib), recording, channels)
+    options = Options(varying=varying, max_memory_gib=max_memory_gib)
+    options = with_channels(options, recording, channels, len(engine.of_channels))
     session = Session(engine, recording, scale_of(recording, scale), options)
     image = assembled(np.stack(list(session.frames())), recording)
     if alpha is not None:
         image = np.concatenate([image, alpha], axis=-1)
-    report = session.report((note,) if note else ())
+    asked = {
+        "method": method, "model": None if model is None else str(model), "restorer": restorer, "cutoff": cutoffs,
+        "optics": None if optics is None else str(optics), "eta": eta, "psf_size": psf_size, "scale": scale,
+        "channels": channels, "varying": varying, "max_memory": max_memory_gib, "device": device,
+    }  # fmt: skip
+    report = session.report((note,) if note else (), asked)
     psfs = [blur.found.psf.numpy() for blur in report.blurs]
     gammas = [blur.found.gamma.numpy() for blur in report.blurs if blur.found.gamma is not None]
     several = len(psfs) > 1

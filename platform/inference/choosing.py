@@ -1,5 +1,7 @@
 """Which engine restores: the model that was named, the champion of the registry, or a method that needs no training."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +25,8 @@ from deepblur.platform.release.choice import NoChampionError, choose_model
 METHODS = ("auto", "deep-blur", *TRAINING_FREE)
 RESTORERS = ("auto", *get_args(Restorer))
 OPTICS = {"psf_size": 31, "eta_waves": 0.15, "cutoff": 0.2}
+SAME_CUTOFF = 0.025
+"""Relative: by so much a cutoff may differ from that of a network's training and still be told as its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +45,10 @@ class Choice:
     device: str = "auto"
     psf_size: int | None = None
     eta_waves: float | None = None
-    cutoff: float | None = None
+    cutoff: float | tuple[float, ...] | None = None
     """Support in pixels, largest aberration, pupil radius, for whatever identifies by the spectral likelihood; None:
-    those that its model was made for, `OPTICS` without one."""
+    those that its model was made for, `OPTICS` without one. Several cutoffs are those of the channels, in their order.
+    A network knows the cutoff of its training alone; given here, it is no longer an assumption."""
 
 
 def choose_engine(choice: Choice) -> tuple[Engine, str]:
@@ -60,10 +65,11 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
     if choice.method in TRAINING_FREE:
         if choice.model is not None:
             raise ModelError(f"method {choice.method} takes no model; leave out --model {choice.model} or --method")
-        return _training_free(choice.method, choice), ""
+        return _each(choice, lambda one: _training_free(choice.method, one)), ""
     device = _device(choice.device)
     if str(choice.model) in shipped.names() and not Path(str(choice.model)).exists():
-        return _trained(shipped.shipped(str(choice.model), device=device), str(choice.model), choice, device), ""
+        model = shipped.shipped(str(choice.model), device=device)
+        return _each(choice, lambda one: _trained(model, str(choice.model), one, device)), ""
     try:
         chosen = choose_model(choice.model, tracking_uri=choice.tracking_uri, device=device)
     except NoChampionError as error:
@@ -71,21 +77,34 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
             raise
         if shipped.DEFAULT not in shipped.names():
             note = f"no trained model is at hand ({error}); using the training-free method spectral"
-            return _training_free("spectral", choice), note
+            return _each(choice, lambda one: _training_free("spectral", one)), note
         note = f"using the model that ships with deepblur, {shipped.DEFAULT}: {error}"
-        model = shipped.shipped(shipped.DEFAULT, device=device)
-        return _trained(model, shipped.DEFAULT, choice, device), note
-    return _trained(chosen.model, chosen.name, choice, device), ""
+        default = shipped.shipped(shipped.DEFAULT, device=device)
+        return _each(choice, lambda one: _trained(default, shipped.DEFAULT, one, device)), note
+    return _each(choice, lambda one: _trained(chosen.model, chosen.name, one, device)), ""
+
+
+def _each(choice: Choice, make: Callable[[Choice], Engine]) -> Engine:
+    """The engine, with one for each channel where the user knows their cutoffs."""
+    cutoffs = choice.cutoff if isinstance(choice.cutoff, tuple) else (choice.cutoff,)
+    engines = [make(replace(choice, cutoff=cutoff)) for cutoff in cutoffs]
+    for engine, cutoff in zip(engines, cutoffs, strict=True):
+        engine.cutoff_told = cutoff is not None
+    if len(engines) > 1:
+        engines[0].of_channels = tuple(engines)
+    return engines[0]
 
 
 def _trained(model: BlindModel, name: str, choice: Choice, device: str) -> Engine:
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
     given = _optics(choice)
     if not isinstance(model.identifier, SpectralIdentifier):
+        if abs(given.get("cutoff", math.inf) / model.operator.cutoff - 1) <= SAME_CUTOFF:
+            del given["cutoff"]
         if given:
             raise ModelError(
-                f"{name} finds the blurs that its network was trained for; leave out {_listed(given)}, "
-                f"or take --model {shipped.DEFAULT} or --method spectral"
+                f"{name} finds the blurs that its network was trained for, of the cutoff {model.operator.cutoff:g}; "
+                f"leave out {_listed(given)}, or take --model {shipped.DEFAULT} or --method spectral"
             )
         return TrainedEngine(model, name, restorer, device)
     if given:
@@ -104,7 +123,8 @@ def _optics(choice: Choice) -> dict[str, Any]:
 
 
 def _listed(given: dict[str, Any]) -> str:
-    return ", ".join(f"{name} = {value:g}" for name, value in given.items())
+    words = {"psf_size": "--psf-size", "eta_waves": "--eta", "cutoff": "--cutoff"}
+    return ", ".join(f"{words[name]} {value:g}" for name, value in given.items())
 
 
 def _calibrated(choice: Choice) -> Engine:
@@ -115,6 +135,8 @@ def _calibrated(choice: Choice) -> Engine:
     if choice.model is not None or choice.method in TRAINING_FREE:
         named = choice.method if choice.model is None else f"--model {choice.model}"
         raise ModelError(f"--optics {choice.optics} brings networks of its own; leave out {named} or --optics")
+    if given := _optics(choice):
+        raise ModelError(f"--optics {choice.optics} knows its PSFs; leave out {_listed(given)} or --optics")
     if choice.restorer not in ("auto", "deblur"):
         raise ModelError(
             f"a blur that varies over the field is removed by its network; got --restorer {choice.restorer}"
@@ -125,8 +147,12 @@ def _calibrated(choice: Choice) -> Engine:
 
 def _training_free(method: str, choice: Choice) -> Engine:
     restorer = "tv" if choice.restorer == "auto" else choice.restorer
+    given = _optics(choice)
+    unused = {name: value for name, value in given.items() if method != "spectral" and name != "psf_size"}
+    if unused:
+        raise ModelError(f"method {method} finds any PSF and knows no aberrations; leave out {_listed(unused)}")
     try:
-        return TrainingFreeEngine(method, restorer, **OPTICS | _optics(choice))
+        return TrainingFreeEngine(method, restorer, **OPTICS | given)
     except ModelError:
         raise
     except ValueError as error:  # the operator refuses the optics

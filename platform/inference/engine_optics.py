@@ -5,7 +5,7 @@ patches with more structure counting more. So the reading does not depend on the
 it is.
 """
 
-import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from deepblur.baselines.estimate import richest_part
 from deepblur.nets.identifier import half_overlapping_starts
 from deepblur.operators import noise_std_of
-from deepblur.platform.inference.engines import Engine, Found, Remove, network_bytes
+from deepblur.platform.inference.engines import Engine, Found, Removal, hash_of, network_bytes
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.reliability import NOISE_MARGIN, WITNESS_PX, Residual, residual_of
 from deepblur.platform.optics.family import PLACES, fitted
@@ -53,11 +53,12 @@ class OpticsEngine(Engine):
         self.optics.check_image(size, pixel_um)
 
     def fingerprint(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        for network in (self.trained.identifier, self.trained.deblurrer):
-            for value in network.state_dict().values():
-                digest.update(value.cpu().contiguous().numpy().tobytes())
-        return f"{digest.hexdigest()} {self.trained.source.digest}"
+        return f"{hash_of(self.trained.identifier, self.trained.deblurrer)} {self.trained.source.digest}"
+
+    def described(self) -> dict[str, Any]:
+        told = super().described() | {"weights": hash_of(self.trained.identifier, self.trained.deblurrer)}
+        told["optics"]["calibration"] = self.trained.source.digest
+        return told | {"device": self.device}
 
     @torch.inference_mode()
     def identify(self, y: Tensor) -> Found:
@@ -85,7 +86,7 @@ class OpticsEngine(Engine):
         pairs = [(row, column) for row in middles[0] for column in middles[1]]
         return {pair: Found(psf) for pair, psf in zip(pairs, psfs, strict=True)}
 
-    def prepare(self, y: Tensor, found: Found) -> Remove:
+    def prepare(self, y: Tensor, found: Found) -> Removal:
         assert found.gamma is not None
         gamma = found.gamma[None].to(self.device)
         size = (y.shape[-2], y.shape[-1])
@@ -97,7 +98,7 @@ class OpticsEngine(Engine):
             operator = self.optics.operator(size, boundary="replicate", corner=corner, tile=side)
             return self.trained.deblurrer(tile[None, None].to(self.device), gamma, operator)[0, 0].float().cpu()
 
-        return restore
+        return Removal(restore, {"restorer": "deblur"})
 
     def residual(self, y: Tensor, restored: Tensor, found: Found) -> Residual:
         """That of the part with most structure, for the PSF in its middle."""

@@ -8,7 +8,8 @@ import hashlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
@@ -49,6 +50,17 @@ class Found:
     """Whether TV removes it, for the noise is stronger than the model's network was trained for."""
 
 
+@dataclass(frozen=True)
+class Removal:
+    """A `Remove`, and the strength with which it works, for the report."""
+
+    remove: Remove
+    settings: dict[str, Any]
+
+    def __call__(self, tile: Tensor, place: tuple[int, int]) -> Tensor:
+        return self.remove(tile, place)
+
+
 class Engine(ABC):
     """One way to identify and to restore."""
 
@@ -61,19 +73,54 @@ class Engine(ABC):
     """Memory that restoring a tile takes, measured."""
     whole_field: bool = False
     """Images are the whole field of a calibrated microscope; a part of one cannot be treated for itself."""
+    cutoff_told: bool = False
+    """Whether the user said the cutoff; without, that of `operator` is an assumption."""
+    of_channels: "tuple[Engine, ...]" = ()
+    """One for each channel, where each has a cutoff of its own; the first is this one."""
 
     @abstractmethod
     def identify(self, y: Tensor) -> Found:
         """The blur of a grey image (H, W)."""
 
     @abstractmethod
-    def prepare(self, y: Tensor, found: Found) -> Remove:
+    def prepare(self, y: Tensor, found: Found) -> "Removal":
         """What removes a blur from any tile (h, w) of the image y (H, W); its strength follows the whole of y."""
 
     @property
     @abstractmethod
     def psf_size(self) -> int:
         """Side of the PSF in pixels: no image may be smaller."""
+
+    def of_channel(self, index: int) -> "Engine":
+        """The one for a channel that has a PSF of its own."""
+        return self.of_channels[index] if self.of_channels else self
+
+    def assumed(self, psfs: int = 1) -> tuple[str, ...]:
+        """A sentence on what nobody said of the optics; `psfs` is how many channels have one of their own."""
+        if self.operator is None:
+            return ()
+        cutoff = self.operator.cutoff
+        if not self.cutoff_told:
+            return (
+                f"the cutoff of {cutoff:g} cycles per pixel was assumed, and with another one the PSF is worth "
+                "nothing: say yours, NA / wavelength * pixel size, with --cutoff",
+            )
+        if psfs > 1 and not self.of_channels:
+            return (
+                f"the cutoff {cutoff:g} was told for all {psfs} channels, but each wavelength has its own: say them in "
+                f"the channels' order, as in --cutoff {','.join([f'{cutoff:g}'] * psfs)}",
+            )
+        return ()
+
+    def described(self) -> dict[str, Any]:
+        """What decides about the result beside image and options, as plain values."""
+        of_channels = [engine.operator for engine in self.of_channels or (self,) if engine.operator is not None]
+        optics: dict[str, Any] = {"psf_size": self.psf_size}
+        if self.operator is not None:
+            cutoffs = [operator.cutoff for operator in of_channels]
+            optics |= asdict(self.operator)
+            optics |= {"cutoff": cutoffs if len(cutoffs) > 1 else cutoffs[0], "cutoff_assumed": not self.cutoff_told}
+        return {"method": self.name, "restorer": self.restorer, "optics": optics}
 
     def limits(self, found: Found) -> tuple[str, ...]:
         """Sentences about what the method itself could not have found."""
@@ -115,19 +162,25 @@ class TrainedEngine(Engine):
         return self.model.operator.psf_size
 
     def fingerprint(self) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        for network in (self.model.identifier, self.model.deblurrer):
-            assert network is not None
-            for value in network.state_dict().values():
-                digest.update(value.cpu().contiguous().numpy().tobytes())
-        return f"{digest.hexdigest()} {self.restorer}"
+        return f"{self.weights} {self.restorer}"
+
+    @cached_property
+    def weights(self) -> str:
+        """Hash of both networks' weights."""
+        return hash_of(self.model.identifier, self.model.deblurrer)
+
+    def described(self) -> dict[str, Any]:
+        told = super().described() | {"weights": self.weights, "device": self.device}
+        trained = self.card.get("trained")
+        told["optics"]["eta_waves"] = trained.get("eta_waves") if isinstance(trained, dict) else None
+        return told
 
     def identify(self, y: Tensor) -> Found:
         found = identify(self.model, y[None, None].to(self.device))
         psf = self.model.operator.psf(found.gamma[None])[0, 0]
         return Found(psf.cpu(), found.gamma.cpu(), found.std.cpu(), found.calibrated)
 
-    def prepare(self, y: Tensor, found: Found) -> Remove:
+    def prepare(self, y: Tensor, found: Found) -> Removal:
         if self.restorer != "deblur":
             return classical(self.restorer, y, found.psf)
         assert found.gamma is not None
@@ -139,7 +192,7 @@ class TrainedEngine(Engine):
         def restore(tile: Tensor, place: tuple[int, int]) -> Tensor:
             return network(tile[None, None].to(self.device), gamma, self.model.operator, **told)[0, 0].float().cpu()
 
-        return restore
+        return Removal(restore, {"restorer": "deblur"} | {name: float(value) for name, value in told.items()})
 
 
 class SpectralEngine(TrainedEngine):
@@ -182,7 +235,7 @@ class SpectralEngine(TrainedEngine):
         overtaxed = self._or_tv and most is not None and float(noise_std_of(y)) > most
         return Found(estimate.psf.cpu(), estimate.gamma.cpu(), estimate.gamma_std.cpu(), network_overtaxed=overtaxed)
 
-    def prepare(self, y: Tensor, found: Found) -> Remove:
+    def prepare(self, y: Tensor, found: Found) -> Removal:
         return classical("tv", y, found.psf) if found.network_overtaxed else super().prepare(y, found)
 
 
@@ -217,10 +270,16 @@ class TrainingFreeEngine(Engine):
     def limits(self, found: Found) -> tuple[str, ...]:
         return _at_bound(found, self._eta_waves)
 
+    def described(self) -> dict[str, Any]:
+        told = super().described()
+        if self.operator is not None:
+            told["optics"]["eta_waves"] = self._eta_waves
+        return told
+
     def fingerprint(self) -> str:
         return f"{self.name} {self.restorer} {self._psf_size} {self._eta_waves} {self.operator}"
 
-    def prepare(self, y: Tensor, found: Found) -> Remove:
+    def prepare(self, y: Tensor, found: Found) -> Removal:
         return classical(self.restorer, y, found.psf)
 
 
@@ -233,7 +292,7 @@ def _at_bound(found: Found, eta_waves: float) -> tuple[str, ...]:
     )
 
 
-def classical(restorer: Restorer, y: Tensor, psf: Tensor) -> Remove:
+def classical(restorer: Restorer, y: Tensor, psf: Tensor) -> Removal:
     """A non-blind restorer of deepblur.baselines whose strength is that of the whole image, for each of its tiles."""
     name = restorer.replace("-", "_")
     if name not in RESTORERS:
@@ -251,10 +310,19 @@ def classical(restorer: Restorer, y: Tensor, psf: Tensor) -> Remove:
             return tile.clone()
         return RESTORERS[name](tile, psf, noise_std=sigma, **strength)
 
-    return restore
+    return Removal(restore, {"restorer": restorer, "noise_std": sigma} | strength)
 
 
 _CLASSICAL_BYTES = 160.0
+
+
+def hash_of(*networks: nn.Module | None) -> str:
+    """BLAKE2b of the weights of networks."""
+    digest = hashlib.blake2b(digest_size=16)
+    for network in networks:
+        for value in {} if network is None else network.state_dict().values():
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def network_bytes(deblurrer: nn.Module) -> float:

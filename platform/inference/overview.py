@@ -1,7 +1,6 @@
 """One picture that tells a person what was done to an image: before, after, the PSF, the wavefront, and the verdict."""
 
 import textwrap
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -50,14 +49,16 @@ def overview(title: str, before: np.ndarray, after: np.ndarray, report: Report) 
     _gamma(panels[0, 3], blur)
     _wavefront(panels[1, 3], blur)
     words = f"{report.verdict}: {report.sentence}"
-    figure.suptitle(f"{title} · {report.method} · {report.restorer}\n" + "\n".join(textwrap.wrap(words, 150)),
+    head = " · ".join(part for part in (title, report.method, report.restorer, report.cutoff) if part)
+    figure.suptitle(f"{head}\n" + "\n".join(textwrap.wrap(words, 150)),
                     color=_COLOURS[report.verdict], fontsize=9)  # fmt: skip
     return figure
 
 
 @styled
-def psf_picture(blur: Blur) -> Figure:
-    """PSF, wavefront and coefficients of one blur, larger than in the overview; where it varies, its PSFs as a grid."""
+def psf_picture(report: Report) -> Figure:
+    """PSF, wavefront and coefficients of the first blur, larger than in the overview; its PSFs where it varies."""
+    blur = report.blurs[0]
     if len(blur.places) > 1:
         return _psf_field(blur)
     figure = Figure(figsize=(9.0, 3.2), dpi=110)
@@ -66,16 +67,19 @@ def psf_picture(blur: Blur) -> Figure:
     _psf(panels[0], blur)
     _wavefront(panels[1], blur)
     _gamma(panels[2], blur)
+    head = " · ".join(part for part in (report.method, report.cutoff, blur.verdict) if part)
+    figure.suptitle(head, color=_COLOURS[blur.verdict], fontsize=9)
     return figure
 
 
 @styled
-def series_picture(title: str, blurs: Sequence[Blur], interval_s: float | None) -> Figure:
+def series_picture(title: str, report: Report, interval_s: float | None) -> Figure:
     """The coefficients of every frame of a series, a line per mode, of the first channel.
 
     Args:
         interval_s: between two frames; None counts frames.
     """
+    blurs = report.blurs
     blurs = [blur for blur in blurs if blur.channel == blurs[0].channel and blur.found.gamma is not None]
     times = np.arange(len(blurs)) * (interval_s or 1)
     figure = Figure(figsize=(8.0, 4.0), dpi=110)
@@ -91,7 +95,7 @@ def series_picture(title: str, blurs: Sequence[Blur], interval_s: float | None) 
     axes.axhline(0, color="#1a1a1a", linewidth=0.6)
     axes.set_xlabel("time in s" if interval_s else "frame")
     axes.set_ylabel("coefficient in waves")
-    axes.set_title(title)
+    axes.set_title(f"{title} · {report.cutoff}" if report.cutoff else title)
     figure.legend(loc="outside right upper")
     return figure
 

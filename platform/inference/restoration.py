@@ -6,7 +6,7 @@ in tiles; `varying` identifies and restores tile by tile, for a blur that change
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,10 @@ class Blur:
     noll: tuple[int, ...] = ()
     places: tuple["Place", ...] = ()
     """The blur of every tile, where it varies over the field."""
+    cutoff: float | None = None
+    """In cycles per pixel, for which the PSF was found; None where the method knows none."""
+    restored_by: tuple[dict[str, Any], ...] = ()
+    """Restorer and strength, for each of the channels that have this blur; none where the strength varies by tile."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; the PSF is a file of its own."""
@@ -69,9 +73,11 @@ class Blur:
         return {
             "frame": self.frame,
             "channel": self.channel,
+            "cutoff": self.cutoff,
             "gamma": modes,
             "gamma_std_calibrated": self.found.calibrated,
             "noise_std": self.noise_std,
+            "restored_by": list(self.restored_by),
             "residual": {
                 "whiteness": self.residual.whiteness if math.isfinite(self.residual.whiteness) else None,
                 "rms": self.residual.rms,
@@ -147,18 +153,26 @@ def restore_frame(
     _check(stack, engine)
     groups = _groups(stack, options)
     restored = torch.empty_like(stack)
-    blurs, tiles = [], 1
+    blurs, tiles, whole = [], 1, engine
     told = None if tick is None else lambda share: tick(share / len(stack))
     for name, grey, members in groups:
+        engine = whole if len(members) > 1 else whole.of_channel(members[0])
         places: list[Place] = []
+        strengths: list[dict[str, Any]] = []
         found = None if options.varying else engine.identify(grey)
         for member in members:
-            remove = _varying(engine, grey, places) if found is None else engine.prepare(stack[member], found)
+            if found is None:
+                remove = _varying(engine, grey, places)
+            else:
+                remove = engine.prepare(stack[member], found)
+                strengths.append(remove.settings)
             tile_px = MIN_TILE_PX if found is None else options.tile_px or tile_for(engine, stack, options)
             restored[member], tiles = restore_in_tiles(stack[member], tile_px, engine.psf_size, remove, told)
         known = found or _mean(places)
         places = places or _places(engine, known, grey)
-        blurs.append(_judged(engine, grey, _grey(restored, members, options), known, places, label, name, saturated))
+        seen = _grey(restored, members, options)
+        blur = _judged(engine, grey, seen, known, places, label, name, saturated, psfs=len(groups))
+        blurs.append(replace(blur, restored_by=tuple(strengths)))
     return Frame(restored.numpy(), tuple(blurs), tiles)
 
 
@@ -171,8 +185,10 @@ def identify_frame(
     """
     stack = torch.from_numpy(np.ascontiguousarray(values))
     _check(stack, engine)
-    blurs = []
-    for name, grey, _ in _groups(stack, options):
+    blurs, whole = [], engine
+    groups = _groups(stack, options)
+    for name, grey, members in groups:
+        engine = whole if len(members) > 1 else whole.of_channel(members[0])
         places: list[Place] = []
         if options.varying:
             restore_in_tiles(grey, MIN_TILE_PX, engine.psf_size, _measuring(engine, places))
@@ -180,7 +196,7 @@ def identify_frame(
         places = places or _places(engine, found, grey)
         part = grey if engine.whole_field else richest(grey, READ_PX)
         restored, _ = restore_in_tiles(part, MAX_TILE_PX, engine.psf_size, engine.prepare(part, found))
-        blurs.append(_judged(engine, part, restored, found, places, label, name, saturated))
+        blurs.append(_judged(engine, part, restored, found, places, label, name, saturated, psfs=len(groups)))
     return tuple(blurs)
 
 
@@ -278,7 +294,7 @@ def _mean(places: list[Place]) -> Found:
 
 def _judged(
     engine: Engine, y: Tensor, restored: Tensor, found: Found, places: list[Place], label: str, channel: str,
-    saturated: float,
+    saturated: float, psfs: int,
 ) -> Blur:  # fmt: skip
     noise_std = float(noise_std_of(y))
     residual = engine.residual(y, restored, found)
@@ -289,6 +305,7 @@ def _judged(
         known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)
         flags = range_flags(engine.card, engine.operator, y[None, None], known, noise_std, saturated)
         flags += engine.limits(found)
+    flags += engine.assumed(psfs)
     verdict, sentence = verdict_of(flags, residual, known)
     noll = engine.operator.noll if engine.operator is not None and found.gamma is not None else ()
     return Blur(
@@ -303,4 +320,5 @@ def _judged(
         names=tuple(zernike_name(index) for index in noll),
         noll=tuple(noll),
         places=tuple(places),
+        cutoff=None if engine.operator is None else engine.operator.cutoff,
     )

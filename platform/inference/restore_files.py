@@ -20,7 +20,7 @@ from deepblur.platform.inference.results import (
     write_wavefronts,
 )
 from deepblur.platform.inference.scale import parse_rule, scale_of
-from deepblur.platform.inference.session import Report, Session, with_channels
+from deepblur.platform.inference.session import VERSION, Report, Session, with_channels
 from deepblur.platform.inference.tiles import check_tile
 
 
@@ -64,6 +64,14 @@ def choice_of(arguments: argparse.Namespace) -> Choice:
     )
 
 
+def asked_for(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of a command that decide about its results, as plain values."""
+    names = ("method", "model", "optics", "restorer", "cutoff", "eta", "psf_size", "scale", "channels", "varying",
+             "tile", "max_memory", "device")  # fmt: skip
+    given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+
+
 class _Job:
     """What is the same for all images of a command."""
 
@@ -73,19 +81,22 @@ class _Job:
         self.scale, self.channels = arguments.scale, arguments.channels
         self.pictures, self.again = not arguments.no_pictures, arguments.again
         asked = {**asdict(options), "max_memory_gib": None}
-        self.parts = [engine.fingerprint(), repr(asked), self.scale, self.channels, str(self.pictures)]
+        made_by = repr(engine.described())
+        self.parts = [engine.fingerprint(), made_by, repr(asked), self.scale, self.channels, str(self.pictures)]
+        self.parts.append(f"report version {VERSION}")
+        self.asked = asked_for(arguments)
 
     def restore(self, item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
         key = key_of(item.path, self.parts)
         if not self.again and (report := kept(self.folder, item.name, key)) is not None:
             return report | {"status": "kept"}
         recording = read_recording(item.path)
-        options = with_channels(self.options, recording, self.channels)
+        options = with_channels(self.options, recording, self.channels, len(self.engine.of_channels))
         scale = scale_of(recording, self.scale)
         session = Session(self.engine, recording, scale, options, tick=lambda share: tick(share / recording.length))
         files = {"image": f"{item.name}_restored{item.suffix}"}
         write_recording(self.folder / files["image"], session.frames(), recording)
-        report = session.report(self.notes)
+        report = session.report(self.notes, self.asked)
         files |= self._beside(item, session, report, recording.pixel_um)
         value = {"input": str(item.path), "key": key, "files": files, **report.as_json()}
         write_report(self.folder, item.name, value)
@@ -104,7 +115,7 @@ class _Job:
 
             files |= {"overview": f"{item.name}_overview.png", "psf_picture": f"{item.name}_psf.png"}
             write_picture(self.folder / files["overview"], overview(item.path.name, *session.first, report))
-            write_picture(self.folder / files["psf_picture"], psf_picture(report.blurs[0]))
+            write_picture(self.folder / files["psf_picture"], psf_picture(report))
         return files
 
 
@@ -113,4 +124,5 @@ def _say(entry: dict[str, Any]) -> None:
     seconds = "done before" if entry["status"] == "kept" else f"{entry['seconds']:.1f} s"
     print(f"{entry['input']} -> {entry['files']['image']}  [{entry['verdict']}] {entry['sentence']}  ({seconds})")
     for flag in dict.fromkeys(flag for blur in entry["blurs"] for flag in blur["flags"]):
-        print(f"    {flag}")
+        if flag not in entry["sentence"]:
+            print(f"    {flag}")

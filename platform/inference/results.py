@@ -16,7 +16,7 @@ from deepblur.platform.inference.output_file import replacing
 from deepblur.platform.inference.restoration import Blur
 from deepblur.platform.inference.wavefront import wavefront
 
-GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves")
+GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
 
 
 def write_psfs(path: Path, blurs: Iterable[Blur], pixel_um: float | None) -> None:
@@ -44,7 +44,7 @@ def write_gamma(path: Path, blurs: Iterable[Blur]) -> None:
             for k, (noll, name) in enumerate(zip(blur.noll, blur.names, strict=True)):
                 std = "" if found.gamma_std is None else f"{float(found.gamma_std[k]):.6f}"
                 waves = f"{float(found.gamma[k]):.6f}"
-                writer.writerow([blur.frame, blur.channel, row, column, noll, name, waves, std])
+                writer.writerow([blur.frame, blur.channel, row, column, noll, name, waves, std, blur.verdict])
     write_bytes(path, text.getvalue().encode())
 
 

@@ -3,17 +3,21 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from platform import python_version
 from typing import Any
 
 import numpy as np
 
 import deepblur
 from deepblur.platform.inference.engines import Engine
+from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.recording import Recording
-from deepblur.platform.inference.restoration import VERDICTS, Blur, Options, Tick, restore_frame
+from deepblur.platform.inference.restoration import VERDICTS, Blur, Options, Tick, identify_frame, restore_frame
 from deepblur.platform.inference.scale import Scale
 
-FORMAT = "deepblur-report"
+FORMAT, VERSION = "deepblur-report", 2
+"""The version is part of what makes a result the same: older ones are not kept."""
 CHANNELS = ("auto", "shared", "each")
 
 
@@ -21,8 +25,8 @@ CHANNELS = ("auto", "shared", "each")
 class Report:
     """What was done to an image, and how far to trust it."""
 
-    method: str
-    restorer: str
+    made_by: dict[str, Any]
+    """Method, restorer, optics and model: `Engine.described`."""
     axes: str
     shape: tuple[int, ...]
     dtype: str
@@ -32,6 +36,25 @@ class Report:
     """Per channel of a frame."""
     seconds: float
     notes: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    """What the user asked for, as plain values."""
+
+    @property
+    def method(self) -> str:
+        return self.made_by["method"]
+
+    @property
+    def restorer(self) -> str:
+        return self.made_by["restorer"]
+
+    @property
+    def cutoff(self) -> str:
+        """In words; "" where the method knows none."""
+        optics = self.made_by["optics"]
+        if "cutoff" not in optics:
+            return ""
+        cutoffs = optics["cutoff"] if isinstance(optics["cutoff"], list) else [optics["cutoff"]]
+        return f"cutoff {', '.join(f'{f:g}' for f in cutoffs)}" + " (assumed)" * optics["cutoff_assumed"]
 
     @property
     def verdict(self) -> str:
@@ -48,10 +71,11 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "version": 1,
+            "version": VERSION,
             "deepblur": deepblur.__version__,
-            "method": self.method,
-            "restorer": self.restorer,
+            "versions": versions(),
+            **self.made_by,
+            "options": self.options,
             "image": {"axes": self.axes, "shape": list(self.shape), "dtype": self.dtype},
             "scale": {"black": self.scale.black, "white": self.scale.white, "saturated": self.scale.saturated},
             "verdict": self.verdict,
@@ -100,11 +124,22 @@ class Session:
             self.seconds += time.perf_counter() - started
             yield self.scale.to_stored(frame.channels, self.recording.dtype)
 
-    def report(self, notes: tuple[str, ...] = ()) -> Report:
+    def identified(self) -> Iterator[tuple[Blur, ...]]:
+        """The blurs of one frame after another, nothing restored but what the verdict needs."""
+        self.engine.check(self.recording.size, self.recording.pixel_um)
+        for i, label in enumerate(self.recording.labels):
+            started = time.perf_counter()
+            unit = self.scale.to_unit(self.recording.frame(i))
+            blurs = identify_frame(self.engine, unit, self.options, label=label, saturated=self.scale.saturated)
+            self.blurs += blurs
+            self.seconds += time.perf_counter() - started
+            yield blurs
+
+    def report(self, notes: tuple[str, ...] = (), options: dict[str, Any] | None = None) -> Report:
         """After the last frame."""
         return Report(
-            method=self.engine.name,
-            restorer=self.engine.restorer,
+            made_by=self.engine.described(),
+            options=options or {},
             axes=self.recording.axes,
             shape=self.recording.shape,
             dtype=str(self.recording.dtype),
@@ -116,15 +151,30 @@ class Session:
         )
 
 
-def with_channels(options: Options, recording: Recording, channels: str) -> Options:
+def versions() -> dict[str, str]:
+    """Of what computes the numbers."""
+    return {"python": python_version()} | {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-image")}
+
+
+def with_channels(options: Options, recording: Recording, channels: str, cutoffs: int = 0) -> Options:
     """The options for a recording's channels: "auto" shares the PSF among colours, not among a microscope's channels.
 
+    Args:
+        cutoffs: number of channels whose cutoff was told, 0 where they have one or none.
     Raises:
-        ValueError: channels is none of CHANNELS.
+        ValueError: channels is none of CHANNELS, or they share a PSF but not a cutoff.
+        InputError: the recording has another number of channels.
     """
     if channels not in CHANNELS:
         raise ValueError(f"channels are {', '.join(CHANNELS)}; got {channels!r}")
-    shared = channels == "shared" or (channels == "auto" and recording.rgb)
+    if cutoffs and channels == "shared":
+        raise ValueError(f"channels that share a PSF have one cutoff; got {cutoffs}; leave out --channels shared")
+    if cutoffs and cutoffs != recording.channels:
+        raise InputError(
+            f"{recording.path}: has {recording.channels} channels, but --cutoff says {cutoffs} cutoffs; say one for "
+            "each channel, or one for all"
+        )
+    shared = channels == "shared" or (channels == "auto" and recording.rgb and not cutoffs)
     return replace(options, shared=shared, colour=recording.rgb, labels=recording.channel_names)
 
 
