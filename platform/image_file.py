@@ -90,6 +90,9 @@ def _deep_tiff(path: Path) -> tuple[np.ndarray, int] | None:
         grey_or_rgb = white_is_zero or page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
         if page.bitspersample <= 8 or not grey_or_rgb:
             return None
+        from deepblur.platform.tiff_streams import check_streams  # which takes its error from here
+
+        check_streams(page)
         try:
             stored = page.asarray()
         except ValueError as error:

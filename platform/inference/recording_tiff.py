@@ -15,6 +15,7 @@ from deepblur.platform.image_file import UnreadableImageError, check_pixels
 from deepblur.platform.inference.recording import Recording, check_claim, frame_labels
 from deepblur.platform.inference.tiff_layout import GREY, Layout, layout_of
 from deepblur.platform.inference.tiff_metadata import about
+from deepblur.platform.tiff_streams import check_streams
 
 
 class TiffSource:
@@ -73,6 +74,7 @@ class TiffSource:
             bits = math.prod(page.shape) * self.series.keyframe.bitspersample
             if stored < bits // 8:
                 raise UnreadableImageError(f"is cut short ({stored} bytes of at least {bits // 8}); copy it again")
+        check_streams(page)
         return page.asarray()
 
     def _check_reach(self, reach: int) -> None:
