@@ -27,11 +27,12 @@ from torch import Tensor, nn
 from deepblur.baselines import SpectralIdentifier
 from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
+from deepblur.platform.description import check_settings, read_description
 
 FORMAT = "deepblur-model"
 VERSION = 1
-LARGEST_DESCRIPTION = 16 << 20
-"""Bytes of a model.json: a folder from a stranger must not fill the memory before it is refused."""
+LARGEST_NODES = 512
+"""Quadrature nodes across a pupil of somebody else's operator, whose sizes and focus decide how many it takes."""
 
 
 @dataclass(frozen=True)
@@ -214,13 +215,8 @@ def _existing(file: Path) -> Path:
 
 
 def _description(file: Path) -> dict[str, Any]:
-    if (size := file.stat().st_size) > LARGEST_DESCRIPTION:
-        raise ValueError(f"{file} has {size} bytes, too many for the description of a model; copy the model again")
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error}); copy the model again") from None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+    description = read_description(file)
+    if description.get("format") != FORMAT:
         raise ValueError(f"{file} does not describe a deepblur model; give the folder that save_model wrote")
     if description.get("version") != VERSION:
         raise ValueError(
@@ -273,8 +269,12 @@ def _build(kind: Callable[..., Any], config: dict[str, Any], folder: Path) -> An
     if unknown:
         raise ValueError(f"{folder}/model.json: {name} has no setting {', '.join(unknown)}; update deepblur")
     try:
-        return kind(**{key: _tuples(value) for key, value in config.items()})
-    except (TypeError, ValueError) as error:
+        check_settings(kind, config)
+        built = kind(**{key: _tuples(value) for key, value in config.items()})
+        if isinstance(built, ZernikeBlur) and built.nodes > LARGEST_NODES:
+            raise ValueError(f"its pupil would take {built.nodes} quadrature nodes, more than {LARGEST_NODES}")
+        return built
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise ValueError(f"{folder}/model.json: {name} cannot be built; {error}") from None
 
 

@@ -125,6 +125,56 @@ def test_a_wrong_description_is_refused(folder, change, sentence):
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("part", "setting", "value", "sentence"),
+    [
+        ("deblurrer", "unroll", 10**9, "unroll is at most 64"),
+        ("deblurrer", "lam", 1e308, "lam is at most"),
+        ("deblurrer", "shared", "yes", "shared must be true or false"),
+        ("deblurrer", "data_step", "sometimes", "data_step must be one of closed_form, cg"),
+        ("deblurrer", "cg_iterations", 10**9, "cg_iterations is at most"),
+        ("deblurrer", "prox", "os.system", "prox must be left out or null"),
+        ("operator", "pupil_size", 40000, "pupil_size is at most"),
+        ("operator", "psf_size", 40001, "psf_size is at most"),
+        ("operator", "psf_size", 9.0, "psf_size must be a whole number; got 9.0"),
+        ("operator", "psf_size", "9", "psf_size must be a whole number; got '9'"),
+        ("operator", "psf_size", True, "psf_size must be a whole number; got True"),
+        ("operator", "noll", ["4", "5", "6"], "noll must be a list, each a whole number"),
+        ("operator", "noll", [4, 5, 10**13], "noll is at most 1000"),
+        ("operator", "noll", list(range(4, 9000)), "noll holds at most 4096 numbers"),
+        ("operator", "cutoff", None, "cutoff must be a finite number; got None"),
+        ("operator", "cutoff", float("nan"), "cutoff must be a finite number; got nan"),
+        ("operator", "cg_tolerance", float("inf"), "cg_tolerance must be a finite number"),
+        ("identifier", "widths", [10**9, 10**9], "widths is at most 4096"),
+        ("identifier", "num_parameters", 10**400, "thousands of digits|401 digits"),
+        ("identifier", "output_scale", [1e300] * 3, "output_scale is at most"),
+    ],
+)
+def test_a_setting_of_another_type_or_beyond_all_bounds_is_refused(folder, part, setting, value, sentence):
+    edit(folder, lambda d: d[part].update({setting: value}))
+    with pytest.raises(ValueError, match=sentence):
+        load_model(folder)
+
+
+def test_an_operator_far_out_of_focus_would_take_too_many_nodes(folder):
+    edit(folder, lambda d: d["operator"].update(pupil_size=None, z_px=9e3, wavenumber=0.3))
+    with pytest.raises(ValueError, match=r"quadrature nodes, more than 512"):
+        load_model(folder)
+
+
+def test_a_searched_blur_has_bounds_too(folder):
+    edit(folder, lambda d: d.update(identifier={"method": "spectral", "starts": 10**9, "eta_waves": 0.1}))
+    with pytest.raises(ValueError, match="starts is at most 1024"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, '{"a": ' * 100_000 + "1" + "}" * 100_000])
+def test_a_description_nested_without_end_is_refused(folder, text):
+    (folder / "model.json").write_text(text)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        load_model(folder)
+
+
 def test_damaged_files_are_refused(folder):
     weights = folder / "deblurrer.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

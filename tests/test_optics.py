@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from deepblur.operators.microscope import Microscope, MicroscopeState
 from deepblur.platform.cli import main
@@ -143,6 +145,45 @@ def test_a_wrong_file_is_refused_in_a_sentence(made, tmp_path):
             load_optics(tmp_path / name)
     with pytest.raises(ModelError, match="deepblur calibrate"):
         load_optics(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"field_px": [float("inf"), 96]}, "field_px must be a list, each a whole number"),
+        ({"field_px": [96]}, "damaged"),
+        ({"field_px": [0, 96]}, "a field has pixels"),
+        ({"pixel_um": "0.1"}, "pixel_um must be a finite number or null; got '0.1'"),
+        ({"pixel_um": 0}, "sides above 0 µm"),
+        ({"states": "a"}, "states must be a list, each a text"),
+        ({"notes": None}, "notes must be an object"),
+        ({"x": [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}, "nested too deeply"),
+    ],
+)
+def test_wrong_facts_about_a_field_are_refused(made, tmp_path, change, words):
+    good = tmp_path / "scope.safetensors"
+    save_optics(made.optics, good)
+    with safe_open(good, "pt") as file:
+        about = json.loads(file.metadata()["deepblur-optics"]) | change
+        save_file({k: file.get_tensor(k) for k in file.keys()}, tmp_path / "odd.safetensors",  # noqa: SIM118
+                  metadata={"deepblur-optics": json.dumps(about)})  # fmt: skip
+    with pytest.raises(ModelError, match=words):
+        load_optics(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"eigen_psfs": torch.ones(15)}, "eigen_psfs is a stack of squares"),
+        ({"eigen_psfs": torch.ones(1, 4, 4) / 4}, "odd sides"),
+        ({"space_maps": torch.ones(1, 3, 4)}, "space_maps is a stack of squares"),
+        ({"gammas": torch.ones(3, 3)}, "is a table of that shape"),
+        ({"explained_maps": torch.full((1,), torch.nan)}, "NaN"),
+    ],
+)
+def test_families_of_other_shapes_are_refused(made, change, words):
+    with pytest.raises(ValueError, match=words):
+        replace(made.optics, **change)
 
 
 def test_images_of_another_field_or_pixel_are_refused_with_numbers(made):

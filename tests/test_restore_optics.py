@@ -139,12 +139,18 @@ def test_networks_survive_their_folder(file):
     ("change", "words"),
     [
         (lambda f: (f / "networks.json").unlink(), "deepblur study space_varying"),
-        (lambda f: (f / "networks.json").write_text("{"), "cannot be used"),
-        (lambda f: (f / "networks.json").write_text("[1]"), "cannot be used"),
+        (lambda f: (f / "networks.json").write_text("{"), "is not JSON"),
+        (lambda f: (f / "networks.json").write_text("[1]"), "holds no description"),
         (lambda f: (f / "identifier.safetensors").write_bytes(b"\0" * 99), "damaged"),
         (lambda f: (f / "deblurrer.safetensors").unlink(), "is missing"),
         (lambda f: edit(f, "optics", "0" * 32), "other optics"),
         (lambda f: edit(f, "version", 9), "version 9"),
+        (lambda f: edit(f, "patch_px", float("inf")), "patch_px must be a whole number"),
+        (lambda f: edit(f, "patch_px", 0), "at least 4 pixels; got 0"),
+        (lambda f: edit(f, "patch_px", 10**9), "patch_px is at most"),
+        (lambda f: edit(f, "identifier", []), "identifier must be an object"),
+        (lambda f: edit(f, "card", "good"), "card must be an object"),
+        (lambda f: (f / "networks.json").write_text("[" * 100_000), "nested too deeply"),
     ],
 )
 def test_a_wrong_folder_is_refused_in_a_sentence(file, change, words):

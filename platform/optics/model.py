@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from deepblur.operators import Boundary, ProductConvolutionBlur
+from deepblur.platform.description import check_settings, parse_description
 from deepblur.platform.inference.failures import InputError, ModelError
 from deepblur.platform.optics.field_maps import pixel_places, sample_maps
 
@@ -25,6 +26,7 @@ FORMAT = "deepblur-optics"
 VERSION = 1
 _TENSORS = ("eigen_psfs", "space_maps", "gammas", "explained_psfs", "explained_maps")
 _ORTHONORMAL = 1e-3
+_LARGEST_SIDE = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,16 @@ class Optics:
     """How it was made and how well it predicts beads that it has not seen; JSON values."""
 
     def __post_init__(self) -> None:
+        for name in ("eigen_psfs", "space_maps"):
+            shape = tuple(getattr(self, name).shape)
+            if len(shape) != 3 or shape[1] != shape[2] or not min(shape) or max(shape) > _LARGEST_SIDE:
+                raise ValueError(f"{name} is a stack of squares of at most {_LARGEST_SIDE} pixels; got {shape}")
+        if not self.psf_size % 2:
+            raise ValueError(f"eigen_psfs need odd sides to have a centre pixel; got {self.psf_size}")
+        if min(self.field_px) < 1 or (self.pixel_um is not None and not self.pixel_um > 0):
+            raise ValueError(
+                f"a field has pixels with sides above 0 µm; got field_px={self.field_px}, pixel_um={self.pixel_um}"
+            )
         psfs, maps = len(self.eigen_psfs), len(self.space_maps)
         if self.gammas.shape != (len(self.states), psfs * maps) or not len(self.states):
             raise ValueError(
@@ -185,17 +197,19 @@ def load_optics(path: str | os.PathLike) -> Optics:
         raise ModelError(f"{path} is not there; make it with deepblur calibrate")
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get(FORMAT, "null"))
-            if not isinstance(about, dict):
+            text = (file.metadata() or {}).get(FORMAT)
+            if text is None:
                 raise ModelError(f"{path} holds no optics; give the file that deepblur calibrate wrote")
+            about = parse_description(text)
             if about.get("version") != VERSION:
                 raise ModelError(
                     f"{path} has format version {about.get('version')!r}, this deepblur reads version {VERSION}; "
                     "calibrate again or use the deepblur that wrote it"
                 )
             tensors = {name: file.get_tensor(name).float() for name in _TENSORS}
+        check_settings(Optics, about)
         rows, columns = about["field_px"]
-        return Optics(**tensors, field_px=(int(rows), int(columns)), pixel_um=about["pixel_um"],
+        return Optics(**tensors, field_px=(rows, columns), pixel_um=about["pixel_um"],
                       states=tuple(about["states"]), notes=about["notes"])  # fmt: skip
     except ModelError:
         raise

@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepblur.nets import Deblurrer, Identifier
+from deepblur.platform.description import check_settings, read_description
 from deepblur.platform.inference.failures import ModelError
-from deepblur.platform.model import LARGEST_DESCRIPTION, complete_or_absent, read_network, weights_of
+from deepblur.platform.model import complete_or_absent, read_network, weights_of
 from deepblur.platform.optics.family import OpticsFile
 from deepblur.platform.optics.model import Optics
 
@@ -42,6 +43,17 @@ class TrainedOptics:
     @property
     def optics(self) -> Optics:
         return self.source.optics()
+
+
+@dataclass(frozen=True)
+class _Description:
+    format: str
+    version: int
+    optics: str
+    identifier: dict[str, Any]
+    deblurrer: dict[str, Any]
+    patch_px: int
+    card: dict[str, Any]
 
 
 def networks_folder(optics: Path) -> Path:
@@ -85,21 +97,26 @@ def load_trained(optics: Path, *, device: torch.device | str = "cpu") -> Trained
             f"space_varying --arms 'fitted patches' --set optics={optics}"
         )
     try:
-        if file.stat().st_size > LARGEST_DESCRIPTION:
-            raise ValueError("too long for a description")
-        about = json.loads(file.read_text("utf-8"))
+        about = read_description(file)
+    except (OSError, ValueError) as error:
+        raise ModelError(str(error)) from None
+    try:
         if about["format"] != FORMAT or about["version"] != VERSION:
             raise ValueError(f"format {about['format']!r}, version {about['version']!r}; this deepblur reads {VERSION}")
+        check_settings(_Description, about)
         if about["optics"] != source.digest:
             raise ModelError(f"{folder} was trained for other optics than {optics}; train it again")
         if about["identifier"].get("num_parameters") != source.optics().shape[0]:
             raise ValueError("IN and the optics have other numbers of eigen-PSFs")
+        identifier = read_network(Identifier, about["identifier"], folder / "identifier.safetensors", device)
+        if about["patch_px"] < identifier.min_size:
+            raise ValueError(f"IN reads patches of at least {identifier.min_size} pixels; got {about['patch_px']}")
         return TrainedOptics(
             source=source,
-            identifier=read_network(Identifier, about["identifier"], folder / "identifier.safetensors", device),
+            identifier=identifier,
             deblurrer=read_network(Deblurrer, about["deblurrer"], folder / "deblurrer.safetensors", device),
-            patch_px=int(about["patch_px"]),
-            card=dict(about["card"]),
+            patch_px=about["patch_px"],
+            card=about["card"],
         )
     except ModelError:
         raise
