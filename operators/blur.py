@@ -9,7 +9,7 @@ Shapes: B batch, C channel, K parameters, (H, W) image, (h, w) kernel with odd s
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -26,8 +26,6 @@ class Blur(ABC):
     input passes through to the output.
     """
 
-    code: ClassVar[tuple[str, ...]] = ()
-    """Modules beyond operators/ that decide about the numbers, for records that must know when they change."""
     boundary: Boundary
     cg_iterations: int
     cg_tolerance: float

@@ -19,7 +19,7 @@ from deepblur.platform.image_store import open_store
 from deepblur.platform.inference.identification import read
 from deepblur.platform.model import BlindModel
 from deepblur.platform.sources import Source
-from deepblur.platform.stages import TRAINING_CODE, Degradation, Grid, Identify, NoiseLevel, Stage
+from deepblur.platform.stages import Degradation, Grid, Identify, NoiseLevel, Stage
 
 Answer = Literal["constant", "views", "views + floor", "ensemble", "ensemble + floor", "head"]
 
@@ -54,9 +54,7 @@ class Read(Stage):
     all."""
 
     kind: ClassVar[str] = "read"
-    code: ClassVar[tuple[str, ...]] = (
-        *TRAINING_CODE, "platform/evaluation", "platform/doubt", "platform/inference/identification",
-    )  # fmt: skip
+    entry: ClassVar[tuple[str, ...]] = ("platform/doubt", "platform/tasks")
 
     identify: Identify
     grid: Grid

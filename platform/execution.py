@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from deepblur.platform.evaluation import cells, latency_ms, measure, picture_arrays
-from deepblur.platform.identity import code_version
+from deepblur.platform.identity import differs_here
 from deepblur.platform.image_store import open_store
 from deepblur.platform.journal import Journal, Meter
 from deepblur.platform.ledger import RESULT, complete, replace_file
@@ -48,8 +48,8 @@ class Work:
     """Absolute, and the same folder on every node."""
     inputs: dict[str, str]
     """Key of each stage that this one needs, by its kind."""
-    code: str
-    """The driver's code version, which a worker must share."""
+    code: Mapping[str, str]
+    """Module → hash of its code, as the driver has it, which a worker must share."""
     pixels: Mapping[tuple[Source, ...], str]
     """The fingerprints that the driver saw of the sources that this stage reads."""
     threads: int
@@ -95,9 +95,9 @@ class Work:
         Raises:
             RuntimeError: this process runs other code than the driver, or sees other images.
         """
-        if code_version(self.stage.runs()) != self.code:
+        if (module := differs_here(self.code)) is not None:
             raise RuntimeError(
-                f"worker process {os.getpid()} imports another version of deepblur than the study's driver; submit the "
+                f"worker process {os.getpid()} imports another version of {module} than the study's driver; submit the "
                 "job with --working-dir . or install the same version on every node"
             )
         for sources, fingerprint in self.pixels.items():

@@ -7,7 +7,6 @@ from typing import Any
 from deepblur.platform.doubt import Doubt, Read
 from deepblur.platform.evaluation import usable_images
 from deepblur.platform.execution import Work
-from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import ImageStore
 from deepblur.platform.methods import Assess, Method
 from deepblur.platform.search import Search
@@ -122,7 +121,7 @@ def make_work(plan: Plan, stage: Stage, key: str, fingerprints: Mapping[Any, str
         attempt=0,
         runs=plan.runs,
         inputs={need.kind: need.key(fingerprints) for need in stage.needs()},
-        code=code_version(stage.runs()),
+        code=stage.code(),
         pixels={sources: fingerprints[sources] for sources in stage.reads()},
         threads=plan.cpus,
     )

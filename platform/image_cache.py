@@ -21,11 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
+from deepblur.platform.identity import code_of
 from deepblur.platform.image_file import UnreadableImageError
 from deepblur.platform.lock import locked
 from deepblur.platform.sources import Entry, Source
 
-_FORMAT = 1  # raise it whenever the same files, or the same seed, would give other bytes
+_FORMAT = 1  # raise it whenever the files of a cache change
+_DECODES = ("platform/sources", "platform/image_file", "platform/dead_leaves")
 _ABANDONED_S = 600  # a build that has written nothing for so long was killed
 
 
@@ -48,7 +50,8 @@ def open_cache(source: Source, cache_dir: Path, *, progress: bool, max_skipped: 
 
     One process builds while others that want the same cache wait for it.
     """
-    key = hashlib.sha256(json.dumps([_FORMAT, repr(source), source.state()]).encode()).hexdigest()[:16]
+    code = sorted(code_of(_DECODES, [type(source)]).values())  # which may give other pixels for the same files
+    key = hashlib.sha256(json.dumps([_FORMAT, repr(source), source.state(), code]).encode()).hexdigest()[:16]
     folder = cache_dir / f"{type(source).__name__.lower()}-{key}"
     cached = _load(folder)
     if cached is None:

@@ -20,7 +20,7 @@ from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.optics.identify import SOURCES, identify_field, nearest
 from deepblur.platform.shipped import referred, told
 from deepblur.platform.sources import Source
-from deepblur.platform.stages import TRAINING_CODE, Degradation, Grid, NoiseLevel, RealImages, Stage, Training
+from deepblur.platform.stages import Degradation, Grid, NoiseLevel, RealImages, Stage, Training
 
 FROM_TRUTH = ("true", "odd")
 """PSF sources that only a simulation has: the true γ, and the true γ with all even orders set to zero."""
@@ -91,12 +91,19 @@ class Method:
         return METHODS[self.psf] if self.image == "own" else RESTORERS.get(self.image)
 
     def code(self) -> tuple[str, ...]:
-        """The baselines' modules that it runs: a change in one method leaves the others' results standing."""
-        functions = {METHODS.get(self.psf), RESTORERS.get(self.image), patchwise if self.image == "patchwise" else None}
-        modules = {
-            function.__module__.removeprefix("deepblur.").replace(".", "/") for function in functions if function
-        }
-        return tuple(sorted({part for module in modules for part in with_imports(module)}))
+        """What it alone runs of the package: a change in one method leaves the others' results standing."""
+        modules = {function.__module__ for function in self.functions()}
+        parts = {module.removeprefix("deepblur.").replace(".", "/") for module in modules if "deepblur." in module}
+        if self.shipped:
+            parts.add("baselines/spectral_identifier")
+        if isinstance(self.family, FieldBlur):
+            parts.add("platform/optics/identify")
+        return with_imports(*parts)
+
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """What is found by the names of its PSF and image, in the baselines or where a user put it."""
+        functions = (METHODS.get(self.psf), RESTORERS.get(self.image), patchwise if self.image == "patchwise" else None)
+        return tuple(function for function in functions if function is not None)
 
     def settings_at(self, level: NoiseLevel | None) -> dict[str, Any]:
         """The settings at one noise level; None where the noise is not known, as in real images."""
@@ -111,11 +118,7 @@ class Assess(Stage):
     """Measure one method on one image of the grid: the unit that is distributed, and lost if the method fails."""
 
     kind: ClassVar[str] = "assess"
-    code: ClassVar[tuple[str, ...]] = (
-        *TRAINING_CODE,
-        *(f"platform/{name}" for name in ("evaluation", "methods", "assessment", "metrics", "texture")),
-        *("baselines/estimate", "baselines/residual"),
-    )
+    entry: ClassVar[tuple[str, ...]] = ("platform/assessment", "platform/tasks")
 
     method: Method
     grid: Grid | RealImages
@@ -124,7 +127,10 @@ class Assess(Stage):
     """Which of the usable images of the test source."""
 
     def runs(self) -> tuple[str, ...]:
-        return (*self.code, *self.method.code(), *self.method.degradation.operator.code, *self.method.family.code)
+        return (*self.entry, *self.method.code())
+
+    def uses(self) -> tuple[Any, ...]:
+        return self.method.functions()
 
     def needs(self) -> tuple[Stage, ...]:
         return self.method.networks

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepblur.platform.identity import canonical, code_version
+from deepblur.platform.identity import canonical, code_of
 from deepblur.platform.search_result import Objective
 from deepblur.platform.seeds import stream
 from deepblur.platform.sources import Data, Source
@@ -152,15 +152,18 @@ class Search:
         return shlex.join([*parts, *(part for text in changed for part in ("--set", text))])
 
     def scored_on(self, grid: Grid, fingerprints: Mapping[tuple[Source, ...], str]) -> str:
-        """What makes values of two searches comparable: the grid, its images, the objectives, the measuring code."""
+        """What makes values of two searches comparable: the grid, its images, the objectives, the code behind them."""
         spec = [canonical(grid, fingerprints), fingerprints[self.data.validation], self.objectives]
-        return _digest([spec, code_version(Evaluate.code)])
+        measured = Evaluate(arm=self.configuration(self.defaults, grid), grid=grid, test=self.data.validation)
+        return _digest([spec, sorted(set(measured.code().values()))])
 
     def key(self, grid: Grid, fingerprints: Mapping[tuple[Source, ...], str]) -> str:
         """What makes two searches the same one, of which one may have fewer trials than the other."""
         names = ("arm", "settings", "space", "objectives", "sampler", "pruner", "startup", "warm_start", "seed")
         spec = {name: canonical(getattr(self, name), fingerprints) for name in names}
-        return _digest([self.base.name, spec, fingerprints[self.data.train], self.scored_on(grid, fingerprints)])
+        # settings may choose what the defaults do without: all own modules of the arm function count
+        own = sorted(code for name, code in code_of((), [self.base.arm]).items() if "/" not in name)
+        return _digest([self.base.name, spec, own, fingerprints[self.data.train], self.scored_on(grid, fingerprints)])
 
     def suggest(self, number: int, history: Sequence["FrozenTrial"]) -> "FrozenTrial | None":
         """Trial `number` as an Optuna trial still running, None where a grid is exhausted.

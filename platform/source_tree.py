@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import deepblur
@@ -78,14 +79,17 @@ def own_modules(file: Path, package: str = "") -> dict[str, Path]:
 
 
 def imported_names(file: Path, package: str = "") -> list[str]:
-    """Names that a file's import statements may mean: of `from a import b` both a and a.b, for b may be a module.
+    """What a file's import statements name, a.b of `from a import b`: a module, or a name in one.
 
     What is imported for type checkers alone does not run and is left out.
     """
-    if file.suffix != ".py":  # compiled: nobody can tell what it imports
-        return []
+    return list(_imported_names(file.read_bytes(), package)) if file.suffix == ".py" else []  # else compiled
+
+
+@cache
+def _imported_names(content: bytes, package: str) -> tuple[str, ...]:
     names: list[str] = []
-    ahead: list[ast.AST] = [ast.parse(file.read_bytes())]
+    ahead: list[ast.AST] = [ast.parse(content)]
     while ahead:
         node = ahead.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
@@ -97,8 +101,8 @@ def imported_names(file: Path, package: str = "") -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             up = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
             base = ".".join(filter(None, [*up, node.module]))
-            names += filter(None, [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)])
-    return list(dict.fromkeys(names))
+            names += [f"{base}.{alias.name}" for alias in node.names]
+    return tuple(dict.fromkeys(names))
 
 
 def is_own(module: str, file: Path) -> bool:

@@ -1,7 +1,8 @@
 """What a study trains and measures, as frozen values: a stage is identified by the hash of its full specification.
 
-The hash covers every field, the fingerprint of the pixels (not their path) and the code that the stage runs, seed
-included. Two arms that need the same stage therefore share it, and a rerun trains only what is missing.
+The hash covers every field, seed included, the fingerprint of the pixels (not their path), the code that the stage
+runs, a user's own included, and the stages that it needs. Two arms that need the same stage therefore share it, and a
+rerun trains only what is missing.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from deepblur.operators import Blur, NoiseRange
-from deepblur.platform.identity import canonical, code_version
+from deepblur.platform.identity import canonical, classes_in, code_of
 from deepblur.platform.sources import Source
 
 IdentificationLoss = Literal["gamma", "twin", "psf", "half_space", "twin_psf"]
@@ -65,12 +66,20 @@ class Stage:
     """Anything that is done once and reused: it has a kind, a key and a folder."""
 
     kind: ClassVar[str]
-    code: ClassVar[tuple[str, ...]]
-    """Folders and modules that every stage of this kind runs."""
+    entry: ClassVar[tuple[str, ...]]
+    """Modules that carry out every stage of this kind; what they import counts with them."""
 
     def runs(self) -> tuple[str, ...]:
-        """Folders and modules that this stage runs."""
-        return self.code
+        """Modules that carry out this stage."""
+        return self.entry
+
+    def uses(self) -> tuple[Any, ...]:
+        """Functions that this stage finds by a name in its specification."""
+        return ()
+
+    def code(self) -> dict[str, str]:
+        """Module → hash of its code, of all that decides about the result."""
+        return code_of(self.runs(), (*classes_in(self), *self.uses()))
 
     def needs(self) -> tuple["Stage", ...]:
         return ()
@@ -81,19 +90,17 @@ class Stage:
 
     def key(self, fingerprints: Mapping[tuple[Source, ...], str]) -> str:
         """32 hexadecimal digits; fingerprints: pixels' fingerprint of every tuple of sources that the stage names."""
-        spec = {"kind": self.kind, "spec": canonical(self, fingerprints), "code": code_version(self.runs())}
+        code = sorted(set(self.code().values()))  # a module may be renamed, and a study file run from elsewhere
+        needs = [need.key(fingerprints) for need in self.needs()]  # made by other code than this stage
+        spec = {"kind": self.kind, "spec": canonical(self, fingerprints), "code": code, "needs": needs}
         return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-TRAINING_CODE = ("operators", "nets", "platform/seeds", "platform/image_store", "platform/degrade", "platform/tasks",
-                  "platform/losses", "platform/memory", "platform/training")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Stage):
     """Train one network on fresh degradations of sharp images."""
 
-    code: ClassVar[tuple[str, ...]] = TRAINING_CODE
+    entry: ClassVar[tuple[str, ...]] = ("platform/training",)
 
     train: tuple[Source, ...]
     validation: tuple[Source, ...]
@@ -111,8 +118,7 @@ class Training(Stage):
         return (self.kind,)
 
     def runs(self) -> tuple[str, ...]:
-        more = () if self.monitor is None else ("platform/evaluation",)
-        return (*self.code, *more, *self.degradation.operator.code)
+        return self.entry if self.monitor is None else (*self.entry, "platform/evaluation")
 
     def reads(self) -> tuple[tuple[Source, ...], ...]:
         return (self.train, self.validation)
@@ -235,7 +241,7 @@ class Evaluate(Stage):
     """Measure one trained arm on the grid, with γ̂ = IN(y) and, as the oracle, with the true γ."""
 
     kind: ClassVar[str] = "evaluate"
-    code: ClassVar[tuple[str, ...]] = (*TRAINING_CODE, "platform/evaluation", "platform/metrics")
+    entry: ClassVar[tuple[str, ...]] = ("platform/execution",)
 
     arm: Arm
     grid: Grid

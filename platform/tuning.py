@@ -19,7 +19,7 @@ from deepblur.platform.evaluation import image_cells, usable_images
 from deepblur.platform.execution import Work, read_rows, settle, write_live
 from deepblur.platform.image_store import open_store
 from deepblur.platform.journal import Meter
-from deepblur.platform.methods import Assess, Method, estimate
+from deepblur.platform.methods import Method, estimate
 from deepblur.platform.metrics import psf_snr_db, psnr_db
 from deepblur.platform.seeds import stream
 from deepblur.platform.sources import Source
@@ -64,7 +64,7 @@ class Tune(Stage):
     """Search one method's settings at one noise level; the objective is the mean PSNR gain over the blurry input."""
 
     kind: ClassVar[str] = "tune"
-    code: ClassVar[tuple[str, ...]] = (*Assess.code, "platform/tuning", "platform/space")
+    entry: ClassVar[tuple[str, ...]] = ("platform/tuning", "platform/tasks")
 
     tuning: Tuning
     noise: NoiseLevel
@@ -73,7 +73,10 @@ class Tune(Stage):
     seed: int
 
     def runs(self) -> tuple[str, ...]:
-        return (*self.code, *self.tuning.method.code())
+        return (*self.entry, *self.tuning.method.code())
+
+    def uses(self) -> tuple[Any, ...]:
+        return self.tuning.method.functions()
 
     def needs(self) -> tuple[Stage, ...]:
         return self.tuning.method.networks

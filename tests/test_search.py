@@ -62,7 +62,7 @@ def made_up_works(folder):
     def works(arm, number):
         settings = (arm.identify.optimization.steps, arm.deblur.optimization.steps, arm.identify.optimization.lr)
         return (Work(stage=SimpleNamespace(kind="evaluate"), key="-".join(map(str, settings)), label="", attempt=0,
-                     runs=folder, inputs={}, code="", pixels={}, threads=1),)  # fmt: skip
+                     runs=folder, inputs={}, code={}, pixels={}, threads=1),)  # fmt: skip
 
     return works
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from micro_study import STUDY
 
-from deepblur.platform import identity
-from deepblur.platform.identity import canonical, code_version, flatten
+from deepblur.platform.identity import canonical, flatten
 from deepblur.platform.sources import DeadLeaves, parse_data
 from deepblur.platform.stages import Evaluate
 
@@ -50,19 +49,6 @@ def test_a_source_without_a_fingerprint_is_refused():
 def test_a_specification_holds_plain_values_only():
     with pytest.raises(TypeError, match="plain values only; got object"):
         canonical({"x": object()}, {})
-
-
-def test_code_counts_but_comments_and_docstrings_do_not(tmp_path, monkeypatch):
-    def version(text):
-        (tmp_path / "module.py").write_text(text)
-        monkeypatch.setattr(identity, "_files", lambda part: [tmp_path / "module.py"])
-        code_version.cache_clear()
-        return code_version(("module",))
-
-    plain = version('"""Doc."""\n\ndef f(x):\n    return x + 1\n')
-    assert version('"""Other."""\ndef f(x):  # why\n    """What."""\n    return x + 1\n') == plain
-    assert version("def f(x):\n    return x + 2\n") != plain
-    code_version.cache_clear()
 
 
 def test_an_evaluation_knows_what_it_needs():

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from deepblur.platform.degrade import BLOCK, draw_batch
 from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.execution import Work
-from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import open_store
 from deepblur.platform.journal import cpu_seconds
 from deepblur.platform.ledger import Ledger
@@ -87,7 +86,7 @@ def work_of(wanted: Identify, runs: Path) -> Work:
     stores = {sources: open_store(sources, runs / "cache", progress=False) for sources in wanted.reads()}
     pixels = {sources: store.fingerprint for sources, store in stores.items()}
     return Work(stage=wanted, key=wanted.key(pixels), label="IN", attempt=1, runs=runs, inputs={},
-                code=code_version(wanted.runs()), pixels=pixels, threads=1)  # fmt: skip
+                code=wanted.code(), pixels=pixels, threads=1)  # fmt: skip
 
 
 def digest(weights: dict[str, Tensor]) -> str:

@@ -12,7 +12,6 @@ from fresh import fresh
 from overhead import work_of
 
 from deepblur.platform.execution import Work
-from deepblur.platform.identity import code_version
 from deepblur.platform.image_store import open_store
 from deepblur.platform.methods import Assess, Method
 from deepblur.platform.search import Sampler, Search, costs
@@ -100,7 +99,7 @@ def trivial(runs: Path) -> Works:
         method = Method(degradation=arm.identify.degradation, psf="none", image="blurry")
         stage = Assess(method=method, grid=small, test=DATA.test, position=0)
         return (Work(stage=stage, key=stage.key(pixels), label=f"trial {number}", attempt=0, runs=runs, inputs={},
-                     code=code_version(stage.runs()), pixels=pixels, threads=1),)  # fmt: skip
+                     code=stage.code(), pixels=pixels, threads=1),)  # fmt: skip
 
     return works
 

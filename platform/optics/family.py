@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -82,11 +82,6 @@ class FieldBlur(Blur):
     With `varying` false it is the blur at one random place of the field, the same all over a small image: model 2.1
     with the eigen-PSFs e_i and K = I, what identification by patches is trained on.
     """
-
-    code: ClassVar[tuple[str, ...]] = tuple(
-        f"platform/optics/{name}"
-        for name in ("family", "model", "field_maps", "calibrate", "measure", "beads", "stack", "simulate", "identify")
-    )
 
     source: VirtualScope | OpticsFile
     varying: bool = True
