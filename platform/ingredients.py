@@ -1,7 +1,9 @@
 """Whether everything that a recorded run was made from is here: source, study, files, data, hardware, versions."""
 
+import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepblur.platform import source_tree
+from deepblur.platform.enclosed import inside
 from deepblur.platform.image_store import open_store
-from deepblur.platform.provenance import INPUTS, STUDY_FILE, circumstances
+from deepblur.platform.provenance import INPUTS, OWN, STUDY_FILE, circumstances
 from deepblur.platform.run_record import RunRecord
 from deepblur.platform.sources import parse_data, parse_test
 
@@ -32,15 +35,21 @@ class Ingredient:
 class Kitchen:
     """Brings together what a run was made from: the source, its study file, the command line.
 
-    `root`, `study` and `options` hold once `look` has been called; `study` is None where the source or it is missing.
+    `root`, `study`, `options`, `path` and `foreign` hold once `look` has been called; `study` is None where the source
+    or it is missing.
     """
 
-    def __init__(self, record: RunRecord, runs: Path, stack: ExitStack) -> None:
-        self.record, self.runs, self._stack = record, runs, stack
+    def __init__(self, record: RunRecord, runs: Path, stack: ExitStack, source: Path | None = None) -> None:
+        """source: a folder with the deepblur that recorded the run, which the user names."""
+        self.record, self.runs, self._stack, self._named = record, runs, stack, source
         self.made = record.provenance
         self.root: Path | None = None
         self.study: Path | None = None
         self.options: dict[str, Any] = dict(self.made["options"])
+        self.path: list[Path] = []
+        """Where Python finds what is run."""
+        self.foreign: list[str] = []
+        """What would run and is neither installed here nor named nor the user's own, each with where it comes from."""
 
     def look(self, *, data: str | None = None, test: str | None = None, local: bool = False) -> list[Ingredient]:
         """Every ingredient; data and test say where the images lie now, if elsewhere; local: run without Ray."""
@@ -50,7 +59,7 @@ class Kitchen:
             self.options |= {"arms": part["arm"], "seeds": str(part["seed"])}
         found = [self._source()]
         if self.root is not None:
-            found.append(self._study(self.root))
+            found += self._study(self.root)
         return [*found, *self._inputs(), *self._data(), *self._circumstances(), *self._otherwise()]
 
     def _source(self) -> Ingredient:
@@ -63,6 +72,19 @@ class Kitchen:
         if source_tree.source_hash(installed) == source["hash"]:
             self.root = installed
             return ingredient("the installed one", "same")
+        if self._named is not None:
+            if not (self._named / "deepblur" / "__init__.py").is_file():
+                raise ValueError(
+                    f"--source {self._named} is no source of deepblur; name the folder that holds deepblur/"
+                )
+            named = source_tree.source_hash(self._named)
+            if named != source["hash"]:
+                raise ValueError(
+                    f"--source {self._named} has the hash {named}, and the run was made by {source['hash']}; check "
+                    "that version out there, or leave --source out"
+                )
+            self.root = self._named.resolve()
+            return ingredient(f"the one at {self._named}", "same")
         try:
             if source_tree.ARCHIVE in source["kept"]:
                 content = self.record.attachment(source_tree.ARCHIVE)
@@ -76,30 +98,50 @@ class Kitchen:
         except (FileNotFoundError, RuntimeError) as error:
             return ingredient(str(error), "missing")
         here = source_tree.source_hash(self.root)
+        self.foreign.append(f"the source {here}, {how}")
         return ingredient(f"{how}, {here[:12]}", "same" if here == source["hash"] else "differs")
 
-    def _study(self, root: Path) -> Ingredient:
-        """The file in the source, or where it lay, or as the record keeps it."""
+    def _study(self, root: Path) -> Iterator[Ingredient]:
+        """The study's file and the user's own modules: in the source, where they lay, or as the record keeps them."""
         study = self.made["study"]
-        file = root / study["file"]  # an absolute path stays what it is
-        kept = self.runs / INPUTS / STUDY_FILE
-        if Path(study["file"]).is_absolute() and not _is(file, study["sha256"]):
-            try:
-                _put(kept, self.record.attachment(f"{INPUTS}/{STUDY_FILE}"))
-                file = kept
-            except FileNotFoundError as error:
-                return Ingredient("study", study["file"], str(error), "missing")
-        if not file.is_file():
-            return Ingredient("study", study["file"], "no such file", "missing")
-        self.study = file
-        same = _is(file, study["sha256"])
-        here = "as the record keeps it" if file == kept else study["file"] if same else "other content"
-        return Ingredient("study", study["file"], here, "same" if same else "differs")
+        parts = {f"{INPUTS}/{STUDY_FILE}": study, **study.get("modules", {})}
+        lie = {name: _place(root, part["file"]) for name, part in parts.items()}
+        there = all(_is(lie[name], part["sha256"]) for name, part in parts.items())
+        in_a_room = study["file"].partition("/")[0] in source_tree.ROOMS  # and so in the hash of the source
+        if there and not in_a_room and not any(map(_uses_deepblur, lie.values())):  # any file of this machine
+            self.foreign.append(f"{study['file']}, which the record calls its study, though it does not use deepblur")
+        if not there:
+            lie |= self._kept({name: part for name, part in parts.items() if Path(part["file"]).is_absolute()})
+        self.path = [source_tree.path_of(root)]
+        for name, part in parts.items():
+            file, label = lie[name], "study" if part is study else f"module {Path(name).relative_to(OWN)}"
+            if not file.is_file():
+                yield Ingredient(label, part["file"], "not as it was, and the record does not keep it", "missing")
+                continue
+            kept = file.is_relative_to(self.runs)
+            if kept:
+                self.foreign.append(f"{label} {part['file']} as the record keeps it")
+                self.path = [source_tree.path_of(root), self.runs / OWN]
+            if part is study:
+                self.study = file
+            same = _is(file, part["sha256"])
+            here = "as the record keeps it" if kept else part["file"] if same else "other content"
+            yield Ingredient(label, part["file"], here, "same" if same else "differs")
+
+    def _kept(self, parts: dict[str, Any]) -> dict[str, Path]:
+        """Those files as the record keeps them, laid out so that the study imports the modules."""
+        found = {}
+        for name, part in parts.items():
+            lies = name.removeprefix(f"{OWN}/") if name.startswith(f"{OWN}/") else Path(part["file"]).name
+            found[name] = inside(self.runs, f"{OWN}/{lies}")
+            with contextlib.suppress(FileNotFoundError):
+                _put(found[name], self.record.attachment(name))
+        return found
 
     def _inputs(self) -> Iterator[Ingredient]:
         """Files that settings name, as the record keeps them."""
         for name, described in self.made["inputs"].items():
-            file = self.runs / INPUTS / name / described["file"]
+            file = inside(self.runs, f"{INPUTS}/{name}/{described['file']}")
             try:
                 _put(file, self.record.attachment(f"{INPUTS}/{name}"))
             except FileNotFoundError as error:
@@ -148,10 +190,22 @@ class Kitchen:
                 yield Ingredient(f"circumstances of {stage['label']}", said, "those of the run", verdict)
 
 
+def _place(root: Path, name: str) -> Path:
+    """Where the record says that a file lies: below the source, or anywhere."""
+    return Path(name) if Path(name).is_absolute() else inside(root, name)
+
+
+def _uses_deepblur(file: Path) -> bool:
+    return re.search(rb"^\s*(from|import)\s+deepblur\b", file.read_bytes(), re.MULTILINE) is not None
+
+
 def _put(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
 
 
 def _is(file: Path, sha256: str) -> bool:
-    return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == sha256
+    if not file.is_file():
+        return False
+    with open(file, "rb") as content:  # a record may name a file of any size
+        return hashlib.file_digest(content, "sha256").hexdigest() == sha256

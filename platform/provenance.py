@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 
 FILE = "provenance.json"
 FORMAT = 1
-INPUTS = "inputs"
+INPUTS, OWN = "inputs", "own"
+"""Folders of what is kept: files that settings name; modules of the user's that the study imports."""
 STUDY_FILE = "study.py"
+OPTIONS = ("preset", "data", "test", "arms", "seeds", "set", "noise", "eta", "images", "draws", "crop", "trials",
+           "workers", "cpus", "gpus", "local")  # fmt: skip
+"""Options of a study that are kept; no record gives others."""
 LEFT_OUT = ("runs", "tracking_uri", "wait_for_nodes", "hours", "gpu_hours")
 """Options that say where results go, and how long they may take."""
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "ray", "mlflow")
@@ -70,7 +74,7 @@ def take(plan: Plan, graph: "Graph") -> Provenance:
     source = source_tree.take(root, own)
     inputs = {}
     for name, value in plan.settings.items():
-        if isinstance(value, str) and value and Path(value).is_file():
+        if isinstance(value, str) and (_is_path(value) or name.endswith("file")) and Path(value).is_file():
             content = Path(value).read_bytes()
             inputs[name] = {"file": Path(value).name, "sha256": hashlib.sha256(content).hexdigest()}
             kept[f"{INPUTS}/{name}"] = content
@@ -173,16 +177,52 @@ def argv(options: Mapping[str, Any]) -> list[str]:
     return words
 
 
+def study_file(study: Study) -> Path | None:
+    """The file that runs a study, which need not be the one of its arm function; None where it was typed in by hand.
+
+    It is the program where that holds the study, else the module that does, and of several the one whose docstring is
+    the study's.
+    """
+    program = sys.modules["__main__"]
+    holders = [module for module in [program, *sys.modules.values()] if _holds(module, study)]
+    if not any(holder is program for holder in holders):
+        holders.sort(key=lambda module: module.__doc__ != study.about)
+    for holder in [*holders, program]:
+        file = Path(getattr(holder, "__file__", None) or "").resolve()
+        if file.is_file():
+            return file
+    return None
+
+
+def _holds(module: Any, study: Study) -> bool:
+    """Whether a module has the study among its names, or in a module among them, as in `studies.STUDY.main()`."""
+    held = vars(module) if inspect.ismodule(module) else {}
+    parts = (vars(value) for value in held.values() if inspect.ismodule(value)) if held.get("__name__") == "__main__" \
+        else ()  # fmt: skip
+    return any(value is study for names in (held, *parts) for value in list(names.values()))
+
+
 def _study(study: Study, root: Path) -> tuple[Json, tuple[str, ...], dict[str, bytes]]:
-    """The study's file; its name as one that a difference must cover; its content where it lies outside of the tree."""
-    file = Path(inspect.getsourcefile(study.arm) or sys.argv[0]).resolve()
-    if not file.is_file():  # typed in by hand
-        return {"name": study.name, "file": "", "sha256": ""}, (), {}
-    content = file.read_bytes()
-    inside = file.is_relative_to(root)
-    name = file.relative_to(root).as_posix() if inside else str(file)
-    found = {"name": study.name, "file": name, "sha256": hashlib.sha256(content).hexdigest()}
-    return found, (name,) if inside else (), {} if inside else {f"{INPUTS}/{STUDY_FILE}": content}
+    """The study's file and the user's own modules that it imports.
+
+    Returns: what is told of them; those inside the tree, which a difference must cover; the content of the others.
+    """
+    file = study_file(study)
+    if file is None:
+        return {"name": study.name, "file": "", "sha256": "", "modules": {}}, (), {}
+    own = {f"{INPUTS}/{STUDY_FILE}": file}
+    for module, lies in source_tree.own_modules(file).items():
+        own[f"{OWN}/{module.replace('.', '/')}{'/' + lies.name if lies.stem == '__init__' else lies.suffix}"] = lies
+    inside, kept, told = [], {}, {}
+    for name, lies in own.items():
+        content = lies.read_bytes()
+        if lies.is_relative_to(root):
+            inside.append(lies.relative_to(root).as_posix())
+        else:
+            kept[name] = content
+        shown = lies.relative_to(root).as_posix() if lies.is_relative_to(root) else str(lies)
+        told[name] = {"file": shown, "sha256": hashlib.sha256(content).hexdigest()}
+    return {"name": study.name, **told.pop(f"{INPUTS}/{STUDY_FILE}"), "modules": told}, tuple(inside), kept
 
 
 def _data(plan: Plan, graph: "Graph") -> Json:
@@ -194,6 +234,11 @@ def _data(plan: Plan, graph: "Graph") -> Json:
         for role, sources in roles.items()
         if sources in pixels
     }
+
+
+def _is_path(value: str) -> bool:
+    """Whether a setting can name a file: a word such as "twin" does not, though a file may have that name."""
+    return bool(os.path.dirname(value) or os.path.splitext(value)[1])
 
 
 def _absolute(source: str) -> str:

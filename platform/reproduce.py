@@ -1,13 +1,15 @@
 """`deepblur reproduce RUN_ID`: make a recorded run again from its record alone, or say which ingredient is missing.
 
 The run's study is carried out anew in a folder of its own, by the source that the record names: the one that is
-installed if it is the same, else a git worktree of the commit with the uncommitted difference applied. The original
-record is only read. Metrics and the hashes of weights and rows must then be equal to the last bit.
+installed if it is the same, else a git worktree of the commit with the uncommitted difference applied. Code that is
+neither installed nor the user's own is run only if the user says so. The original record is only read. Metrics and the
+hashes of weights and rows must then be equal to the last bit.
 """
 
 import json
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from deepblur.platform import child
 from deepblur.platform.connection import default_runs, default_uri
+from deepblur.platform.enclosed import printable
 from deepblur.platform.ingredients import Ingredient, Kitchen
 from deepblur.platform.ledger import replace_file
 from deepblur.platform.provenance import FILE, Json, argv, part_of
@@ -27,6 +31,8 @@ from deepblur.platform.run_record import read_run
 MARK = "reproduction.json"
 REPRODUCED, DIFFERS, MISSING = 0, 1, 2
 """Exit codes."""
+RAY = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+"""What a study needs of the user's secrets: to get onto the user's cluster."""
 SHOWN = 12
 """Values that differ are listed up to this many."""
 
@@ -58,6 +64,7 @@ def main(arguments: Namespace) -> int:
         return 130
     except (ValueError, OSError, RuntimeError) as error:
         code, verdict = MISSING, f"error: {error}"
+    verdict = printable(verdict)
     if arguments.json:
         print(json.dumps({**found, "verdict": verdict, "exit_code": code}, indent=1))
     print(verdict, file=sys.stderr if code == MISSING else out)
@@ -67,15 +74,19 @@ def main(arguments: Namespace) -> int:
 def _reproduce(arguments: Namespace, stack: ExitStack, found: Json, out: TextIO) -> tuple[int, str]:
     record = read_run(arguments.run_id, arguments.tracking_uri or default_uri(default_runs()))
     scratch = arguments.runs or stack.enter_context(tempfile.TemporaryDirectory(prefix="deepblur-reproduction-"))
-    kitchen = Kitchen(record, _claim(Path(scratch).expanduser().resolve(), record.run_id), stack)
+    kitchen = Kitchen(record, _claim(Path(scratch).expanduser().resolve(), record.run_id), stack, arguments.source)
     ingredients = kitchen.look(data=arguments.data, test=arguments.test, local=arguments.local)
     found["ingredients"] = [asdict(ingredient) for ingredient in ingredients]
-    print(f"run {record.run_id}, {record.name}\n\n{_table(ingredients)}\n", file=out, flush=True)
+    print(f"run {record.run_id}, {printable(record.name)}\n\n{_table(ingredients)}\n", file=out, flush=True)
     missing, other = ([i.name for i in ingredients if i.verdict == verdict] for verdict in ("missing", "differs"))
     if missing or kitchen.study is None:
         return MISSING, f"not to be reproduced here: {', '.join(missing)} missing"
+    untrusted = "" if arguments.trust else _untrusted(kitchen)
     if arguments.check:
-        return (DIFFERS, f"differs: {', '.join(other)}") if other else (REPRODUCED, "every ingredient is here")
+        here = f"every ingredient is here{untrusted and '; without --trust it is ' + untrusted}"
+        return (DIFFERS, f"differs: {', '.join(other)}") if other else (REPRODUCED, here)
+    if untrusted:
+        return MISSING, untrusted
     if other and not arguments.anyway:
         return DIFFERS, f"not run, for it differs: {', '.join(other)}; --anyway runs it nevertheless"
     again = _carry_out(kitchen, out)
@@ -86,6 +97,17 @@ def _reproduce(arguments: Namespace, stack: ExitStack, found: Json, out: TextIO)
     if different:
         return DIFFERS, f"differs: {len(different)} of {len(values)} values" + _how_far(different)
     return REPRODUCED, "reproduced bit for bit" + (f", though it differs: {', '.join(other)}" if other else "")
+
+
+def _untrusted(kitchen: Kitchen) -> str:
+    """Why a run is refused that would carry out what others may have written; "" where all of it is the user's."""
+    if not kitchen.foreign:
+        return ""
+    return (
+        f"not run, for it would run code that is not of this deepblur: {'; '.join(kitchen.foreign)}. Whoever can write "
+        "to the record may have put it there. Look at it first (mlflow artifacts download -d FOLDER -r "
+        f"{shlex.quote(kitchen.record.home)}), then give --trust, or name your own copy of that deepblur with --source"
+    )
 
 
 def _claim(runs: Path, run_id: str) -> Path:
@@ -106,8 +128,8 @@ def _carry_out(kitchen: Kitchen, out: TextIO) -> Json:
     """
     command = [sys.executable, str(kitchen.study), *argv(kitchen.options)]
     command += ["--runs", str(kitchen.runs), "--tracking-uri", "none"]
-    path = [str(kitchen.root), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+    path = [*map(str, kitchen.path), os.environ.get("PYTHONPATH", "")]
+    environment = {**child.environment(*RAY), "PYTHONPATH": os.pathsep.join(filter(None, path))}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
@@ -179,5 +201,6 @@ def _how_far(different: list[Value]) -> str:
 
 
 def _columns(rows: list[tuple[str, str, str, str]]) -> str:
+    rows = [(printable(a), printable(b), printable(c), printable(d)) for a, b, c, d in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return "\n".join("  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]).rstrip() for row in rows)

@@ -6,12 +6,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepblur.platform.connection import connect, database_file, without_password
-from deepblur.platform.provenance import FILE, FORMAT
+from deepblur.platform.enclosed import inside
+from deepblur.platform.provenance import FILE, FORMAT, INPUTS, OPTIONS, OWN
 from deepblur.platform.tracking import KEY_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+
+_NUMBER = (int, float)
+_FILE = {"file": str, "sha256": str}
+_SHAPE: dict[Any, Any] = {
+    "study": {"name": str, **_FILE},
+    "options": {str: (str, bool, [str])},
+    "inputs": {str: _FILE},
+    "data": {str: {"sources": str, "fingerprint": str}},
+    "source": {"hash": str, "commit": (str, None), "differs": (bool, None), "kept": [str]},
+    "made_with": {"workers": str, "threads": int},
+    "part": (None, {"arm": str, "seed": int}),
+    "outcome": {
+        "metrics": {str: _NUMBER},
+        "arms": {str: [str]},
+        "stages": {str: {"label": str, "metrics": {str: _NUMBER}, "hashes": {str: str}}},
+    },
+}
+"""What is read of a provenance: `str` as a key stands for every key."""
 
 
 class RunRecord:
@@ -21,21 +41,27 @@ class RunRecord:
         self.run_id: str = run.info.run_id
         self.name: str = run.info.run_name or run.info.run_id
         self._client = client
-        self._home = run.data.tags.get("mlflow.parentRunId", self.run_id)
+        self.home: str = run.data.tags.get("mlflow.parentRunId", self.run_id)
         """The run that keeps what the provenance refers to."""
         try:
             self.provenance: dict[str, Any] = json.loads(self._read(self.run_id, FILE))
         except ValueError as error:
             raise ValueError(f"{FILE} of run {self.run_id} is not JSON ({error}); run its study again") from None
-        if self.provenance.get("format") != FORMAT:
+        found = self.provenance.get("format") if isinstance(self.provenance, dict) else None
+        if found != FORMAT:
             raise ValueError(
-                f"{FILE} of run {self.run_id} has format {self.provenance.get('format')!r}, this deepblur reads "
+                f"{FILE} of run {self.run_id} has format {found!r}, this deepblur reads "
                 f"{FORMAT}; reproduce it with the deepblur that recorded it"
             )
-        if self.provenance["options"] is None:
+        if self.provenance.get("options", "") is None:
             raise ValueError(
                 f"run {self.run_id} was put together by a search out of what it found, not by a command line; run the "
                 "line that the search's report gives, and reproduce that run"
+            )
+        if fault := _fault(self.provenance):
+            raise ValueError(
+                f"{FILE} of run {self.run_id} is not as deepblur writes it ({fault}), so nothing of it is used; run "
+                "its study again, or bring back what was recorded"
             )
 
     def attachment(self, name: str) -> bytes:
@@ -44,7 +70,7 @@ class RunRecord:
         Raises:
             FileNotFoundError: the record does not hold it.
         """
-        return self._read(self._home, name)
+        return self._read(self.home, name)
 
     def _read(self, run_id: str, name: str) -> bytes:
         with tempfile.TemporaryDirectory() as scratch:
@@ -55,6 +81,43 @@ class RunRecord:
                 raise FileNotFoundError(
                     f"{name} of run {run_id} cannot be read from the record ({reason}); bring its artifacts back"
                 ) from None
+
+
+def _fault(made: dict[str, Any]) -> str:
+    """What of a provenance is not as deepblur writes it; "" if all can be used, and every name stays in its folder."""
+    for name, shape in _SHAPE.items():
+        if name not in made or not _fits(made[name], shape):
+            return f"{name} is {json.dumps(made.get(name))[:80]}"
+    modules = made["study"].get("modules", {})
+    if not _fits(modules, {str: _FILE}):
+        return f"its modules are {json.dumps(modules)[:80]}"
+    if unknown := made["options"].keys() - set(OPTIONS):
+        return f"no study has the options {sorted(unknown)}"
+    if strange := [name for name in made["inputs"] if not name.isidentifier()]:
+        return f"no setting is called {strange[0]!r}"
+    try:
+        for name, part in made["inputs"].items():
+            inside(Path(INPUTS, name), part["file"])
+        for name in modules:
+            inside(Path(OWN), name.removeprefix(f"{OWN}/") if name.startswith(f"{OWN}/") else None)
+        for part in (made["study"], *modules.values()):
+            inside(Path("/"), part["file"].removeprefix("/"))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    if isinstance(shape, tuple):
+        return any(_fits(value, one) for one in shape)
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(one, shape[0]) for one in value)
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return False
+        shapes = {key: shape.get(key, shape.get(str)) for key in {*value, *shape} - {str}}
+        return all(one is None or (key in value and _fits(value[key], one)) for key, one in shapes.items())
+    return value is None if shape is None else isinstance(value, shape)
 
 
 def read_run(run_id: str, uri: str) -> RunRecord:
@@ -81,7 +144,14 @@ def read_run(run_id: str, uri: str) -> RunRecord:
         raise ValueError(
             f"run {run_id} was not recorded by a deepblur study; give the id of a study's run, an arm's or an IN's"
         )
-    home = client.get_run(tags["mlflow.parentRunId"]) if "mlflow.parentRunId" in tags else run
+    home = run
+    if (parent := tags.get("mlflow.parentRunId")) is not None:
+        try:
+            home = client.get_run(parent)
+        except Exception:  # as above; the tag is anybody's text
+            raise ValueError(
+                f"run {run_id} belongs to the run {parent!r}, which is not recorded at {shown}; reproduce another one"
+            ) from None
     again = f"'{home.data.tags.get('command', 'the command of the study')}'"
     if run.info.status != "FINISHED":
         raise ValueError(f"run {run_id} is {run.info.status}, not FINISHED; complete its study first: {again}")

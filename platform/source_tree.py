@@ -5,16 +5,20 @@ upload of a Ray job and an installed wheel of the same source agree.
 """
 
 import ast
+import contextlib
 import hashlib
 import importlib.machinery
 import importlib.util
 import io
 import os
+import re
+import stat
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +26,14 @@ from functools import cache
 from pathlib import Path
 
 import deepblur
+from deepblur.platform import child
+from deepblur.platform.enclosed import inside
 
 ROOMS = ("operators", "nets", "baselines", "platform", "studies")
 LIMIT_BYTES = 4_000_000
 """A difference larger than this is not one for people to read; the source itself is kept instead."""
+LARGEST_BYTES, LARGEST_FILES = 200_000_000, 10_000
+"""Of an archive that is unpacked."""
 DIFF, ARCHIVE = "uncommitted.diff", "source.zip"
 GIT_S = 60
 
@@ -34,6 +42,11 @@ def root() -> Path:
     """The folder that holds the rooms: of the source tree, or the package itself where it was installed."""
     package = Path(deepblur.__file__).resolve().parent
     return package.parent if (package.parent / "cluster.yaml").is_file() else package
+
+
+def path_of(folder: Path) -> Path:
+    """Where Python looks so that it imports the deepblur of a folder such as `root()`."""
+    return folder if (folder / "deepblur").is_dir() else folder.parent
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -198,6 +211,8 @@ def repository(commit: str, *folders: Path) -> Path:
     Raises:
         FileNotFoundError: none does.
     """
+    if not re.fullmatch("[0-9a-f]{7,64}", str(commit)):  # git would take other words for options
+        raise FileNotFoundError(f"{commit!r} is no commit, and the record keeps no source")
     for folder in folders:
         try:
             _git(folder, "cat-file", "-e", f"{commit}^{{commit}}")
@@ -233,11 +248,29 @@ def archive(folder: Path, also: tuple[str, ...] = ()) -> bytes:
 
 @contextmanager
 def unpacked(content: bytes) -> Iterator[Path]:
-    """An archived source in a temporary folder."""
+    """An archived source in a temporary folder.
+
+    Raises:
+        ValueError: it holds a name that leads out of the folder, a link, or more than a source can be.
+        RuntimeError: it is damaged.
+    """
     with tempfile.TemporaryDirectory(prefix="deepblur-source-") as scratch:
-        with zipfile.ZipFile(io.BytesIO(content)) as source:
-            source.extractall(scratch)
-        yield Path(scratch).resolve()
+        folder = Path(scratch).resolve()
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as source:
+                members = source.infolist()
+                if len(members) > LARGEST_FILES or sum(m.file_size for m in members) > LARGEST_BYTES:
+                    raise ValueError(f"{ARCHIVE} would unpack to more than a source can be, {len(members)} files")
+                for member in members:
+                    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
+                        raise zipfile.BadZipFile(f"{member.filename!r} is packed as no source is")
+                    if stat.S_ISLNK(member.external_attr >> 16):
+                        raise ValueError(f"{ARCHIVE} holds the link {member.filename!r}, as no source does")
+                    inside(folder, member.filename)
+                    source.extract(member, folder)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise RuntimeError(f"{ARCHIVE} is damaged ({error})") from None
+        yield folder
 
 
 @contextmanager
@@ -254,17 +287,21 @@ def checked_out(repository: Path, commit: str, diff: bytes) -> Iterator[Path]:
             if diff:
                 _git(folder, "apply", "--whitespace=nowarn", "-", content=diff)
             yield folder
-        except subprocess.CalledProcessError as error:
-            words = error.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-            raise RuntimeError(f"git could not check out {commit[:12]} of {repository}: {words[-1]}") from None
+        except subprocess.SubprocessError as error:
+            words = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
+            raise RuntimeError(
+                f"git could not check out {commit[:12]} of {repository}: {(words or ['no message'])[-1]}"
+            ) from None
         finally:
-            subprocess.run(["git", "-C", str(repository), "worktree", "remove", "--force", str(folder)],
-                           capture_output=True, check=False, timeout=GIT_S)  # fmt: skip
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                _git(repository, "worktree", "remove", "--force", str(folder))
 
 
 def _git(folder: Path, *arguments: str, content: bytes | None = None, index: str | None = None) -> bytes:
-    command = ["git", "-C", str(folder), *arguments]
-    environment = os.environ | ({"GIT_INDEX_FILE": index} if index else {})
+    # neither what a checkout has for git to run, nor variables of a git that runs this
+    command = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
+    environment = child.environment(*(name for name in os.environ if name.startswith("GIT_CONFIG")))
+    environment |= {"GIT_INDEX_FILE": index} if index else {}
     return subprocess.run(
         command, input=content, capture_output=True, check=True, timeout=GIT_S, env=environment
     ).stdout

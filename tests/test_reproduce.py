@@ -1,6 +1,7 @@
 """A recorded run is made again from its record alone, or the record says what is missing."""
 
 import hashlib
+import importlib
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ from argparse import Namespace
 from contextlib import ExitStack
 from pathlib import Path
 
+import micro_study
 import numpy as np
 import pytest
 from micro_study import STUDY
@@ -68,6 +70,51 @@ def test_a_run_is_made_again_to_the_last_bit(reproduce, recorded, run, weights, 
     assert any(value["name"].endswith("psnr_db") for value in found.values)
     assert before == {name: recorded.tracker.client.get_run(i).to_dictionary() for name, i in recorded.ids.items()}
     assert len(recorded.tracker.client.search_runs([recorded.tracker.experiment_id])) == len(before)
+
+
+BORROWED = '''"""Is a study that takes over an arm itself when it is made again?"""
+
+from dataclasses import replace
+
+import the_settings
+from the_base import STUDY as BASE
+
+STUDY = replace(BASE, name="borrowed", about=__doc__, arms={
+    "true": {"operator": "true", "dn_steps": the_settings.STEPS}, "longer": {"operator": "true", "dn_steps": 4},
+}, contrast=("longer", "true"))
+
+if __name__ == "__main__":
+    STUDY.main()
+'''
+
+
+def test_a_study_that_borrows_its_arm_and_a_module_is_made_again_as_itself(
+    reproduce, recorded, tmp_path, monkeypatch, capsys
+):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "borrowed.py").write_text(BORROWED)
+    (mine / "the_settings.py").write_text("STEPS = 3\n")
+    (mine / "the_base.py").write_bytes(Path(micro_study.__file__).read_bytes())
+    monkeypatch.syspath_prepend(mine)
+    borrowed = importlib.import_module("borrowed")
+    line = ["--local", "--data", recorded.data, "--set", "in_steps=3", "--images", "1", "--draws", "1"]
+    assert main(borrowed.STUDY, [*line, "--runs", str(tmp_path / "runs"), "--tracking-uri", recorded.uri]) == 0
+    capsys.readouterr()
+    client = recorded.tracker.client
+    experiment = client.get_experiment_by_name("borrowed").experiment_id
+    (run,) = client.search_runs([experiment], "tags.stage = 'study'")
+    read = read_run(run.info.run_id, recorded.uri).provenance["study"]
+    assert read["file"] == str(mine / "borrowed.py")
+    assert {n: Path(m["file"]).parent for n, m in read["modules"].items()} == {
+        "own/the_base.py": mine, "own/the_settings.py": mine,
+    }  # fmt: skip
+    assert reproduce(run.info.run_id, "--check").verdict == "every ingredient is here"
+    (mine / "the_settings.py").write_text("STEPS = 4\n")  # what is there now is another study
+    assert "module the_settings.py" in reproduce(run.info.run_id).verdict
+    found = reproduce(run.info.run_id, "--trust")
+    assert found.verdict == "reproduced bit for bit", found
+    assert sum(value["name"].endswith("weights.safetensors") for value in found.values) == 3
 
 
 def test_other_pixels_are_noticed_before_anything_runs(reproduce, recorded, tmp_path):

@@ -20,6 +20,10 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--test", metavar="SOURCE", help="the same of the test images")
     add("--local", action="store_true", help="without Ray where the run had one worker, which gives the same bits")
     add("--check", action="store_true", help="compare the ingredients and run nothing")
+    add("--source", type=Path, metavar="FOLDER", help="your own copy of the deepblur that recorded the run, such as a "
+        "checkout of its commit: it is run, and none of the record's")  # fmt: skip
+    add("--trust", action="store_true", help="run what the record brings along if it is not the installed deepblur: "
+        "whoever can write to the record may have put it there")  # fmt: skip
     add("--anyway", action="store_true", help="run even if an ingredient differs")
     add("--json", action="store_true", help="the findings as JSON; everything else goes to standard error")
 
