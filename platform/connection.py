@@ -5,10 +5,10 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepblur.platform.lock import locked
 
@@ -70,6 +70,16 @@ def connect(uri: str, remedy: str = _RECORD_ELSEWHERE) -> "MlflowClient":
             client = MlflowClient(uri, registry_uri=uri)
             client.search_experiments(max_results=1)  # creates the tables of a fresh database
     return client
+
+
+def pages(search: Callable[..., Any], *asked: Any) -> Iterator[Any]:
+    """All that a search of MLflow's client finds: it answers page by page, and its first page looks like all of it."""
+    token = None
+    while True:
+        found = search(*asked, page_token=token)
+        yield from found
+        if not (token := found.token):
+            return
 
 
 def experiment(client: "MlflowClient", uri: str, name: str, artifacts: Path | None = None) -> str:

@@ -20,11 +20,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-import deepblur
-import deepblur.baselines
-import deepblur.nets
-import deepblur.operators
 from deepblur.platform import model, serving
+from deepblur.platform.connection import pages
+from deepblur.platform.enclosed import files_of
+from deepblur.platform.release import packed_code
 from deepblur.platform.release.card import LONGEST_DESCRIPTION
 from deepblur.platform.release.choice import choose_model
 from deepblur.platform.tracking import NoTracker, Tracker
@@ -34,7 +33,7 @@ with warnings.catch_warnings():
     import mlflow.pyfunc
 
 NAME = "deepblur"
-CONTENT_TAG = "deepblur.content"
+CONTENT_TAG, CODE_TAG = "deepblur.content", "deepblur.code"
 REQUIREMENTS = ("mlflow", "numpy", "safetensors", "scipy", "torch", "torchvision")
 
 
@@ -47,6 +46,7 @@ def log_and_register(
     tags: Mapping[str, str] | None = None,
     example: np.ndarray,
     description: str = "",
+    anew: bool = False,
 ) -> str:
     """Logs a saved model to the run and registers it as a new version, once for each content.
 
@@ -61,6 +61,7 @@ def log_and_register(
         tags: of the version.
         example: (B, 1, H, W) float32 in [0, 1], a small blurry image that shows how to call the model.
         description: of the version, Markdown.
+        anew: register what an earlier deepblur registered again, for the code of a version never changes.
     Returns:
         The version, the earlier one if this name holds the same content already; "" if MLflow failed, as
         `tracker.problems` then says.
@@ -69,10 +70,11 @@ def log_and_register(
         return ""
 
     def register() -> str:
-        digest = _digest(model_folder)
+        digest, code = _digest(model_folder), packed_code.code_hash()
         query = f"name = '{name}' and tags.`{CONTENT_TAG}` = '{digest}'"
-        for known in tracker.client.search_model_versions(query):
-            return str(known.version)
+        for known in pages(tracker.client.search_model_versions, query):
+            if not anew or known.tags.get(CODE_TAG) == code:
+                return str(known.version)
         _create_name(tracker.client, name)
         logged = tracker.client.create_logged_model(tracker.experiment_id, name, run_id, {CONTENT_TAG: digest})
         with tempfile.TemporaryDirectory(prefix="deepblur-") as scratch:
@@ -81,7 +83,7 @@ def log_and_register(
             tracker.client.log_model_artifacts(logged.model_id, f"{scratch}/pyfunc")
         tracker.client.finalize_logged_model(logged.model_id, "READY")
         tracker.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        labels = {**(tags or {}), CONTENT_TAG: digest}
+        labels = {**(tags or {}), CONTENT_TAG: digest, CODE_TAG: code}
         location = logged.artifact_location
         created = tracker.client.create_model_version(
             name, location, run_id, labels, description=description[:LONGEST_DESCRIPTION], model_id=logged.model_id
@@ -117,14 +119,17 @@ def save_pyfunc(scratch: Path, model_folder: Path, example: np.ndarray, descript
     """Writes the MLflow model to scratch/pyfunc, ready for `mlflow models serve`; see log_and_register."""
     trained = model.load_model(model_folder)
     h, w = trained.operator.psf_shape
-    shutil.copytree(model_folder, scratch / "model")
-    _stage_package(scratch / "deepblur")
+    copies = {f"model/{name}": file for name, file in files_of(model_folder).items()}
+    copies |= {name: file for name, file in packed_code.packed().items() if name != packed_code.MODEL_CODE}
+    for name, file in copies.items():
+        (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, scratch / name)
     mlflow.pyfunc.save_model(
         scratch / "pyfunc",
         mlflow_model=description,
-        python_model=Path(model.__file__).with_name("mlflow_model.py"),
+        python_model=packed_code.packed()[packed_code.MODEL_CODE],
         artifacts={"model": str(scratch / "model")},
-        code_paths=[str(scratch / "deepblur")],
+        code_paths=[str(scratch / "code" / "deepblur")],
         signature=ModelSignature(
             inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, -1, -1))]),
             outputs=Schema(
@@ -141,14 +146,3 @@ def save_pyfunc(scratch: Path, model_folder: Path, example: np.ndarray, descript
         # a "+cpu" build is the same release, and no index offers it under that name
         pip_requirements=[f"{package}=={installed_version(package).partition('+')[0]}" for package in REQUIREMENTS],
     )
-
-
-def _stage_package(package: Path) -> None:
-    """Copies what the model imports, in the layout of a wheel."""
-    (package / "platform").mkdir(parents=True)
-    shutil.copy(deepblur.__file__, package)
-    for module in (model, serving):
-        shutil.copy(module.__file__, package / "platform")
-    for room in (deepblur.operators, deepblur.nets, deepblur.baselines):
-        folder = Path(room.__file__).parent
-        shutil.copytree(folder, package / folder.name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -176,9 +176,9 @@ def test_who_compared_with_an_earlier_champion_compares_again(promoter, monkeypa
     rivals = []
     decide = promoter._decide
 
-    def meanwhile(version, candidate, champion):
+    def meanwhile(version, candidate, champion, folder):
         rivals.append(champion)
-        found = decide(version, candidate, champion)
+        found = decide(version, candidate, champion, folder)
         if champion == "1":
             other.move("3", expected="1", how="promote")
         return found
@@ -327,5 +327,5 @@ def test_a_clean_process_that_fails_or_answers_otherwise_is_told(models, tmp_pat
         tmp_path / "results.npz", models["fair"]
     )
     monkeypatch.setattr(clean_process.sys, "executable", "/bin/false")
-    told = clean_process.works_in_a_clean_process("models:/deepblur/1", "sqlite:////nowhere", models["fair"])
+    told = clean_process.works_in_a_clean_process(tmp_path / "nowhere", models["fair"])
     assert told == "in a clean process it does not load (exit code 1)"

@@ -11,6 +11,7 @@ from deepblur.platform.cli import main
 from deepblur.platform.connection import connect
 from deepblur.platform.inference.choosing import Choice, choose_engine
 from deepblur.platform.inference.failures import ModelError
+from deepblur.platform.registry import CODE_TAG
 from deepblur.platform.release import founding, promotion
 from deepblur.platform.release.grid import score
 from deepblur.platform.release.promotion import Promoter
@@ -114,8 +115,14 @@ def test_a_folder_becomes_a_version_of_a_registry_that_did_not_exist(tmp_path, c
     assert "is version 1 of deepblur; deepblur models promote 1" in capsys.readouterr().out
     assert main([*words, "--json"]) == 0  # the same content once
     assert json.loads(capsys.readouterr().out) == {"name": "deepblur", "version": "1"}
-    found = connect(uri).get_model_version("deepblur", "1")
+    client = connect(uri)
+    found = client.get_model_version("deepblur", "1")
     assert found.tags["study"] == "mine"
+    client.set_model_version_tag("deepblur", "1", CODE_TAG, "of another deepblur")
+    again = ["models", "register", "models:/deepblur/1", "--tracking-uri", uri, "--json"]
+    for _ in range(2):  # with this one's code, once
+        assert main(again) == 0
+        assert json.loads(capsys.readouterr().out) == {"name": "deepblur", "version": "2"}
     assert "# deepblur mine" in found.description
     engine, _ = choose_engine(Choice(model="models:/deepblur/1", tracking_uri=uri))
     assert engine.operator.noll == (4, 5, 6)

@@ -17,6 +17,8 @@ from deepblur.operators import ZernikeBlur
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.model import load_model, save_model
 from deepblur.platform.registry import load_registered, log_and_register
+from deepblur.platform.release.clean_process import works_in_a_clean_process
+from deepblur.platform.release.packed_code import copy_of
 from deepblur.platform.tracking import NoTracker, Tracker
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,6 +118,12 @@ print(json.dumps(dict(file=loaded.__file__, gamma=out["gamma"].tolist(), psf=out
     assert said["image"] == [2, 1, 48, 31]
     assert said["example"] == list(EXAMPLE.shape)
     assert "float32" in said["refused"]
+
+
+def test_what_is_registered_is_known_for_ours_and_passes_the_clean_process(tracker, folder, version, tmp_path):
+    location = tracker.client.get_model_version_download_uri("deepblur", version)
+    assert copy_of(Path(location.removeprefix("file://")), tmp_path / "copy", trust=False) == []
+    assert works_in_a_clean_process(tmp_path / "copy", load_model(folder)) == ""
 
 
 def test_what_is_not_registered_is_named(tracker, version):

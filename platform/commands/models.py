@@ -46,7 +46,7 @@ def configure(command: argparse.ArgumentParser) -> None:
         "list": "the versions with their aliases, origin and gate",
         "show": "one version: card, evaluation, lineage, decision",
         "compare": "two versions on the gate's grid, without any consequence",
-        "register": "make a version of a model folder, or of what ships with deepblur (compact)",
+        "register": "make a version of a model folder, of what ships with deepblur (compact) or of another version",
         "promote": "send a version through the gate: champion, or challenger with the reason",
         "rollback": "make the champion before this one champion again; give it twice to go two back",
     }
@@ -56,7 +56,11 @@ def configure(command: argparse.ArgumentParser) -> None:
         if name in ("show", "promote", "compare"):
             add("version", metavar="VERSION", help="a number, an alias such as champion, or models:/NAME/3")
         if name == "register":
-            add("model", metavar="MODEL", help="a folder with model.json, or compact")
+            add("model", metavar="MODEL", help="a folder with model.json, compact, or models:/NAME/3, which then gets "
+                "the code of this deepblur")  # fmt: skip
+        if name == "promote":
+            add("--trust", action="store_true", help="run the version's code in the clean process though it is not "
+                "this deepblur's: whoever can write to the registry or its files may have put it there")  # fmt: skip
         if name == "compare":
             add("other", metavar="OTHER", nargs="?", default="champion", help="its rival (default: champion)")
         add("--name", default="deepblur", help="of the registered model (default: deepblur)")
@@ -191,7 +195,7 @@ def _ended(outcome: "Outcome", arguments: argparse.Namespace) -> int:
 def _promoter(arguments: argparse.Namespace) -> "Promoter":
     from deepblur.platform.release.promotion import Promoter
 
-    return Promoter(arguments.tracking_uri, arguments.name)
+    return Promoter(arguments.tracking_uri, arguments.name, trust=getattr(arguments, "trust", False))
 
 
 def _announce(promoter: "Promoter") -> None:

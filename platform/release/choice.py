@@ -5,6 +5,8 @@ and nothing is unpickled, so that a folder from a stranger can be wrong but cann
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,16 +58,23 @@ def choose_model(
     if not text.startswith(("models:", "runs:")):
         return Chosen(_load(_folder(Path(text)), device), text, None)
     where = tracking_uri or registry_uri(runs)
+    with registered(text, where, named=spec is not None) as (folder, found):
+        return Chosen(_load(folder, device), _title(text, found), found.version)
+
+
+@contextmanager
+def registered(text: str, where: str, *, named: bool = True) -> Iterator[tuple[Path, "lookup.Found"]]:
+    """The folder with `model.json` of a registered model, for the length of the block; raises as `choose_model`."""
     try:
         found = _find(text, where)
     except lookup.MissingError as error:
-        if spec is None:
+        if not named:
             raise NoChampionError(f"there is no champion to restore with ({error}); {_HOW}") from None
         raise ModelError(f"{text} cannot be used: {error}; 'deepblur models list' shows what there is") from None
     except ConnectionError as error:
         raise ModelError(f"{text} cannot be looked up: {error}") from None
     with lookup.fetched(found, where) as folder:
-        return Chosen(_load(folder, device), _title(text, found), found.version)
+        yield folder, found
 
 
 def _find(text: str, where: str) -> "lookup.Found":

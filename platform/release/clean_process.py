@@ -1,10 +1,9 @@
 """Whether a registered version works where only MLflow is known: loaded as a stranger would, in a process of its own.
 
 This file is that process too: run as a script it loads a version through MLflow, restores the version's input example
-and leaves example and results in a file.
+and leaves example and results in a file. It gets a copy of the version and neither the registry nor the user's secrets.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,24 +19,28 @@ TOLERANCE = 1e-3
 differ, and with them the last bits of every sum."""
 
 
-def works_in_a_clean_process(uri: str, tracking_uri: str, model: "BlindModel") -> str:
+def works_in_a_clean_process(version: Path, model: "BlindModel") -> str:
     """What goes wrong when a version is loaded afresh; "" if it restores its input example as `model` does.
 
     Args:
-        uri: models:/NAME/VERSION.
+        version: folder of its MLflow model, whose code is run: see `packed_code.copy_of`.
         model: the same version as it was loaded here.
     """
+    from deepblur.platform import child  # not where this file is the process: it is to import the version's deepblur
+
     with tempfile.TemporaryDirectory(prefix="deepblur-") as scratch:
         results = Path(scratch) / "results.npz"
-        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        environment = child.environment()
+        for name in ("PYTHONPATH", "PYTHONHOME"):
+            environment.pop(name, None)
         environment |= {
-            "MLFLOW_TRACKING_URI": tracking_uri,
+            "MLFLOW_TRACKING_URI": f"sqlite:///{scratch}/mlflow.db",
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         }
         # -P: not the folder of this file, where modules have the names of Python's own
-        command = [sys.executable, "-P", str(Path(__file__).resolve()), uri, str(results)]
+        command = [sys.executable, "-P", str(Path(__file__).resolve()), str(version), str(results)]
         try:
             done = subprocess.run(
                 command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
@@ -66,14 +69,14 @@ def _differences(results: Path, model: "BlindModel") -> str:
     return ""
 
 
-def main(uri: str, results: str) -> None:
+def main(version: str, results: str) -> None:
     import logging
 
     import mlflow
     import numpy as np
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    model = mlflow.pyfunc.load_model(uri)
+    model = mlflow.pyfunc.load_model(version)
     example = model.input_example
     if example is None:
         raise SystemExit("it was registered without an input example")

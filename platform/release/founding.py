@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from deepblur.platform import shipped
+from deepblur.platform.enclosed import files_of
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.registry import NAME, log_and_register
 from deepblur.platform.release.card import render
-from deepblur.platform.release.choice import choose_model
+from deepblur.platform.release.choice import choose_model, registered
 from deepblur.platform.release.grid import GRID
 from deepblur.platform.tracking import Tracker
 
@@ -18,10 +19,11 @@ EXPERIMENT = "models"
 
 
 def register_folder(model: str | Path, uri: str, name: str = NAME) -> str:
-    """Registers a saved model, once for each content, and creates the registry where it is missing.
+    """Registers a saved model, once for each content and code, and creates the registry where it is missing.
 
     Args:
-        model: a folder that `save_model` or `studies/compact.py` wrote, or the name of a shipped model.
+        model: a folder that `save_model` or `studies/compact.py` wrote, the name of a shipped model, or models:/NAME/3,
+            whose code another deepblur wrote.
         uri: of MLflow.
         name: of the registered model.
     Returns:
@@ -29,20 +31,38 @@ def register_folder(model: str | Path, uri: str, name: str = NAME) -> str:
     Raises:
         ModelError: no such model, one that cannot be loaded, or a registry that fails.
     """
+    text = str(model)
+    if text.startswith(("models:", "runs:")):
+        with registered(text, uri) as (fetched, found):
+            return _register(fetched, f"{found.name} {found.version}", uri, name)
     folder = Path(model)
-    if str(model) in shipped.names() and not folder.exists():
-        folder = shipped.folder() / str(model)
+    if text in shipped.names() and not folder.exists():
+        folder = shipped.folder() / text
         shipped.check(folder)
+    return _register(folder, folder.resolve().name, uri, name)
+
+
+def _register(folder: Path, label: str, uri: str, name: str) -> str:
     card = choose_model(folder).model.card
+    try:
+        files_of(folder)
+    except ValueError as error:
+        raise ModelError(f"nothing was registered: {error}") from None
     tags = {key: str(card[key]) for key in ("study", "preset", "arm", "seed") if key in card}
     try:
         tracker = Tracker.open(uri, EXPERIMENT)
     except ConnectionError as error:
         raise ModelError(str(error)) from None
-    label = folder.resolve().name
     run = tracker.study_run(key=f"{name} {label} {card.get('commit', '')}", name=label, params={}, tags=tags)
     version = log_and_register(
-        tracker, run, folder, name=name, tags=tags, example=_example(), description=render(card, f"{name} {label}")
+        tracker,
+        run,
+        folder,
+        name=name,
+        tags=tags,
+        example=_example(),
+        description=render(card, f"{name} {label}"),
+        anew=True,
     )
     tracker.finish(run, ok=bool(version))
     if not version:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlparse
 
-from deepblur.platform.connection import connect, database_file, without_password
+from deepblur.platform.connection import connect, database_file, pages, without_password
 from deepblur.platform.inference.failures import ModelError
 
 if TYPE_CHECKING:
@@ -73,9 +73,11 @@ def registry(uri: str) -> Iterator[Registry]:
 
 
 @contextmanager
-def fetched(found: Found, uri: str) -> Iterator[Path]:
+def fetched(found: Found, uri: str, part: Path = INSIDE) -> Iterator[Path]:
     """The folder with `model.json` of a version, for the length of the block.
 
+    Args:
+        part: `Path()` for all of its MLflow model.
     Raises:
         ModelError: its files cannot be had.
     """
@@ -86,13 +88,13 @@ def fetched(found: Found, uri: str) -> Iterator[Path]:
                 f"version {found.version} of {found.name} is registered, but {local / INSIDE} holds no model.json; "
                 "bring the files back or take another version"
             )
-        yield local / INSIDE
+        yield local / part
         return
     connect(uri, _REMEDY)  # which sets how long MLflow tries
     import mlflow
 
     with tempfile.TemporaryDirectory(prefix="deepblur-") as scratch:
-        source = f"{found.location.rstrip('/')}/{INSIDE.as_posix()}"
+        source = "/".join([found.location.rstrip("/"), *part.parts])
         try:
             folder = mlflow.artifacts.download_artifacts(source, dst_path=scratch, tracking_uri=uri)
         except Exception as error:  # MLflow's, a store's or the system's own
@@ -148,7 +150,7 @@ class _ThroughMlflow:
         return self._found(f"models:/{name}@{alias}", lambda: self._client.get_model_version_by_alias(name, alias))
 
     def of_run(self, run_id: str) -> Found:
-        versions = _asked(self._uri, lambda: self._client.search_model_versions(f"run_id = '{run_id}'"))
+        versions = _asked(self._uri, lambda: list(pages(self._client.search_model_versions, f"run_id = '{run_id}'")))
         if not versions:
             raise MissingError(_no_run(run_id, self._uri))
         newest = max(versions, key=lambda v: (v.creation_timestamp, int(v.version)))

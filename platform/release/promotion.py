@@ -2,20 +2,25 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from deepblur.platform.connection import without_password
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.model import BlindModel
+from deepblur.platform.release import packed_code
 from deepblur.platform.release.card import LONGEST_DESCRIPTION, render
 from deepblur.platform.release.choice import Chosen, choose_model
 from deepblur.platform.release.clean_process import works_in_a_clean_process
 from deepblur.platform.release.gate import Decision, LatencyBound, compare, judge
 from deepblur.platform.release.grid import GRID, GateGrid, score
+from deepblur.platform.release.lookup import fetched, registry
 from deepblur.platform.release.succession import ChampionMovedError, Succession
 from deepblur.platform.release.versions import open_registry
 
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
 TAG = "gate."
 BOUND = LatencyBound()
 RETRIES = 5
-CleanProcess = Callable[[str, str, BlindModel], str]
+CleanProcess = Callable[[Path, BlindModel], str]
 
 
 @dataclass(frozen=True)
@@ -50,16 +55,18 @@ class Promoter:
         grid: GateGrid = GRID,
         bound: LatencyBound = BOUND,
         clean: CleanProcess = works_in_a_clean_process,
+        trust: bool = False,
     ) -> None:
         """
         Args:
             uri: of the registry; name: of the registered model.
-            clean: (models:/NAME/VERSION, uri, the model as loaded here) → what goes wrong in a clean process.
+            clean: (folder of the MLflow model, the model as loaded here) → what goes wrong in a clean process.
+            trust: promote versions whose code is not this deepblur's, which runs it.
         Raises:
             ModelError: nothing usable answers, or no model has this name.
         """
         self.uri, self.name = uri, name
-        self.grid, self.bound, self.clean = grid, bound, clean
+        self.grid, self.bound, self.clean, self.trust = grid, bound, clean, trust
         self.client: MlflowClient = open_registry(uri, name)
         self.succession = Succession(self.client, name, uri)
         self._loaded: dict[str, Chosen] = {}  # a version never changes
@@ -69,16 +76,19 @@ class Promoter:
         """Send a version through the gate: it becomes champion, or challenger with the reason.
 
         Raises:
-            ModelError: the version or the champion cannot be loaded, or the registry fails.
+            ModelError: the version or the champion cannot be loaded, the version brings code that is not this
+                deepblur's, or the registry fails.
         """
-        with self._registry_errors():
+        with self._registry_errors(), ExitStack() as stack:
             told = self.succession.settle()
+            if self.succession.read().champion != version:
+                folder = stack.enter_context(self._copied(version))
             candidate = self._load(version)
             for _ in range(RETRIES):
                 champion = self.succession.read().champion
                 if champion == version:
                     return Outcome(version, True, (*told, f"version {version} is the champion already"))
-                decision = self._decide(version, candidate, champion)
+                decision = self._decide(version, candidate, champion, folder)
                 self._record(version, candidate, decision)
                 if not decision.passed:
                     self.succession.challenge(version)
@@ -130,14 +140,35 @@ class Promoter:
                 grid=self.grid, bound=self.bound,
             )  # fmt: skip
 
-    def _decide(self, version: str, candidate: Chosen, champion: str | None) -> Decision:
+    @contextmanager
+    def _copied(self, version: str) -> Iterator[Path]:
+        """The MLflow model of a version, as nobody can change it any more; the clean process runs its code."""
+        with registry(self.uri) as known, TemporaryDirectory(prefix="deepblur-") as scratch:
+            found = known.version(self.name, version)
+            with fetched(found, self.uri, Path()) as there:
+                try:
+                    foreign = packed_code.copy_of(there, Path(scratch), trust=self.trust)
+                except ValueError as error:
+                    raise ModelError(f"version {version} of {self.name} cannot be promoted: {error}") from None
+            if foreign:
+                more = f" and {len(foreign) - 3} more" * (len(foreign) > 3)
+                raise ModelError(
+                    f"version {version} of {self.name} brings code that is not this deepblur's "
+                    f"({', '.join(foreign[:3])}{more}), and a promotion runs it: another deepblur registered it, or "
+                    f"somebody changed it at {without_password(found.location)}. 'deepblur models register "
+                    f"models:/{self.name}/{version}' makes a version of the same model with this deepblur's code; or "
+                    "give --trust if you know who can write there"
+                )
+            yield Path(scratch)
+
+    def _decide(self, version: str, candidate: Chosen, champion: str | None, folder: Path) -> Decision:
         return judge(
             candidate.model,
             None if champion is None else self._load(champion).model,
             names=(version_name(version), version_name(champion or "none")),
             grid=self.grid,
             bound=self.bound,
-            clean=lambda: self.clean(self._uri_of(version), self.uri, candidate.model),
+            clean=lambda: self.clean(folder, candidate.model),
             measure=self._measure,
         )
 
