@@ -65,7 +65,7 @@ def check_image(image: np.ndarray | Tensor, psf_size: int = 1) -> Tensor:
             f"the image must be at least as large as the PSF; got {tensor.shape[0]}x{tensor.shape[1]} pixels and "
             f"psf_size={psf_size}; lower psf_size or give a larger image"
         )
-    bad = int((~torch.isfinite(tensor)).sum())
+    bad = count_not_finite(tensor)
     if bad:
         raise ValueError(f"the image holds {bad} values that are NaN or infinite; replace them before deblurring")
     low, high = float(tensor.min()), float(tensor.max())
@@ -74,6 +74,11 @@ def check_image(image: np.ndarray | Tensor, psf_size: int = 1) -> Tensor:
     if max(-low, high) > _SCALE_MAX:
         raise ValueError(f"intensities lie in [0, 1]; got {low:g} to {high:g}; divide by the camera's largest value")
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def count_not_finite(y: Tensor) -> int:
+    """How many values of an image (H, W) are NaN or infinite, a part at a time: a large one may lie on disk."""
+    return sum(int((~torch.isfinite(part)).sum()) for part in y.split(max(1, 2**22 // y.shape[-1])))
 
 
 def richest(y: Tensor, side: int) -> Tensor:

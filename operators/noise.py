@@ -1,5 +1,6 @@
 """Poisson–Gaussian noise, Var y = gain·signal + read_std², and how much noise an image has."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from torch.nn.functional import conv2d
 
 DB2_HIGH = (-0.1294095226, -0.2241438680, 0.8365163037, -0.4829629131)  # Daubechies' four-tap high-pass, unit norm
 MEDIAN_TO_STD = 1.482602  # of |N(0, 1)|
+_AT_ONCE = 2**22  # pixels: a larger image is gone through in parts, for the same median in bounded memory
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,41 @@ def noise_std_of(images: Tensor) -> Tensor:
     H, W = images.shape[-2:]
     if min(H, W) < len(DB2_HIGH):
         raise ValueError(f"the noise is read from at least 4x4 pixels; got {H}x{W}; give noise_std instead")
+    if H * W > _AT_ONCE and images.dtype == torch.float32:
+        medians = [_median_magnitude(image) for image in images.reshape(-1, H, W)]
+        return MEDIAN_TO_STD * torch.stack(medians).reshape(images.shape[:-2])
     high = torch.tensor(DB2_HIGH, dtype=images.dtype, device=images.device)
     details = conv2d(images.reshape(-1, 1, H, W), high.outer(high)[None, None])
     return MEDIAN_TO_STD * details.abs().flatten(1).median(1).values.reshape(images.shape[:-2])
+
+
+def _median_magnitude(image: Tensor) -> Tensor:
+    """() the median magnitude of the details of one float32 image (H, W): the lower one, as torch's, and exact.
+
+    Positive floats have the order of their bits, so counting the upper 16 bits finds the lower ones that matter.
+    """
+    high = torch.tensor(DB2_HIGH, device=image.device)
+    H, W = image.shape
+    reach = len(DB2_HIGH) - 1
+    step = max(1, _AT_ONCE // W)
+
+    def bits() -> Iterator[Tensor]:
+        for row in range(0, H - reach, step):
+            part = image[row : min(row + step, H - reach) + reach]
+            yield conv2d(part[None, None], high.outer(high)[None, None]).abs().view(torch.int32).flatten()
+
+    rank = ((H - reach) * (W - reach) - 1) // 2
+    below = _counted((part >> 16 for part in bits()), 2**15)
+    upper = int(torch.searchsorted(below, rank, right=True))
+    rank -= int(below[upper - 1]) if upper else 0
+    below = _counted((part[part >> 16 == upper] & 0xFFFF for part in bits()), 2**16)
+    lower = int(torch.searchsorted(below, rank, right=True))
+    return torch.tensor(upper << 16 | lower, dtype=torch.int32, device=image.device).view(torch.float32)
+
+
+def _counted(parts: Iterable[Tensor], values: int) -> Tensor:
+    """How many of all numbers are at most 0, 1, …, values - 1."""
+    return torch.stack([torch.bincount(part, minlength=values) for part in parts]).sum(0).cumsum(0)
 
 
 def _per_sample(value: float | Tensor, signal: Tensor) -> Tensor:

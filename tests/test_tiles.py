@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from deepblur.nets import Deblurrer, DRUNet
 from deepblur.nets.deblurrer import margin_px
-from deepblur.operators import ZernikeBlur
+from deepblur.operators import ZernikeBlur, pad_for_circular
 from deepblur.platform.inference.tiles import (
     ALIGN_PX,
     FRAME_PX,
@@ -18,7 +18,6 @@ from deepblur.platform.inference.tiles import (
     OVERLAP_PX,
     Framed,
     Tiling,
-    blend,
     framed_side,
     restore_in_tiles,
 )
@@ -73,19 +72,29 @@ def test_the_middles_are_told_in_pixels_of_the_image(draw):
 
 
 def test_what_a_tile_says_of_its_rim_does_not_count(draw):
-    tiling = Tiling.of((framed_side(400, PSF_PX), framed_side(530, PSF_PX)), 256, PSF_PX)
-    y = draw(*tiling.size)
+    y = draw(400, 530)
     rim = OVERLAP_PX // 4
+    tiling = Framed.of(y, 256, PSF_PX).tiling
+    tiles = iter(tiling)
 
-    def spoil(tile):
-        part = y[tile.rows, tile.columns].clone()
+    def spoil(part, place):
+        part, tile = part.clone(), next(tiles)
         if tile.rows.start:
             part[:rim] = 1e6
         if tile.columns.stop < tiling.size[1]:
             part[:, -rim:] = -1e6
         return part
 
-    assert_close(blend(tiling, spoil), y, rtol=0, atol=1e-6)
+    assert_close(restore_in_tiles(y, 256, PSF_PX, spoil)[0], y, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(400, 530), (257, 700), (300, 300)])
+def test_a_tile_is_what_the_framed_image_has_there(draw, size):
+    y = draw(*size)
+    framed = Framed.of(y, 256, PSF_PX)
+    whole = pad_for_circular(y, framed.corner)
+    for tile in framed.tiling:
+        assert_close(framed.part(tile), whole[tile.rows, tile.columns], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("psf_px", [9, 31, 63])

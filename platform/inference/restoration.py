@@ -14,14 +14,15 @@ import psutil
 import torch
 from torch import Tensor
 
-from deepblur.baselines.estimate import READ_PX, richest
+from deepblur.baselines.estimate import READ_PX, count_not_finite, richest
 from deepblur.operators import noise_std_of, zernike_name
 from deepblur.platform.image_file import LUMA
 from deepblur.platform.inference.engines import Engine, Found, Remove
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.identification import Identification
 from deepblur.platform.inference.reliability import Residual, range_flags, verdict_of
-from deepblur.platform.inference.tiles import MIN_TILE_PX, restore_in_tiles
+from deepblur.platform.inference.scratch import MEMORY, Scratch, bands
+from deepblur.platform.inference.tiles import MIN_TILE_PX, Framed, restore_in_tiles
 
 MAX_TILE_PX = 1024
 _ARRAYS = 12
@@ -138,11 +139,13 @@ def restore_frame(
     label: str = "",
     saturated: float = 0.0,
     tick: Tick | None = None,
+    scratch: Scratch = MEMORY,
 ) -> Frame:
     """Identify and restore one frame.
 
     Args:
         values: (C, H, W) float32, in units of the scale: about [0, 1].
+        scratch: makes the arrays of the frame's size; `values` should be one of its own.
         label: of the frame.
         saturated: fraction of its pixels at the largest value that they can have.
         tick: called with the share of the frame that was just done; the shares sum to 1.
@@ -150,11 +153,16 @@ def restore_frame(
         InputError: the frame is smaller than the PSF, constant, or needs more memory than is allowed.
     """
     stack = torch.from_numpy(np.ascontiguousarray(values))
-    _check(stack, engine)
-    groups = _groups(stack, options)
-    restored = torch.empty_like(stack)
+    _check(stack, engine, scratch)
+    groups = _groups(stack, options, scratch)
+    restored = torch.from_numpy(scratch.empty(values.shape))
     blurs, tiles, whole = [], 1, engine
-    told = None if tick is None else lambda share: tick(share / len(stack))
+
+    def told(share: float) -> None:
+        scratch.release()
+        if tick is not None:
+            tick(share / len(stack))
+
     for name, grey, members in groups:
         engine = whole if len(members) > 1 else whole.of_channel(members[0])
         places: list[Place] = []
@@ -166,48 +174,61 @@ def restore_frame(
             else:
                 remove = engine.prepare(stack[member], found)
                 strengths.append(remove.settings)
-            tile_px = MIN_TILE_PX if found is None else options.tile_px or tile_for(engine, stack, options)
-            restored[member], tiles = restore_in_tiles(stack[member], tile_px, engine.psf_size, remove, told)
+            scratch.release()
+            tile_px = MIN_TILE_PX if found is None else options.tile_px or tile_for(engine, stack, options, scratch)
+            joined = restored[member].zero_()
+            _, tiles = restore_in_tiles(stack[member], tile_px, engine.psf_size, remove, told, joined)
         known = found or _mean(places)
         places = places or _places(engine, known, grey)
-        seen = _grey(restored, members, options)
+        seen = _grey(restored, members, options, scratch)
         blur = _judged(engine, grey, seen, known, places, label, name, saturated, psfs=len(groups))
         blurs.append(replace(blur, restored_by=tuple(strengths)))
     return Frame(restored.numpy(), tuple(blurs), tiles)
 
 
 def identify_frame(
-    engine: Engine, values: np.ndarray, options: Options, *, label: str = "", saturated: float = 0.0
+    engine: Engine,
+    values: np.ndarray,
+    options: Options,
+    *,
+    label: str = "",
+    saturated: float = 0.0,
+    scratch: Scratch = MEMORY,
 ) -> tuple[Blur, ...]:
     """The blurs of a frame, a Blur for each channel or one for all, judged by their restoration; see restore_frame.
 
     The restoration is that of a part of the frame, which is enough to judge by.
     """
     stack = torch.from_numpy(np.ascontiguousarray(values))
-    _check(stack, engine)
+    _check(stack, engine, scratch)
     blurs, whole = [], engine
-    groups = _groups(stack, options)
+    groups = _groups(stack, options, scratch)
     for name, grey, members in groups:
         engine = whole if len(members) > 1 else whole.of_channel(members[0])
         places: list[Place] = []
         if options.varying:
-            restore_in_tiles(grey, MIN_TILE_PX, engine.psf_size, _measuring(engine, places))
+            places = _measured(engine, grey)
         found = _mean(places) if places else engine.identify(grey)
         places = places or _places(engine, found, grey)
         part = grey if engine.whole_field else richest(grey, READ_PX)
-        restored, _ = restore_in_tiles(part, MAX_TILE_PX, engine.psf_size, engine.prepare(part, found))
+        joined = torch.from_numpy(scratch.empty(part.shape)).zero_()
+        restored, _ = restore_in_tiles(
+            part, MAX_TILE_PX, engine.psf_size, engine.prepare(part, found), lambda share: scratch.release(), joined
+        )
         blurs.append(_judged(engine, part, restored, found, places, label, name, saturated, psfs=len(groups)))
     return tuple(blurs)
 
 
-def tile_for(engine: Engine, stack: Tensor, options: Options) -> int:
+def tile_for(engine: Engine, stack: Tensor, options: Options, scratch: Scratch = MEMORY) -> int:
     """The largest useful side of a tile that keeps this process within the memory.
+
+    Of a frame on disk one channel at a time is in memory.
 
     Raises:
         InputError: even the smallest tile does not fit.
     """
     H, W = stack.shape[-2:]
-    held = psutil.Process().memory_info().rss + 4 * _ARRAYS * H * W
+    held = psutil.Process().memory_info().rss + 4 * (1 if scratch.on_disk else _ARRAYS) * H * W
     room = options.max_memory_gib * 2**30 - held
     side = int((max(room, 0) / engine.bytes_per_px) ** 0.5)
     if side < MIN_TILE_PX:
@@ -219,7 +240,7 @@ def tile_for(engine: Engine, stack: Tensor, options: Options) -> int:
     return min(side, MAX_TILE_PX)
 
 
-def _check(stack: Tensor, engine: Engine) -> None:
+def _check(stack: Tensor, engine: Engine, scratch: Scratch) -> None:
     H, W = stack.shape[-2:]
     least = max(engine.psf_size, 32)
     if min(H, W) < least:
@@ -228,21 +249,25 @@ def _check(stack: Tensor, engine: Engine) -> None:
             "take a larger field of view"
         )
     for i, channel in enumerate(stack):
-        bad = int((~torch.isfinite(channel)).sum())
+        bad = count_not_finite(channel)
+        scratch.release()
         if bad:
             raise InputError(f"{bad} pixels of channel {i} are NaN or infinite; replace them first")
 
 
-def _groups(stack: Tensor, options: Options) -> list[tuple[str, Tensor, list[int]]]:
+def _groups(stack: Tensor, options: Options, scratch: Scratch) -> list[tuple[str, Tensor, list[int]]]:
     """(name, grey image, its channels) for every blur that is to be identified; a constant channel has none."""
-    alive = [i for i in range(len(stack)) if stack[i].min() < stack[i].max()]
+    alive = []
+    for i, channel in enumerate(stack):
+        alive += [i] * bool(channel.min() < channel.max())
+        scratch.release()
     if not alive:
         raise InputError(
             f"the image is constant ({float(stack.flatten()[0]):g} everywhere) and says nothing of its blur"
         )
     everyone = list(range(len(stack)))
     if options.shared or len(stack) == 1:
-        return [("", _grey(stack, everyone, options), everyone)]
+        return [("", _grey(stack, everyone, options, scratch), everyone)]
     names = options.labels or tuple(f"channel {i}" for i in everyone)
     dead = [i for i in everyone if i not in alive]
     if dead:
@@ -250,12 +275,15 @@ def _groups(stack: Tensor, options: Options) -> list[tuple[str, Tensor, list[int
     return [(names[i], stack[i], [i]) for i in everyone]
 
 
-def _grey(stack: Tensor, members: list[int], options: Options) -> Tensor:
-    part = stack[members]
+def _grey(stack: Tensor, members: list[int], options: Options, scratch: Scratch) -> Tensor:
     if len(members) == 1:
-        return part[0]
-    weights = torch.tensor(grey_weights(len(members), options.colour), dtype=part.dtype)
-    return torch.tensordot(weights, part, dims=1)
+        return stack[members[0]]
+    weights = torch.tensor(grey_weights(len(members), options.colour), dtype=stack.dtype)
+    grey = torch.from_numpy(scratch.empty(stack.shape[1:]))
+    for rows in bands(stack.shape):
+        grey[rows] = torch.tensordot(weights, stack[members, rows], dims=1)
+        scratch.release()
+    return grey
 
 
 def grey_weights(channels: int, colour: bool) -> tuple[float, ...]:
@@ -266,19 +294,16 @@ def grey_weights(channels: int, colour: bool) -> tuple[float, ...]:
 def _varying(engine: Engine, grey: Tensor, places: list[Place]) -> Remove:
     """Removes from each tile its own blur, found in the grey image; `places` remembers them for the next channel."""
     if not places:
-        restore_in_tiles(grey, MIN_TILE_PX, engine.psf_size, _measuring(engine, places))
+        places += _measured(engine, grey)
     known = {(place.row, place.column): place.found for place in places}
     return lambda part, place: engine.prepare(part, known[place])(part, place)
 
 
-def _measuring(engine: Engine, places: list[Place]) -> Remove:
-    """Restores nothing, and adds the blur of each tile to `places`."""
-
-    def measure(part: Tensor, place: tuple[int, int]) -> Tensor:
-        places.append(Place(*place, engine.identify(part)))
-        return part
-
-    return measure
+def _measured(engine: Engine, grey: Tensor) -> list[Place]:
+    """The blur of each tile."""
+    framed = Framed.of(grey, MIN_TILE_PX, engine.psf_size)
+    found = [(framed.middle(tile), engine.identify(framed.part(tile))) for tile in framed.tiling]
+    return [Place(row, column, there) for (row, column), there in found]
 
 
 def _places(engine: Engine, found: Found, grey: Tensor) -> list[Place]:

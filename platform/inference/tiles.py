@@ -87,15 +87,13 @@ def check_tile(tile_px: int) -> None:
 
 @dataclass(frozen=True)
 class Framed:
-    """An image in its frame, and how that is tiled."""
+    """An image in its frame, of which only tiles are ever made, and how it is tiled."""
 
     image: Tensor
-    """(rows, columns)."""
+    """(H, W), without the frame; it may lie on disk."""
     tiling: Tiling
     corner: tuple[int, int]
     """Where the image's first pixel lies in its frame."""
-    size: tuple[int, int]
-    """(H, W) of the image."""
 
     @classmethod
     def of(cls, y: Tensor, tile_px: int, psf_px: int) -> "Framed":
@@ -103,13 +101,35 @@ class Framed:
         H, W = y.shape
         sides = [framed_side(side, psf_px) for side in (H, W)]
         margins = [(side - n + 1) // 2 for side, n in zip(sides, (H, W), strict=True)]
-        framed = pad_for_circular(y, (margins[0], margins[1]))[: sides[0], : sides[1]]
-        return cls(framed, Tiling.of((sides[0], sides[1]), tile_px, psf_px), (margins[0], margins[1]), (H, W))
+        return cls(y, Tiling.of((sides[0], sides[1]), tile_px, psf_px), (margins[0], margins[1]))
 
-    def cut(self, joined: Tensor) -> Tensor:
-        """The image's own pixels (H, W)."""
-        (row, column), (H, W) = self.corner, self.size
-        return joined[row : row + H, column : column + W]
+    def part(self, tile: Tile) -> Tensor:
+        """(h, w), what a tile covers.
+
+        The frame's lines follow from the image's first and last ones, so these and the tile's own are framed.
+        """
+        part, starts = self.image, []
+        for axis, (side, margin) in enumerate(zip((tile.rows, tile.columns), self.corner, strict=True)):
+            length = self.image.shape[axis]
+            first, stop = max(0, side.start - margin), min(length, side.stop - margin)
+            lines = [part.narrow(axis, 0, 1)] if first > 0 else []
+            lines.append(part.narrow(axis, first, stop - first))
+            if stop < length:
+                lines.append(part.narrow(axis, length - 1, 1))
+            part = torch.cat(lines, dim=axis)
+            starts.append(side.start if first == 0 else margin + 1)
+        framed = pad_for_circular(part, self.corner)
+        h, w = self.tiling.tile
+        return framed[starts[0] : starts[0] + h, starts[1] : starts[1] + w]
+
+    def add(self, tile: Tile, part: Tensor, joined: Tensor) -> None:
+        """Add the image's own pixels of a tile (h, w) to an image (H, W)."""
+        places = []
+        for side, first, length in zip((tile.rows, tile.columns), self.corner, self.image.shape, strict=True):
+            start, stop = max(0, side.start - first), min(length, side.stop - first)
+            places.append((slice(start, stop), slice(start + first - side.start, stop + first - side.start)))
+        (rows, own_rows), (columns, own_columns) = places
+        joined[rows, columns] += part[own_rows, own_columns]
 
     def middle(self, tile: Tile) -> tuple[int, int]:
         """(row, column) of a tile's middle, in pixels of the image."""
@@ -132,6 +152,7 @@ def restore_in_tiles(
     psf_px: int,
     restore: Callable[[Tensor, tuple[int, int]], Tensor],
     tick: Callable[[float], None] | None = None,
+    joined: Tensor | None = None,
 ) -> tuple[Tensor, int]:
     """(restored (H, W), number of tiles).
 
@@ -141,30 +162,16 @@ def restore_in_tiles(
         psf_px: side of the PSF.
         restore: a tile (h, w) and its middle (row, column) in the image → (h, w).
         tick: called after each tile with the share of the image that it was; the shares sum to 1.
+        joined: (H, W) zeros that become the restored image; default: new ones.
     """
     framed = Framed.of(y, tile_px, psf_px)
-
-    def one(tile: Tile) -> Tensor:
-        done = restore(framed.image[tile.rows, tile.columns], framed.middle(tile))
+    joined = torch.zeros_like(y) if joined is None else joined
+    for tile in framed.tiling:
+        part = restore(framed.part(tile), framed.middle(tile))
+        framed.add(tile, part * framed.tiling.weights(tile).to(part), joined)
         if tick is not None:
             tick(1 / len(framed.tiling))
-        return done
-
-    return framed.cut(blend(framed.tiling, one)), len(framed.tiling)
-
-
-def blend(tiling: Tiling, restore: Callable[[Tile], Tensor]) -> Tensor:
-    """(H, W): what `restore` makes of each tile, (h, w) each, joined without seams."""
-    if len(tiling) == 1:
-        return restore(next(iter(tiling)))
-    joined: Tensor | None = None
-    for tile in tiling:
-        part = restore(tile)
-        if joined is None:
-            joined = part.new_zeros(tiling.size)
-        joined[tile.rows, tile.columns] += part * tiling.weights(tile).to(part)
-    assert joined is not None
-    return joined
+    return joined, len(framed.tiling)
 
 
 def _regular(side: int, psf_px: int) -> bool:
