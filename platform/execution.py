@@ -27,6 +27,7 @@ from deepblur.platform.identity import differs_here
 from deepblur.platform.image_store import open_store
 from deepblur.platform.journal import Journal, Meter
 from deepblur.platform.ledger import RESULT, complete, replace_file
+from deepblur.platform.seal import hashes_of, write_sealed
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import Evaluate, Joint, Stage, Training
 from deepblur.platform.tasks import build
@@ -206,8 +207,9 @@ def settle(work: Work, temporary: Path, result: Mapping[str, Any], meter: Meter)
     """Move a stage's complete folder to its place and drop what led there; the result, with `cost`, for the ledger."""
     cost = meter.cost()
     told = {"seconds": cost["seconds"], **result, "cost": cost}
-    facts = {"kind": work.stage.kind, "label": work.label, "attempt": work.attempt, "finished": time.time()}
-    (temporary / RESULT).write_text(json.dumps({**facts, "result": told}))
+    facts = {"key": work.key, "kind": work.stage.kind, "label": work.label, "attempt": work.attempt}
+    facts |= {"finished": time.time(), "result": told, "files": hashes_of(temporary)}
+    write_sealed(temporary / RESULT, facts)
     complete(temporary, work.folder)
     shutil.rmtree(work.scratch, ignore_errors=True)
     work.live.unlink(missing_ok=True)

@@ -18,8 +18,8 @@ from deepblur.platform.sources import Source
 
 CARRIES = (
     "platform/dead_leaves", "platform/disk", "platform/execution", "platform/identity", "platform/image_cache",
-    "platform/image_file", "platform/journal", "platform/ledger", "platform/memory", "platform/source_tree",
-    "platform/sources", "platform/inference/failures", "platform/inference/output_file",
+    "platform/image_file", "platform/journal", "platform/ledger", "platform/memory", "platform/seal",
+    "platform/source_tree", "platform/sources", "platform/inference/failures", "platform/inference/output_file",
     "platform/inference/recording", "platform/inference/silence", "platform/inference/tiff_",
 )  # fmt: skip
 """Beginnings of the names of modules that store, count and move what others compute, or that read images, which count
@@ -183,6 +183,7 @@ def _file(part: str) -> Path:
     return folder / "__init__.py" if folder.is_dir() else folder.with_name(f"{folder.name}.py")
 
 
+@cache  # what was imported stays what it was, however long the process runs and whoever edits the file meanwhile
 def hash_of(file: Path) -> str:
     """Hash of a module's code, blind to comments, docstrings and layout, and the same in every version of Python."""
     return _hash(file.read_bytes(), file.suffix == ".py")

@@ -7,6 +7,7 @@ renamed when complete, index last, so that a build killed at any moment leaves n
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -24,10 +25,12 @@ import numpy as np
 from deepblur.platform.identity import code_of
 from deepblur.platform.image_file import UnreadableImageError
 from deepblur.platform.lock import locked
+from deepblur.platform.seal import read_sealed, write_sealed
 from deepblur.platform.sources import Entry, Source
 
 _FORMAT = 1  # raise it whenever the files of a cache change
 _DECODES = ("platform/sources", "platform/image_file", "platform/dead_leaves")
+_BUILDING = re.compile(r"\.\w+-[0-9a-f]+\.(?P<host>.+)\.(?P<pid>\d+)\.[0-9a-f]{8}")
 _ABANDONED_S = 600  # a build that has written nothing for so long was killed
 
 
@@ -68,16 +71,38 @@ def open_cache(source: Source, cache_dir: Path, *, progress: bool, max_skipped: 
 
 
 def _load(folder: Path) -> CachedSource | None:
-    """The cache in a folder; None where there is none that is complete."""
+    """The cache in a folder; None where there is none that is complete and whole."""
+    index, pixels = read_sealed(folder / "index.json"), folder / "pixels.u8"
     try:
-        index = json.loads((folder / "index.json").read_text())
-        if (folder / "pixels.u8").stat().st_size != index.pop("bytes"):
+        state = pixels.stat()
+        if index is None or state.st_size != index["bytes"]:
             return None
+        if state.st_mtime_ns != index["written"]:  # copied, or overwritten: reading all of it tells
+            if _fingerprint(pixels, index) != index["fingerprint"]:
+                return None
+            with suppress(OSError):  # somebody else's folder: it will be read again
+                _write_index(folder, {**index, "written": state.st_mtime_ns})
+        index = {name: value for name, value in index.items() if name not in ("bytes", "written")}
         index["skipped"] = [(name, reason) for name, reason in index["skipped"]]
         # asarray: slicing a plain view is several times faster than slicing a np.memmap, and keeps the map alive
-        return CachedSource(pixels=np.asarray(np.memmap(folder / "pixels.u8", np.uint8, "r")), **index)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, cut off, or not our index
+        return CachedSource(pixels=np.asarray(np.memmap(pixels, np.uint8, "r")), **index)
+    except (OSError, ValueError, KeyError, TypeError):  # absent, or the index of something else
         return None
+
+
+def _write_index(folder: Path, index: dict) -> None:
+    partial = folder / f".index.json.{os.getpid()}.partial"
+    write_sealed(partial, index)
+    partial.replace(folder / "index.json")
+
+
+def _fingerprint(pixels: Path, index: dict) -> str:
+    digest = hashlib.sha256()
+    with pixels.open("rb") as file:
+        for height, width in zip(index["heights"], index["widths"], strict=True):
+            digest.update(f"{height}x{width} ".encode())
+            digest.update(file.read(height * width))
+    return digest.hexdigest()
 
 
 def _build(source: Source, folder: Path, *, progress: bool, max_skipped: float) -> None:
@@ -90,9 +115,10 @@ def _build(source: Source, folder: Path, *, progress: bool, max_skipped: float) 
     temporary.mkdir()  # not tempfile: that would hide the cache from other users of a shared disk
     try:
         index = _decode_all(source, entries, temporary, progress=progress, max_skipped=max_skipped)
-        (temporary / "index.json").write_text(json.dumps(index))
-        if _load(folder) is None:
-            shutil.rmtree(folder, ignore_errors=True)  # damaged, or absent
+        _write_index(temporary, {**index, "written": (temporary / "pixels.u8").stat().st_mtime_ns})
+        if _load(folder) is None and folder.exists():
+            print(f"the cache {folder} is damaged; {source} is decoded again", file=sys.stderr, flush=True)
+            shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except OSError:
         if _load(folder) is None:  # else a builder on another machine was first, which is as good
@@ -182,23 +208,24 @@ def _check_disk(folder: Path, needed: float, source: Source) -> None:
 
 def _remove_abandoned(cache_dir: Path) -> None:
     for unfinished in cache_dir.glob(".*/"):
+        if (built := _BUILDING.fullmatch(unfinished.name)) is None:
+            continue  # not ours
         with suppress(FileNotFoundError):  # its builder, alive after all, has just finished
             pixels = unfinished / "pixels.u8"
             written = (pixels if pixels.exists() else unfinished).stat().st_mtime
-            if _builder_is_gone(unfinished.name) or time.time() - written > _ABANDONED_S:
+            if _is_gone(built["host"], int(built["pid"])) or time.time() - written > _ABANDONED_S:
                 shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _builder_is_gone(name: str) -> bool:
-    """Whether a folder's name tells of a process of this machine that is no more; of another machine nobody knows."""
-    builder, pid, _ = name.rsplit(".", 2)
-    if not builder.endswith(f".{socket.gethostname()}") or not pid.isdecimal():
+def _is_gone(host: str, pid: int) -> bool:
+    """Whether a builder was a process of this machine that is no more; of another machine nobody knows."""
+    if host != socket.gethostname():
         return False
     try:
-        os.kill(int(pid), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except (PermissionError, OverflowError):
         pass
     return False
 

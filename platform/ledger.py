@@ -9,17 +9,19 @@ local_lock.
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from deepblur.platform.journal import forget_journal, read_journal, spent
-from deepblur.platform.ledger_schema import transaction, upgrade
+from deepblur.platform.ledger_schema import DamagedError, open_database, transaction
 from deepblur.platform.lock import open_lock
+from deepblur.platform.seal import first_damaged, read_sealed, set_aside
 
 Outcome = Literal["done", "failed", "interrupted", "pruned", "adopted"]
 DONE = ("done", "adopted")
@@ -27,7 +29,9 @@ ONE_PROCESS = ("evaluate", "assess", "tune", "read")
 """Kinds of stages that take one process however many workers a training has."""
 BEAT_S = 2.0
 RESULT = "result.json"
-"""The file in a stage's folder that tells the ledger what it needs, should the driver die before it was told."""
+"""The file in a stage's folder that holds its result, and the hashes of the others by which damage is noticed."""
+_UNFINISHED = re.compile(r"\.[0-9a-f]+-\d+")
+_PARTIAL = re.compile(r"\..+\.\d+\.partial")
 
 
 class Ledger:
@@ -37,6 +41,7 @@ class Ledger:
         study: name of the study that this command works on.
         started: when the command began, in seconds since the epoch; None: now.
         workers, cpus, gpus: processes of a training, and cores and GPUs of each process.
+        say: told in a sentence what was damaged, and what happens about it.
     Raises:
         RuntimeError: another driver is writing to this folder.
     """
@@ -50,16 +55,19 @@ class Ledger:
         workers: int = 1,
         cpus: int = 1,
         gpus: float = 0.0,
+        say: Callable[[str], None] = print,
     ) -> None:
         self.runs = runs
         self.stages = runs / "stages"
         self._live = runs / "live"
+        self._say = say
+        self._whole: dict[str, dict[str, Any]] = {}
+        """What folders say of themselves that were checked."""
         self._process = (workers, cpus, gpus)
         self._slots: tuple[float, float] | None = None
         self.stages.mkdir(parents=True, exist_ok=True)
         self._lock = _acquire(runs / "ledger.lock")
-        self.db = sqlite3.connect(runs / "ledger.db", isolation_level=None)
-        upgrade(self.db)
+        self.db = self._open(runs / "ledger.db")
         self._bury()
         self._adopt()
         self._sweep()
@@ -88,9 +96,42 @@ class Ledger:
         return self.stages / key
 
     def done(self, key: str) -> dict[str, Any] | None:
-        """The result of a stage that is done and whose folder is there, else None."""
-        row = self.db.execute("select result from stage where key = ? and state = 'done'", (key,)).fetchone()
-        return json.loads(row[0]) if row and self.folder(key).is_dir() else None
+        """The result of a stage that is done and whose folder is whole, else None: then it has to be made.
+
+        A folder that is not whole is set aside, for it would keep a new one from its place.
+        """
+        told, folder = self._told(key), self.folder(key)
+        if told is None and folder.is_dir():
+            kept = read_sealed(folder / RESULT)
+            what = RESULT if kept is None else first_damaged(folder, kept["files"]) or RESULT
+            place = set_aside(folder)
+            self._say(f"{what} of the finished stage {folder} is damaged or gone; the stage is made again, and what is "
+                      f"left is now {place.name}")  # fmt: skip
+        row = self.db.execute("select 1 from stage where key = ? and state = 'done'", (key,)).fetchone()
+        return {n: v for n, v in told["result"].items() if n != "cost"} if told is not None and row else None
+
+    def _told(self, key: str) -> dict[str, Any] | None:
+        """What the folder of a stage says of itself; None where it is not complete and whole."""
+        folder = self.folder(key)
+        if not folder.is_dir():
+            self._whole.pop(key, None)
+        elif key not in self._whole:
+            told = read_sealed(folder / RESULT)
+            if told is not None and told["key"] == key and first_damaged(folder, told["files"]) is None:
+                self._whole[key] = told
+        return self._whole.get(key)
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        try:
+            return open_database(path)
+        except DamagedError as error:
+            place = set_aside(path)
+            for more in ("-journal", "-wal", "-shm"):  # which sqlite would apply to the new one
+                if path.with_name(path.name + more).exists():
+                    set_aside(path.with_name(path.name + more))
+            self._say(f"the ledger {path} cannot be read ({error}); it is now {place.name}, and a new one is made from "
+                      "the folders of the finished stages")  # fmt: skip
+            return open_database(path)
 
     def error(self, key: str) -> str | None:
         """Why the last attempt at a stage failed; None where it did not."""
@@ -216,7 +257,7 @@ class Ledger:
 
     def _interrupt(self, key: str, end: float) -> None:
         """Close an attempt that nobody works at any more; its folder may be complete all the same."""
-        if told := _told(self.folder(key)):
+        if told := self._told(key):
             self._finish(key, told["result"], "adopted", told["finished"])
         else:
             self._end(key, "interrupted", end)
@@ -232,21 +273,25 @@ class Ledger:
     def _sweep(self) -> None:
         """Remove what a driver or worker that was killed left: half-written files, checkpoints of done stages."""
         for leftover in self.stages.glob(".*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if _UNFINISHED.fullmatch(leftover.name):  # other hidden folders are not ours
+                shutil.rmtree(leftover, ignore_errors=True)
         for partial in (*self._live.glob(".*.partial"), *self.runs.glob("studies/**/.*.partial")):
-            partial.unlink(missing_ok=True)
+            if _PARTIAL.fullmatch(partial.name) and partial.is_file():
+                partial.unlink(missing_ok=True)
+        done = {key for (key,) in self.db.execute("select key from stage where state = 'done'")}
         for file in self._live.iterdir() if self._live.is_dir() else ():
-            if self.done(file.name.partition(".")[0]) is not None:
+            key = file.name.partition(".")[0]
+            if key in done and file.is_file() and self._told(key):
                 file.unlink(missing_ok=True)
         for scratch in (self.runs / "train").glob("*"):
-            if self.done(scratch.name) is not None:
+            if scratch.name in done and self._told(scratch.name):
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def _adopt(self) -> None:
         """Complete folders of which the ledger knows nothing, or less."""
         known = {key for (key,) in self.db.execute("select key from stage where state = 'done'")}
         for folder in self.stages.glob("[!.]*"):
-            if folder.name in known or (told := _told(folder)) is None:
+            if folder.name in known or (told := self._told(folder.name)) is None:
                 continue
             end, seconds = told["finished"], told["result"]["seconds"]
             names = (folder.name, told["kind"], told["label"])
@@ -285,14 +330,6 @@ def replace_file(path: Path, content: bytes) -> Path:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-
-
-def _told(folder: Path) -> dict[str, Any] | None:
-    """What a complete folder says of itself; None where it is not complete, or of a version that said nothing."""
-    try:
-        return json.loads((folder / RESULT).read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def _changed(path: Path) -> float:

@@ -1,8 +1,9 @@
-"""The tables of a ledger's database, and how an older database becomes one of today."""
+"""The tables of a ledger's database, how an older database becomes one of today, and whether one is damaged."""
 
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 _VERSION = 1
 _TABLES = """
@@ -39,6 +40,72 @@ drop table stage_0;
 """
 
 
+_KINDS = {"TEXT": "'text'", "REAL": "'real', 'integer'", "INTEGER": "'integer'"}
+_NEWEST = 1000
+"""A version above is no version but damage."""
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+         sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM)  # fmt: skip
+"""What a sound database says, too, on a disk or beside a process that has other troubles."""
+
+
+class DamagedError(RuntimeError):
+    """This is no ledger, or not all of one."""
+
+
+def open_database(path: Path, patience_s: float = 5.0) -> sqlite3.Connection:
+    """The database in a file, made or brought up to date, and read to its end once.
+
+    Args:
+        patience_s: how long a program is waited for that reads it just now.
+    Raises:
+        DamagedError: the file is cut, overwritten, of another program, or no file.
+        RuntimeError: the database is of a newer version than this code.
+    """
+    if path.exists() and not path.is_file():
+        raise DamagedError("it is no file")
+    database = sqlite3.connect(path, patience_s, isolation_level=None)
+    try:
+        upgrade(database)
+        _check(database)
+    except sqlite3.Error as error:
+        database.close()
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is not None and code & 0xFF in _BUSY and code != sqlite3.SQLITE_IOERR_SHORT_READ:
+            raise
+        raise DamagedError(str(error)) from None
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _check(database: sqlite3.Connection) -> None:
+    """Read everything: sqlite itself notices damage to its pages, not to what stands in them."""
+    (found,) = database.execute("pragma integrity_check(1)").fetchone()
+    if found != "ok":
+        raise DamagedError(found)
+    with contextlib.closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(_TABLES)
+        wanted = _columns(model)
+    if _columns(database) != wanted:
+        raise DamagedError("its tables are those of another program")
+    for table, columns in wanted.items():
+        for name, kind in columns:
+            wrong = f"{name} is not null and typeof({name}) not in ({_KINDS[kind]})"
+            if kind == "REAL":
+                wrong += f" or abs({name}) > 1e12"
+            if database.execute(f"select 1 from {table} where {wrong} limit 1").fetchone():
+                raise DamagedError(f"a value of {table}.{name} is none")
+        database.execute(f"select * from {table}").fetchall()  # text that is no UTF-8 shows itself here
+
+
+def _columns(database: sqlite3.Connection) -> dict[str, list[tuple[str, str]]]:
+    return {
+        table: [(row[1], row[2].upper()) for row in database.execute(f"pragma table_info({table})")]
+        for table in ("stage", "attempt", "session")
+    }
+
+
 def upgrade(database: sqlite3.Connection) -> None:
     """Create the tables, or bring those of an older version up to date.
 
@@ -46,6 +113,8 @@ def upgrade(database: sqlite3.Connection) -> None:
         RuntimeError: the database is of a newer version than this code.
     """
     (version,) = database.execute("pragma user_version").fetchone()
+    if not 0 <= version <= _NEWEST:
+        raise DamagedError(f"its version would be {version}")
     if version > _VERSION:
         raise RuntimeError(f"the ledger is of version {version}, this deepblur knows {_VERSION}; install a newer one")
     old = database.execute("select 1 from sqlite_master where name = 'stage'").fetchone() and version == 0

@@ -139,12 +139,21 @@ def outcome(graph: "Graph", ledger: Ledger, metrics: Mapping[str, float], made_w
         if (result := ledger.done(key)) is not None:
             folder = ledger.folder(key)
             found = {"label": work.label, "metrics": _untimed(result), "hashes": _hashes(folder)}
-            made = json.loads((folder / MADE).read_text()) if (folder / MADE).is_file() else {}
+            made = _made(folder)
             if made != made_with:
                 found["made_otherwise"] = {name: value for name, value in made.items() if value != made_with.get(name)}
             stages[key] = found
     arms = {f"{arm}/{seed}": [*graph.trainings(arm, seed), *keys] for (arm, seed), keys in graph.results.items()}
     return {"metrics": _untimed(metrics), "arms": arms, "stages": stages}
+
+
+def _made(folder: Path) -> Json:
+    """What was noted; {} where nobody did, or where the note is damaged."""
+    try:
+        made = json.loads((folder / MADE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return made if isinstance(made, dict) else {}
 
 
 def part_of(outcome: Json, part: Json) -> Json:

@@ -75,7 +75,8 @@ def carry_out(plan: Plan, arms: Arms, stores: Stores, ledger: Ledger) -> Result:
 
 def _ledger(plan: Plan) -> Ledger:
     gpus = float(plan.local and torch.cuda.is_available()) or plan.gpus
-    return Ledger(plan.runs, plan.study.name, started=plan.started, workers=plan.workers, cpus=plan.cpus, gpus=gpus)
+    return Ledger(plan.runs, plan.study.name, started=plan.started, workers=plan.workers, cpus=plan.cpus, gpus=gpus,
+                  say=note)  # fmt: skip
 
 
 def _open_stores(plan: Plan) -> Stores:

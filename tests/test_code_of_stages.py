@@ -24,7 +24,7 @@ GRID = STUDY.presets["quick"].grid
 
 
 def forget():
-    for known in (identity._code_of, identity.with_imports, identity._parts_of):
+    for known in (identity._code_of, identity.with_imports, identity._parts_of, identity.hash_of):
         known.cache_clear()
 
 

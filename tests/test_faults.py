@@ -21,7 +21,8 @@ from deepblur.platform import execution, study_run
 from deepblur.platform.disk import DiskFullError, writing
 from deepblur.platform.execution import live_rows
 from deepblur.platform.image_store import open_store
-from deepblur.platform.ledger import Ledger
+from deepblur.platform.ledger import RESULT, Ledger
+from deepblur.platform.seal import write_sealed
 from deepblur.platform.sources import Folder
 from deepblur.platform.study_cli import main
 
@@ -206,7 +207,9 @@ def test_what_killed_drivers_left_is_gone_at_the_next_start(tmp_path):
         for key in ("a", "b"):
             ledger.start(key, "identify", "IN")
         ledger.folder("a").mkdir()
-        ledger.finish("a", {"seconds": 1.0})
+        told = {"key": "a", "result": {"seconds": 1.0}, "files": {}}
+        write_sealed(ledger.folder("a") / RESULT, told)
+        ledger.finish("a", told["result"])
     with Ledger(tmp_path):
         left = sorted(str(path.relative_to(tmp_path)) for path in [*tmp_path.glob("live/*"), *tmp_path.glob("train/*")])
     assert left == ["live/b.jsonl", "train/b"]

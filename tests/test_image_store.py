@@ -21,6 +21,7 @@ from torch.testing import assert_close
 from deepblur.platform import image_cache
 from deepblur.platform.image_file import read_grey
 from deepblur.platform.image_store import ImageStore, open_store
+from deepblur.platform.seal import read_sealed, write_sealed
 from deepblur.platform.sources import Coco, DeadLeaves, Folder, Photos
 
 REAL = Path(os.environ.get("DEEPBLUR_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -92,14 +93,23 @@ def test_a_mixture_shares_the_caches_of_its_sources(folder, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncate pixels", "no index", "cut index", "no pixels", "empty index", "list as index"]
-)
+    "damage",
+    ["truncate pixels", "other pixels", "no index", "cut index", "no pixels", "empty index", "list as index",
+     "other sizes", "an index that fits other sizes"],
+)  # fmt: skip
 def test_a_damaged_cache_is_rebuilt(store, folder, tmp_path, damage):
     (cache,) = (tmp_path / "cache").glob("folder-*")
     pixels, index = cache / "pixels.u8", cache / "index.json"
     match damage:
         case "truncate pixels":
             os.truncate(pixels, 100)
+        case "other pixels":
+            pixels.write_bytes(bytes(pixels.stat().st_size))
+        case "other sizes":
+            index.write_text(index.read_text().replace('"heights": [', '"heights": [99999, '))
+        case "an index that fits other sizes":
+            known = read_sealed(index)
+            write_sealed(index, {**known, "heights": known["widths"], "widths": known["heights"], "written": 0})
         case "no index":
             index.unlink()
         case "cut index":
@@ -113,6 +123,25 @@ def test_a_damaged_cache_is_rebuilt(store, folder, tmp_path, damage):
     again = open_store((folder,), tmp_path / "cache")
     assert again.fingerprint == store.fingerprint
     assert_close(again.image(4)[0].numpy(), folder.entries()[4].load(), rtol=0, atol=0)
+
+
+def test_a_cache_that_was_copied_is_read_once_and_then_known(store, folder, tmp_path, monkeypatch):
+    (cache,) = (tmp_path / "cache").glob("folder-*")
+    os.utime(cache / "pixels.u8", (1, 1))
+    assert open_store((folder,), tmp_path / "cache").fingerprint == store.fingerprint
+    monkeypatch.setattr(image_cache, "_fingerprint", None)
+    assert open_store((folder,), tmp_path / "cache").fingerprint == store.fingerprint
+
+
+def test_folders_that_are_not_ours_stay_in_the_cache(tmp_path):
+    cache = tmp_path / "cache"
+    theirs = [".ipynb_checkpoints", ".a.b", ".somebody.elses.data", "notes", ".folder-01.1.x", "folder"]
+    for name in theirs:
+        (cache / name).mkdir(parents=True)
+        (cache / name / "file").write_text("precious")
+        os.utime(cache / name, (1, 1))
+    open_store((make_images(tmp_path / "images"),), cache)
+    assert all((cache / name / "file").read_text() == "precious" for name in theirs)
 
 
 SLOW_BUILD = """
