@@ -97,7 +97,7 @@ def spectral(
     """
     family = ZernikeBlur(psf_size=psf_size) if operator is None else operator
     y = check_image(image, family.psf_size)
-    _check(eta_waves, starts, steps, noise_std, seconds)
+    check_search(eta_waves, starts, steps, noise_std, seconds)
     if min(y.shape) < LEAST_SIDE:
         raise ValueError(
             f"a spectrum needs an image of at least {LEAST_SIDE}x{LEAST_SIDE} pixels; got {y.shape[0]}x{y.shape[1]}; "
@@ -280,7 +280,10 @@ def _spread(family: ZernikeBlur, gammas: Tensor, losses: Tensor, centre: Tensor)
     return (torch.softmax(-losses, 0)[:, None] * distance.square()).sum(0).sqrt()
 
 
-def _check(eta_waves: float, starts: int, steps: int, noise_std: float | None, seconds: float | None) -> None:
+def check_search(
+    eta_waves: float, starts: int, steps: int = 1, noise_std: float | None = None, seconds: float | None = None
+) -> None:
+    """Raises ValueError for settings of `spectral` that no search can have."""
     if not (eta_waves > 0 and math.isfinite(eta_waves)):
         raise ValueError(f"eta_waves bounds the coefficients and must be positive; got {eta_waves}")
     if starts < 1 or steps < 1:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deepblur.baselines.estimate import READ_PX, DivergedError, Estimate, richest
-from deepblur.baselines.spectral import LEAST_SIDE, spectral
+from deepblur.baselines.spectral import LEAST_SIDE, check_search, spectral
 from deepblur.baselines.spectrum_reader import SpectrumReader
 from deepblur.operators import ZernikeBlur
 
@@ -21,6 +21,8 @@ class SpectralIdentifier(nn.Module):
         starts: γ to start each search from.
         reader: the keyword arguments of a `SpectrumReader`, whose weights are then this network's; None: nothing is
             trained.
+    Raises:
+        ValueError: eta_waves or starts out of range.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class SpectralIdentifier(nn.Module):
         reader: Mapping[str, Any] | None = None,
     ):
         super().__init__()
+        check_search(eta_waves, starts)
         self.reader = None if reader is None else SpectrumReader(**reader)
         self.operator, self.eta_waves, self.starts = operator, eta_waves, starts
         self.num_parameters = operator.num_parameters

@@ -21,7 +21,7 @@ def check_boundary(boundary: str) -> None:
 
 
 def check_odd(h: int, w: int) -> None:
-    if h % 2 == 0 or w % 2 == 0:
+    if h % 2 == 0 or w % 2 == 0 or min(h, w) < 1:
         raise ValueError(f"a PSF needs odd sides to have a centre pixel; got {h}x{w}; crop or pad it by one pixel")
 
 

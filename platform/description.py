@@ -43,6 +43,8 @@ _MOST = {
     "lam": 1e6,
 }
 """The largest size of a setting that costs time or memory, or that would overflow: far beyond what anybody trains."""
+_LEAST = {"cutoff": 1e-3, "coordinates": 1, "hidden": 1, "widths": 1}
+"""The smallest, where nothing else refuses a smaller one before it does harm."""
 
 
 def read_description(file: Path) -> dict[str, Any]:
@@ -78,10 +80,8 @@ def check_values(value: Any, depth: int = 0) -> None:
     """Raises ValueError where a JSON value is nested too deeply or holds a whole number that no computation takes."""
     if depth > _DEEPEST:
         raise ValueError("is nested too deeply for a description")
-    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
-        raise ValueError(
-            f"holds a number of {len(str(abs(value))) if abs(value) < 10**4000 else 'thousands of'} digits"
-        )
+    if isinstance(value, int | float) and _LARGEST_NUMBER < abs(value) < math.inf:
+        raise ValueError(f"holds a number beyond {_LARGEST_NUMBER:g}")
     if isinstance(value, Mapping):
         value = list(value.values())
     for inner in value if isinstance(value, list) else ():
@@ -107,6 +107,8 @@ def check_settings(kind: Callable[..., Any], settings: Mapping[str, Any]) -> Non
         for number in numbers:
             if isinstance(number, int | float) and not abs(number) <= _MOST.get(name, _LARGEST_NUMBER):
                 raise ValueError(f"{name} is at most {_MOST.get(name, _LARGEST_NUMBER):g} here; got {_shown(number)}")
+            if isinstance(number, int | float) and not number >= _LEAST.get(name, -math.inf):
+                raise ValueError(f"{name} is at least {_LEAST[name]:g} here; got {_shown(number)}")
 
 
 def _is(value: Any, hint: Any) -> bool:

@@ -142,11 +142,13 @@ def test_a_wrong_description_is_refused(folder, change, sentence):
         ("operator", "noll", ["4", "5", "6"], "noll must be a list, each a whole number"),
         ("operator", "noll", [4, 5, 10**13], "noll is at most 1000"),
         ("operator", "noll", list(range(4, 9000)), "noll holds at most 4096 numbers"),
+        ("operator", "psf_size", -1, "odd sides .* got -1x-1"),
+        ("operator", "cutoff", 1e-320, "cutoff is at least 0.001"),
         ("operator", "cutoff", None, "cutoff must be a finite number; got None"),
         ("operator", "cutoff", float("nan"), "cutoff must be a finite number; got nan"),
         ("operator", "cg_tolerance", float("inf"), "cg_tolerance must be a finite number"),
         ("identifier", "widths", [10**9, 10**9], "widths is at most 4096"),
-        ("identifier", "num_parameters", 10**400, "thousands of digits|401 digits"),
+        ("identifier", "num_parameters", 10**400, "holds a number beyond 1e"),
         ("identifier", "output_scale", [1e300] * 3, "output_scale is at most"),
     ],
 )
@@ -165,6 +167,12 @@ def test_an_operator_far_out_of_focus_would_take_too_many_nodes(folder):
 def test_a_searched_blur_has_bounds_too(folder):
     edit(folder, lambda d: d.update(identifier={"method": "spectral", "starts": 10**9, "eta_waves": 0.1}))
     with pytest.raises(ValueError, match="starts is at most 1024"):
+        load_model(folder)
+    edit(folder, lambda d: d["identifier"].update(starts=-1))
+    with pytest.raises(ValueError, match=r"SpectralIdentifier cannot be built; .* starts=-1"):
+        load_model(folder)
+    edit(folder, lambda d: d["identifier"].update(starts=4, eta_waves=-0.1))
+    with pytest.raises(ValueError, match=r"must be positive; got -0.1"):
         load_model(folder)
 
 

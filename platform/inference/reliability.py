@@ -249,7 +249,7 @@ def largest_noise(card: Mapping[str, Any], y: Tensor) -> float | None:
         high = _number(bounds[1]) if isinstance(bounds, (list, tuple)) and len(bounds) == 2 else None
         highs.append(high)
     gain, read_std = highs
-    if gain is None or read_std is None:
+    if gain is None or read_std is None or min(gain, read_std) < 0:
         return None
     return NOISE_MARGIN * math.sqrt(gain * max(float(y.mean()), 0.0) + read_std**2)
 
