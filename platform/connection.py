@@ -3,8 +3,6 @@
 import logging
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,9 @@ _RECORD_ELSEWHERE = (
     "start that server, set MLFLOW_TRACKING_URI or --tracking-uri to one that answers, or record nothing with "
     "--tracking-uri none"
 )
+
+PROBE_S = 5
+"""How long a server may take to show that it is alive."""
 
 
 def default_uri(runs: Path) -> str:
@@ -64,6 +65,7 @@ def connect(uri: str, remedy: str = _RECORD_ELSEWHERE) -> "MlflowClient":
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         for chatty in ("mlflow", "alembic", "urllib3.connectionpool"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
+    _refuse_ambiguous(uri)
     with _usable(uri, remedy):
         _probe(uri)
         with _one_process_at_a_time(uri):
@@ -105,14 +107,28 @@ def database_file(uri: str) -> Path | None:
 
 
 def without_password(text: str) -> str:
-    """The text with user and password of every URI in it left out."""
-    return re.sub(r"//[^/@]*@", "//…@", text)
+    """The text with user and password of every URI in it left out, as far as an at sign stands before a space."""
+    return _in_the_query(re.sub(r"(?<!/)//(?!/)\S*@", "//…@", text))
+
+
+def shown(uri: str) -> str:
+    """One URI, or an argument that ends in one, without user and password, whatever characters they hold."""
+    return _in_the_query(re.sub(r"(?<!/)//(?!/).*@", "//…@", uri, flags=re.DOTALL))
+
+
+def _in_the_query(text: str) -> str:
+    return re.sub(r"(?i)([?&;](?:user|\w*(?:pass|pwd|token|secret|odbc_connect)\w*)=)[^&;\s]*", r"\1…", text)
+
+
+def first_line(error: Exception) -> str:
+    """Of what an error says, which may name a URI; its class where it says nothing."""
+    return without_password((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def reason(error: Exception) -> str:
     """The class of an error and its first line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    said = first_line(error)
+    return said if said == type(error).__name__ else f"{type(error).__name__}: {said}"
 
 
 @contextmanager
@@ -120,19 +136,45 @@ def _usable(uri: str, remedy: str = _RECORD_ELSEWHERE) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # MLflow, SQLAlchemy, requests and the system each have their own
-        shown = without_password(uri)
+        raise ConnectionError(f"MLflow cannot be used at {shown(uri)} ({reason(error)}); {remedy}") from None
+
+
+def _refuse_ambiguous(uri: str) -> None:
+    """Stops a URI whose parts every library would tell apart differently, and name pieces of a password as the host.
+
+    Raises:
+        ConnectionError: user or password hold a character that has to be written as its code.
+    """
+    scheme, _, rest = uri.partition("://")
+    if rest.startswith("/"):  # a file
+        return
+    authority, _, after = re.sub(r"[/?#]", "/", rest).partition("/")
+    if "@" in after or re.search(r"\s", authority) or (authority.count("@") > 1 and not scheme.startswith("http")):
         raise ConnectionError(
-            f"MLflow cannot be used at {shown} ({reason(error).replace(uri, shown)}); {remedy}"
-        ) from None
+            f"user and password in {shown(uri)} hold characters that end them too early; write @ as %40, / as %2F, "
+            "? as %3F, # as %23 and a space as %20, or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
 
 
 def _probe(uri: str) -> None:
-    """Asks an HTTP server for a sign of life: MLflow's own client would try for minutes."""
-    if uri.startswith(("http://", "https://")):
-        try:
-            urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5).close()
-        except urllib.error.HTTPError:
-            return  # it answers; whether it is an MLflow server shows next
+    """Asks an HTTP server once for a sign of life, as MLflow's client does, which would itself try for minutes.
+
+    Any answer will do; whether it is one of an MLflow server shows next.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    try:
+        http_request(
+            get_default_host_creds(uri), "/health", "GET", max_retries=0, timeout=PROBE_S, raise_on_status=False
+        )
+    except Exception as error:  # the innermost says what happened, those around it repeat the address
+        innermost: BaseException = error
+        while inner := innermost.__cause__ or innermost.__context__:
+            innermost = inner
+        raise innermost from None
 
 
 @contextmanager

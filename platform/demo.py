@@ -6,6 +6,7 @@ again reuses what is done.
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -13,14 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-from deepblur.platform.cluster import running_cluster
+from deepblur.platform.cluster import private_cluster, running_cluster
 from deepblur.platform.connection import default_uri
 from deepblur.platform.record import commit
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = "studies/ablation_true_vs_est.py"
-START_S = 90
-_PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+START_S = 180
 
 
 def main() -> int:
@@ -46,27 +46,42 @@ def main() -> int:
 
 
 def _answers(*command: str) -> bool:
-    return subprocess.run(["ray", *command], capture_output=True, timeout=60, check=False).returncode == 0
+    try:
+        return subprocess.run(["ray", *command], capture_output=True, timeout=60, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as visitor:
+        return visitor.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _start_cluster() -> subprocess.Popen[bytes]:
-    """A head on the loopback interface only. No token: whoever reaches it is on this machine."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
+    """A head of our own, see `private_cluster`; all its ports are free ones, for the usual may be somebody else's."""
+    os.environ.update(private_cluster())
     log = ROOT / "runs" / "ray.log"
     log.parent.mkdir(exist_ok=True)
+    dashboard = _free_port()
+    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
     command = ["ray", "start", "--head", "--block", "--disable-usage-stats"]
-    port, agent = _free_port(), _free_port()  # the usual ones may belong to a cluster of somebody else
-    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
-    command += [f"--dashboard-agent-listen-port={agent}"]
+    command += ["--port=0", "--min-worker-port=0", "--max-worker-port=0"]  # 0: Ray takes a free one itself
+    command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
+    command += [f"--dashboard-agent-listen-port={_free_port()}", f"--ray-client-server-port={_free_port()}"]
+    metrics = {name: str(_free_port()) for name in ("AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")}
     with log.open("wb") as stream:
-        cluster = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+        cluster = subprocess.Popen(
+            command, env={**os.environ, **metrics}, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
     deadline = time.monotonic() + START_S
-    while not _answers("job", "submit", "--no-wait", "--", "true"):  # the job server comes up after the cluster
-        if cluster.poll() is not None or time.monotonic() > deadline:
-            _end(cluster)
-            raise SystemExit(f"error: the local Ray cluster did not start within {START_S} s; its log is {log}")
-        time.sleep(1)
+    try:  # the job server comes up after the cluster, and takes jobs some time later
+        while not (_listens(dashboard) and _answers("job", "submit", "--no-wait", "--", "true")):
+            if cluster.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"error: the local Ray cluster did not start within {START_S} s; its log is {log}")
+            time.sleep(1)
+    except BaseException:
+        _end(cluster)
+        raise
     return cluster
 
 
@@ -87,17 +102,34 @@ def _end(cluster: subprocess.Popen[bytes]) -> None:
 
 
 def _submit() -> int:
-    variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    variables["DEEPBLUR_COMMIT"] = commit()
     job = f"deepblur-demo-{os.getpid()}-{int(time.time())}"
+    settings = ROOT / "runs" / f".{job}"
     command = ["ray", "job", "submit", "--submission-id", job, "--working-dir", str(ROOT), "--runtime-env-json"]
-    command += [json.dumps({"env_vars": variables, "excludes": [".git", ".venv", "runs", "tests", "benchmarks"]})]
-    command += ["--", sys.executable, STUDY, "--preset", "quick", "--runs", str(ROOT / "runs")]
+    command += [json.dumps({"env_vars": {"DEEPBLUR_COMMIT": commit()},
+                            "excludes": [".git", ".venv", "runs", "tests", "benchmarks"]}), "--"]  # fmt: skip
+    command += [".", str(settings), "&&", "rm", str(settings), "&&", "exec"]  # the job's shell reads and removes it
+    command += [sys.executable, STUDY, "--preset", "quick", "--runs", str(ROOT / "runs")]
     try:
+        _leave_settings(settings)
         return subprocess.run(command, check=False, cwd=ROOT).returncode
     except BaseException:  # a cluster that was there before must not go on with a job that nobody waits for
         _answers("job", "stop", job)
         raise
+    finally:
+        settings.unlink(missing_ok=True)
+
+
+def _leave_settings(file: Path) -> None:
+    """MLflow's own variables, passwords among them, for the job's shell, in a file that this user alone may read.
+
+    Everybody on this machine sees a command line, and everybody who sees Ray's dashboard a job's runtime environment.
+    """
+    file.parent.mkdir(exist_ok=True)
+    lines = [
+        f"export {name}={shlex.quote(value)}\n" for name, value in os.environ.items() if name.startswith("MLFLOW_")
+    ]
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.writelines(lines)
 
 
 def _send_through_the_gate() -> None:

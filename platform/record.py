@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepblur.platform import dashboard, naming, provenance, run_notes
-from deepblur.platform.connection import default_uri
+from deepblur.platform.connection import default_uri, shown
 from deepblur.platform.execution import Work, live_rows, load_network, note, read_rows, training_stage
 from deepblur.platform.identity import flatten
 from deepblur.platform.image_store import open_store
@@ -247,7 +247,7 @@ def show_where(plan: Plan) -> None:
     """Print what opens the record in MLflow."""
     if plan.tracking_uri != NOWHERE:
         uri = plan.tracking_uri or default_uri(plan.runs)
-        note(f"mlflow  {uri if uri.startswith('http') else f'mlflow ui --backend-store-uri {uri}'}")
+        note(f"mlflow  {shown(uri) if uri.startswith('http') else f'mlflow ui --backend-store-uri {shown(uri)}'}")
 
 
 def commit() -> str:

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepblur.platform.connection import connect, database_file, without_password
+from deepblur.platform.connection import connect, database_file, first_line, shown
 from deepblur.platform.enclosed import inside
 from deepblur.platform.provenance import FILE, FORMAT, INPUTS, OPTIONS, OWN
 from deepblur.platform.tracking import KEY_TAG
@@ -77,9 +77,9 @@ class RunRecord:
             try:
                 return Path(self._client.download_artifacts(run_id, name, scratch)).read_bytes()
             except Exception as error:  # MLflow's, the store's or the system's own
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise FileNotFoundError(
-                    f"{name} of run {run_id} cannot be read from the record ({reason}); bring its artifacts back"
+                    f"{name} of run {run_id} cannot be read from the record ({first_line(error)}); bring its artifacts "
+                    "back"
                 ) from None
 
 
@@ -128,8 +128,7 @@ def read_run(run_id: str, uri: str) -> RunRecord:
         ValueError: the run is unknown, not of a study, not finished, or was recorded without its provenance.
         FileNotFoundError: its artifacts are gone.
     """
-    shown = without_password(uri)
-    unknown = f"no run {run_id} is recorded at {shown}; name the record that holds it with --tracking-uri"
+    unknown = f"no run {run_id} is recorded at {shown(uri)}; name the record that holds it with --tracking-uri"
     if (database := database_file(uri)) is not None and not database.is_file():
         raise ValueError(unknown)  # asking would create it
     client = connect(uri)
@@ -137,7 +136,7 @@ def read_run(run_id: str, uri: str) -> RunRecord:
         run = client.get_run(run_id)
     except Exception as error:  # MlflowException, whose import takes seconds
         if getattr(error, "error_code", "") not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise ConnectionError(f"run {run_id} cannot be read at {shown}: {str(error).splitlines()[0]}") from None
+            raise ConnectionError(f"run {run_id} cannot be read at {shown(uri)}: {first_line(error)}") from None
         raise ValueError(unknown) from None
     tags = run.data.tags
     if KEY_TAG not in tags:

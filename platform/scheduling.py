@@ -12,12 +12,14 @@ from typing import Any
 
 import ray
 import ray.train
+from ray._private import ray_constants
+from ray._raylet import Config
 from ray.exceptions import RayTaskError
 from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from deepblur.platform.cluster import running_cluster
+from deepblur.platform.cluster import keep_loopback, on_loopback, private_cluster, running_cluster
 from deepblur.platform.disk import writing
 from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.execution import (
@@ -35,6 +37,7 @@ from deepblur.platform.execution import (
 from deepblur.platform.journal import Meter
 from deepblur.platform.stages import Training
 from deepblur.platform.training import State, result_of, train
+from deepblur.platform.worker_group import OwnGroup, process_group
 
 Nodes = list[Mapping[str, float]]
 """What each node of the cluster that is alive has in total."""
@@ -136,7 +139,9 @@ def _worker(config: dict[str, Any]) -> None:
     work: Work = config["work"]
     with writing(f"stage {work.label}", work.runs):
         work.prepare()
-        train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=RayRun(work))
+        run = RayRun(work)
+        with process_group(run.device):
+            train(training_stage(work), cache=work.cache, identifier=identifier_weights(work), run=run)
 
 
 class OwnErrorsEnd(UserCallback):
@@ -159,6 +164,7 @@ def train_on_ray(work: Work, resources: Resources, callbacks: Iterable[UserCallb
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"work": work},
+        torch_config=OwnGroup(),
         scaling_config=ScalingConfig(
             num_workers=(resources.fewest, resources.workers) if elastic else resources.workers,  # type: ignore[arg-type]
             use_gpu=resources.gpus > 0,
@@ -196,17 +202,24 @@ def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
 
 def connect() -> None:
     """Join the cluster of this job or machine, or start a local one that ends with this process."""
+    if ray.is_initialized():
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    variables = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
     cluster = running_cluster()
+    own = cluster in (None, "local")
+    if own:
+        os.environ.update(private_cluster())
+        Config.initialize("")  # read again, as are the next lines: Ray read the environment when it was imported
+    if own or on_loopback(str(cluster)):
+        os.environ.update(keep_loopback())
+        ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(
-        cluster or "local",
+        "local" if own else cluster,
         # a dozen processes that nobody looks at; a cluster that is joined has its own
-        include_dashboard=None if cluster else False,
+        include_dashboard=False if own else None,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={"env_vars": variables},
-        ignore_reinit_error=True,
+        runtime_env={"env_vars": {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}},
     )
 
 

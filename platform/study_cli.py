@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import psutil
 
-from deepblur.platform.connection import default_runs, without_password
+from deepblur.platform.cluster import refuse_rays_copy
+from deepblur.platform.connection import database_file, default_runs, default_uri, shown
 from deepblur.platform.disk import writing
 from deepblur.platform.sources import Data, parse_data, parse_test
 from deepblur.platform.stages import Grid, NoiseLevel, RealImages
@@ -131,6 +132,10 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
             "--workers (N or FEWEST-MOST) and --cpus are at least 1, --gpus and --wait-for-nodes at least 0; got "
             f"{fewest}-{workers}, {arguments.cpus}, {arguments.gpus:g}, {arguments.wait_for_nodes:g}"
         )
+    runs = (arguments.runs or default_runs()).expanduser().resolve()
+    refuse_rays_copy(runs, "--runs" if arguments.runs else "DEEPBLUR_RUNS")
+    if database := database_file(arguments.tracking_uri or default_uri(runs)):
+        refuse_rays_copy(database, "--tracking-uri" if arguments.tracking_uri else "MLFLOW_TRACKING_URI")
     return Plan(
         study=study,
         preset=arguments.preset,
@@ -139,7 +144,7 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         grid=_grid(preset.grid, arguments),
         data=data,
         settings=settings,
-        runs=(arguments.runs or default_runs()).expanduser().resolve(),
+        runs=runs,
         tracking_uri=arguments.tracking_uri,
         workers=workers,
         fewest_workers=fewest,
@@ -150,9 +155,7 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         hours=_budget(arguments.hours, "--hours"),
         gpu_hours=_budget(arguments.gpu_hours, "--gpu-hours"),
         started=time.time() if argv is not None else psutil.Process().create_time(),
-        command=without_password(
-            shlex.join(["python", f"studies/{study.name}.py", *(sys.argv[1:] if argv is None else argv)])
-        ),
+        command=shlex.join(["python", f"studies/{study.name}.py", *map(shown, sys.argv[1:] if argv is None else argv)]),
     )
 
 

@@ -243,7 +243,8 @@ class Tracker(NoTracker):
             elif run.info.run_name != name:  # recorded by a deepblur that called it otherwise
                 self.client.update_run(run.info.run_id, name=name)
         else:  # user, source file and git commit are tags that the UI shows
-            made_by = {**resolve_tags(), DRIVER_TAG: DRIVER}
+            made_by = {name: connection.without_password(tag) for name, tag in resolve_tags().items()}
+            made_by[DRIVER_TAG] = DRIVER
             run = self.client.create_run(self.experiment_id, run_name=name, tags={**made_by, **found_by})
             self._open.add(run.info.run_id)
         run_id = run.info.run_id

@@ -16,7 +16,7 @@ MAY_IMPORT = {  # one way only
     "platform": {"platform", "baselines", "nets", "operators"},
     "studies": {"studies", "platform", "baselines", "nets", "operators"},
 }
-RAY = {"platform/scheduling.py", "platform/trials.py"}
+RAY = {"platform/scheduling.py", "platform/trials.py", "platform/worker_group.py"}
 RELEASE = ("lookup", "clean_process", "promotion", "succession", "versions")
 MLFLOW = {f"platform/{n}.py" for n in ("connection", "tracking", "registry", "mlflow_model", "janitor", "run_record")}
 MLFLOW |= {f"platform/release/{name}.py" for name in RELEASE}

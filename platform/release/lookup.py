@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlparse
 
-from deepblur.platform.connection import connect, database_file, pages, without_password
+from deepblur.platform.connection import connect, database_file, first_line, pages, shown
 from deepblur.platform.inference.failures import ModelError
 
 if TYPE_CHECKING:
@@ -98,10 +98,9 @@ def fetched(found: Found, uri: str, part: Path = INSIDE) -> Iterator[Path]:
         try:
             folder = mlflow.artifacts.download_artifacts(source, dst_path=scratch, tracking_uri=uri)
         except Exception as error:  # MLflow's, a store's or the system's own
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(
-                f"the files of {found.name}, version {found.version}, cannot be read from {without_password(source)} "
-                f"({without_password(reason)}); check the server and its artifact store"
+                f"the files of {found.name}, version {found.version}, cannot be read from {shown(source)} "
+                f"({first_line(error)}); check the server and its artifact store"
             ) from None
         yield Path(folder)
 
@@ -141,7 +140,7 @@ class _DatabaseFile:
 
 class _ThroughMlflow:
     def __init__(self, client: "MlflowClient", uri: str) -> None:
-        self._client, self._uri = client, without_password(uri)
+        self._client, self._uri = client, shown(uri)
 
     def version(self, name: str, number: str) -> Found:
         return self._found(f"models:/{name}/{number}", lambda: self._client.get_model_version(name, number))
@@ -168,8 +167,7 @@ def _asked(uri: str, ask: Any, missing: str = "") -> Any:
     except Exception as error:  # MlflowException; requests and SQLAlchemy have others
         if missing and getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise MissingError(missing) from None
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConnectionError(f"MLflow failed at {uri} ({without_password(reason)}); check the server") from None
+        raise ConnectionError(f"MLflow failed at {uri} ({first_line(error)}); check the server") from None
 
 
 def _no_run(run_id: str, uri: str) -> str:

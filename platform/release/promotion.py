@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from deepblur.platform.connection import without_password
+from deepblur.platform.connection import first_line, shown
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.model import BlindModel
 from deepblur.platform.release import packed_code
@@ -155,7 +155,7 @@ class Promoter:
                 raise ModelError(
                     f"version {version} of {self.name} brings code that is not this deepblur's "
                     f"({', '.join(foreign[:3])}{more}), and a promotion runs it: another deepblur registered it, or "
-                    f"somebody changed it at {without_password(found.location)}. 'deepblur models register "
+                    f"somebody changed it at {shown(found.location)}. 'deepblur models register "
                     f"models:/{self.name}/{version}' makes a version of the same model with this deepblur's code; or "
                     "give --trust if you know who can write there"
                 )
@@ -218,8 +218,9 @@ class Promoter:
         except ModelError:
             raise
         except Exception as error:  # MLflow's, a store's or a network's own
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"nothing could be decided ({reason}); mend that and give the command again") from error
+            raise ModelError(
+                f"nothing could be decided ({first_line(error)}); mend that and give the command again"
+            ) from error
 
 
 def version_name(version: str) -> str:

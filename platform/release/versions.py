@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from deepblur.platform.connection import connect, database_file, without_password
+from deepblur.platform.connection import connect, database_file, first_line, shown
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.release.card import VALIDATED_TAG
 from deepblur.platform.release.succession import Succession
@@ -43,12 +43,10 @@ def open_registry(uri: str, name: str) -> "MlflowClient":
         )
         known = [model.name for model in client.search_registered_models()]
     except Exception as error:  # ConnectionError of ours; MLflow's and SQLAlchemy's own
-        raise ModelError((str(error).strip().splitlines() or [type(error).__name__])[0]) from None
+        raise ModelError(first_line(error)) from None
     if name not in known:
         others = f"; it has {', '.join(known)}" if known else ", nor any other"
-        raise ModelError(
-            f"no model is registered as {name!r} at {without_password(uri)}{others}; studies register theirs"
-        )
+        raise ModelError(f"no model is registered as {name!r} at {shown(uri)}{others}; studies register theirs")
     return client
 
 

@@ -1,0 +1,52 @@
+"""The demo's job, without Ray: a command of that name stands in for it."""
+
+import os
+import sys
+
+import pytest
+
+from deepblur.platform import demo
+
+RAY = """#!/bin/sh
+printf '%s\\n' "$@" > arguments
+while [ "$1" != -- ]; do shift; done
+shift
+stat -c %a "$2" > mode
+exec sh -c "$*"
+"""
+PASSWORD = "hun'ter \"2$HOME"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The folder in which the demo finds itself, with commands `ray` and `python` of our own."""
+    for name, text in {"ray": RAY, "python": "#!/bin/sh\nenv > environment\nexit 3\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path
+
+
+def test_the_job_gets_the_credentials_and_nobody_else_sees_them(place, monkeypatch):
+    given = {"URI": "https://me:other@host", "USERNAME": "me", "PASSWORD": PASSWORD, "SERVER_CERT_PATH": "/c.pem"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    assert demo._submit() == 3
+    arguments = (place / "arguments").read_text()
+    assert "studies/ablation_true_vs_est.py" in arguments
+    for secret in ("hun", "other"):
+        assert secret not in arguments
+    assert (place / "mode").read_text() == "600\n"
+    environment = (place / "environment").read_text().splitlines()
+    for name, value in given.items():
+        assert f"MLFLOW_TRACKING_{name}={value}" in environment
+    assert list((place / "runs").iterdir()) == []
+
+
+def test_nothing_is_left_of_them_when_no_job_starts(place, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    (place / "ray").write_text("#!/bin/sh\nexit 1\n")
+    assert demo._submit() == 1
+    assert list((place / "runs").iterdir()) == []

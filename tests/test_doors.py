@@ -1,0 +1,110 @@
+"""No cluster that we start takes anybody in: where it listens, and what it asks for."""
+
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+
+import grpc
+import psutil
+import pytest
+from test_ray import SLOW, start, wait_for_a_checkpoint
+
+from deepblur.platform import demo
+from deepblur.platform.cluster import private_cluster
+
+
+def listening(pid):
+    """(name, address) of every socket on which a process or one below it waits for others."""
+    found = []
+    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        try:
+            sockets, name = process.net_connections("inet"), process.name()
+        except psutil.NoSuchProcess:
+            continue
+        found += [(name, s.laddr) for s in sockets if s.status == psutil.CONN_LISTEN or s.type == socket.SOCK_DGRAM]
+    return found
+
+
+def elsewhere(sockets):
+    """Those that other machines can reach."""
+    return [(name, at) for name, at in sockets if at.ip.removeprefix("::ffff:") not in ("127.0.0.1", "::1")]
+
+
+def refused(port, method):
+    """Whether a gRPC server of Ray turns away who has no token, and who has another one."""
+    answers = []
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        for token in ((), (("authorization", f"Bearer {'0' * 64}"),)):
+            with pytest.raises(grpc.RpcError) as raised:
+                channel.unary_unary(f"/ray.rpc.{method}")(b"", timeout=60, metadata=token, wait_for_ready=True)
+            answers.append(raised.value.code())
+    return set(answers) == {grpc.StatusCode.UNAUTHENTICATED}
+
+
+def ports(sockets, process):
+    return [at.port for name, at in sockets if name == process]
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Ray's folder: the paths of its sockets must stay short."""
+    monkeypatch.setenv("RAY_TMPDIR", f"/tmp/dbd{os.getpid()}")
+    private_cluster.cache_clear()
+    yield
+    private_cluster.cache_clear()
+
+
+@pytest.mark.ray
+def test_a_studys_own_cluster_and_its_workers_listen_on_the_loopback_interface(short, tmp_path):
+    runs = tmp_path / "runs"
+    home = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
+    process = start(runs, {**os.environ, **home}, *SLOW, "--arms", "true", "--workers", "2")
+    try:
+        wait_for_a_checkpoint(process, runs)
+        sockets = listening(process.pid)
+        assert {"gcs_server", "raylet"} <= {name for name, _ in sockets}
+        assert any("RayTrainWorker" in name for name, _ in sockets)
+        assert elsewhere(sockets) == []
+        (gcs,) = ports(sockets, "gcs_server")
+        assert refused(gcs, "JobInfoGcsService/GetNextJobID")
+    finally:
+        process.terminate()
+        process.wait()
+    assert not (tmp_path / ".ray").exists(), "a token in the home folder would be demanded by every later cluster"
+
+
+@pytest.mark.ray
+def test_the_demos_cluster_listens_on_the_loopback_interface_and_wants_its_token(short, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    usual = socket.socket()
+    usual.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        usual.bind(("0.0.0.0", 6379))  # where Redis is
+        usual.listen()
+    except OSError:
+        pass  # it is there
+    cluster = demo._start_cluster()
+    try:
+        sockets = listening(cluster.pid)
+        assert {"gcs_server", "raylet"} <= {name for name, _ in sockets}
+        assert elsewhere(sockets) == []
+        job_server = os.environ["RAY_API_SERVER_ADDRESS"]
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{job_server}/api/jobs/", timeout=30)
+        (gcs,) = ports(sockets, "gcs_server")
+        assert refused(gcs, "JobInfoGcsService/GetNextJobID")
+        (client,) = (word.partition("=")[2] for word in cluster.args if word.startswith("--ray-client-server-port="))
+        assert refused(client, "RayletDriver/ClusterInfo")
+    finally:
+        demo._end(cluster)
+        usual.close()
+        os.environ.clear()
+        os.environ.update(before)
+    assert not (tmp_path / ".ray").exists()
