@@ -103,33 +103,32 @@ def _end(cluster: subprocess.Popen[bytes]) -> None:
 
 def _submit() -> int:
     job = f"deepblur-demo-{os.getpid()}-{int(time.time())}"
-    settings = ROOT / "runs" / f".{job}"
+    launcher = ROOT / "runs" / f".{job}"
     command = ["ray", "job", "submit", "--submission-id", job, "--working-dir", str(ROOT), "--runtime-env-json"]
     command += [json.dumps({"env_vars": {"DEEPBLUR_COMMIT": commit()},
-                            "excludes": [".git", ".venv", "runs", "tests", "benchmarks"]}), "--"]  # fmt: skip
-    command += [".", str(settings), "&&", "rm", str(settings), "&&", "exec"]  # the job's shell reads and removes it
-    command += [sys.executable, STUDY, "--preset", "quick", "--runs", str(ROOT / "runs")]
+                            "excludes": [".git", ".venv", "runs", "tests", "benchmarks"]})]  # fmt: skip
+    command += ["--", "sh", str(launcher), sys.executable, STUDY, "--preset", "quick", "--runs", str(ROOT / "runs")]
     try:
-        _leave_settings(settings)
+        _write_launcher(launcher)
         return subprocess.run(command, check=False, cwd=ROOT).returncode
     except BaseException:  # a cluster that was there before must not go on with a job that nobody waits for
         _answers("job", "stop", job)
         raise
     finally:
-        settings.unlink(missing_ok=True)
+        launcher.unlink(missing_ok=True)
 
 
-def _leave_settings(file: Path) -> None:
-    """MLflow's own variables, passwords among them, for the job's shell, in a file that this user alone may read.
+def _write_launcher(file: Path) -> None:
+    """A script that removes itself, sets MLflow's own variables, passwords among them, and becomes its arguments.
 
-    Everybody on this machine sees a command line, and everybody who sees Ray's dashboard a job's runtime environment.
+    This user alone may read it. Everybody on this machine sees a command line, and everybody who sees Ray's dashboard a
+    job's runtime environment.
     """
     file.parent.mkdir(exist_ok=True)
-    lines = [
-        f"export {name}={shlex.quote(value)}\n" for name, value in os.environ.items() if name.startswith("MLFLOW_")
-    ]
+    given = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    lines = ['rm -- "$0"', *(f"export {name}={shlex.quote(value)}" for name, value in given.items()), 'exec "$@"']
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.writelines(lines)
+        stream.writelines(f"{line}\n" for line in lines)
 
 
 def _send_through_the_gate() -> None:

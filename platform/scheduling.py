@@ -200,6 +200,13 @@ def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
         return train_on_ray(work, resources)
 
 
+def set_for_ray(settings: Mapping[str, str]) -> None:
+    """Settings of a cluster on the loopback interface, for this process and those that it starts."""
+    os.environ.update(settings)
+    Config.initialize("")  # Ray read the environment when it was imported
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
 def connect() -> None:
     """Join the cluster of this job or machine, or start a local one that ends with this process."""
     if ray.is_initialized():
@@ -207,12 +214,8 @@ def connect() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     cluster = running_cluster()
     own = cluster in (None, "local")
-    if own:
-        os.environ.update(private_cluster())
-        Config.initialize("")  # read again, as are the next lines: Ray read the environment when it was imported
     if own or on_loopback(str(cluster)):
-        os.environ.update(keep_loopback())
-        ray_constants.ENABLE_RAY_CLUSTER = False
+        set_for_ray(private_cluster() if own else keep_loopback())
     ray.init(
         "local" if own else cluster,
         # a dozen processes that nobody looks at; a cluster that is joined has its own

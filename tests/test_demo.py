@@ -7,12 +7,12 @@ import pytest
 
 from deepblur.platform import demo
 
-RAY = """#!/bin/sh
-printf '%s\\n' "$@" > arguments
-while [ "$1" != -- ]; do shift; done
-shift
-stat -c %a "$2" > mode
-exec sh -c "$*"
+RAY = f"""#!{sys.executable}
+import pathlib, shlex, stat, subprocess, sys
+pathlib.Path("arguments").write_text("\\n".join(sys.argv))
+job = sys.argv[sys.argv.index("--") + 1 :]
+pathlib.Path("mode").write_text(oct(stat.S_IMODE(pathlib.Path(job[1]).stat().st_mode)))
+sys.exit(subprocess.run(shlex.join(job), shell=True).returncode)
 """
 PASSWORD = "hun'ter \"2$HOME"
 
@@ -38,7 +38,7 @@ def test_the_job_gets_the_credentials_and_nobody_else_sees_them(place, monkeypat
     assert "studies/ablation_true_vs_est.py" in arguments
     for secret in ("hun", "other"):
         assert secret not in arguments
-    assert (place / "mode").read_text() == "600\n"
+    assert (place / "mode").read_text() == "0o600"
     environment = (place / "environment").read_text().splitlines()
     for name, value in given.items():
         assert f"MLFLOW_TRACKING_{name}={value}" in environment

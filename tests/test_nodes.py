@@ -8,8 +8,12 @@ import time
 import optuna
 import psutil
 import pytest
+from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 from test_ray import STUDY, command, curves, finish, start, wait_for_a_checkpoint
+
+from deepblur.platform.cluster import private_cluster
+from deepblur.platform.scheduling import set_for_ray
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 900
@@ -21,14 +25,16 @@ ONE_ARM = ("--arms", "true", "--set", "in_steps=60", "--set", "dn_steps=12")
 def cluster():
     """A head without cores and two nodes of one core each: two workers must use both."""
     before = dict(os.environ)
-    os.environ.update(
-        RAY_TMPDIR=f"/tmp/dbn{os.getpid()}", RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", OMP_NUM_THREADS="1"
-    )
+    patient = pytest.MonkeyPatch()
+    patient.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)  # to be put back
+    own = {"RAY_TMPDIR": f"/tmp/dbn{os.getpid()}", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    set_for_ray(private_cluster() | own)
     cluster = Cluster(head_node_args={"num_cpus": 0}, initialize_head=True)
     for _ in range(2):
         cluster.add_node(num_cpus=1)
     yield cluster
     cluster.shutdown()
+    patient.undo()
     os.environ.clear()
     os.environ.update(before)
 

@@ -24,7 +24,7 @@ SLOW = ("--set", "in_steps=150", "--set", "dn_steps=150")  # long enough to be s
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     temporary = f"/tmp/dbr{os.getpid()}"  # Ray's socket paths must stay short
-    return {**os.environ, "RAY_TMPDIR": temporary, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
+    return {**os.environ, "RAY_TMPDIR": temporary, "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ADDRESS": "local"}  # fmt: skip
 
 

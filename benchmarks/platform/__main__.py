@@ -42,7 +42,7 @@ def main() -> None:
             parser.error(f"--only takes {', '.join(SECTIONS)}; got {name}")
     with tempfile.TemporaryDirectory(prefix="dbp", ignore_cleanup_errors=True) as folder:
         # a Ray cluster of its own, whatever else runs here; its socket paths must stay short
-        os.environ |= {"RAY_ADDRESS": "local", "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": f"{folder}/r",
+        os.environ |= {"RAY_ADDRESS": "local", "RAY_TMPDIR": f"{folder}/r",
                        "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}  # fmt: skip
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         print(f"torch {torch.__version__}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)

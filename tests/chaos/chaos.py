@@ -27,6 +27,8 @@ import services
 from events import EVENTS
 from world import World
 
+from deepblur.platform.cluster import private_cluster
+
 ROOT = Path(__file__).resolve().parents[2]
 SOUND = (
     "At the end of every study: all stages done, files and table of results bit for bit those of the undisturbed one, "
@@ -61,8 +63,8 @@ class Chaos:
         self.rng = random.Random(seed)
         temporary = folder / "ray"
         temporary.mkdir()
-        self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": str(temporary),
-                            "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1",
+        self.environment = {**os.environ, "PYTHONPATH": str(ROOT), **private_cluster(), "RAY_TMPDIR": str(temporary),
+                            "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1",
                             "MLFLOW_DISABLE_TELEMETRY": "true"}  # fmt: skip
         self.environment.pop("RAY_ADDRESS", None)
         self.cluster = services.Cluster(folder, self.environment)

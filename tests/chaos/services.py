@@ -33,6 +33,15 @@ total, free = ray.cluster_resources().get("CPU", 0), ray.available_resources().g
 print(f"{total:g} {free:g} {len(groups)}")
 """
 
+START = """
+from ray._private import ray_constants, services
+from ray.scripts.scripts import main
+services.get_node_ip_address = lambda *_: "127.0.0.1"
+ray_constants.ENABLE_RAY_CLUSTER = True
+main()
+"""
+"""`ray start` for several nodes on the loopback interface: Ray has either, by its environment, or the other."""
+
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent died (Linux)."""
@@ -134,7 +143,7 @@ class Cluster:
         self.node = self._node(f"--address={self.address}")
 
     def _node(self, *options: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+        command = [sys.executable, "-c", START, "start", "--block", "--disable-usage-stats"]
         command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--object-store-memory=100000000", *options]
         return launch(command, self.environment, self.folder / "ray.log")
 
