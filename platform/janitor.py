@@ -87,7 +87,9 @@ def clean(task: dict[str, Any]) -> None:
     query = f"tags.`{task['tag']}` = '{task['driver']}' and attributes.status = 'RUNNING'"
     while runs := client.search_runs([task["experiment_id"]], query, max_results=200):
         for run in runs:
-            client.set_terminated(run.info.run_id, task["ends"].get(run.info.run_id, "KILLED"))
+            now = client.get_run(run.info.run_id)  # the search may have been long ago
+            if now.info.status == "RUNNING" and now.data.tags.get(task["tag"]) == task["driver"]:
+                client.set_terminated(run.info.run_id, task["ends"].get(run.info.run_id, "KILLED"))
 
 
 def main() -> None:

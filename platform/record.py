@@ -236,7 +236,7 @@ def open_tracker(plan: Plan, view: str) -> NoTracker:
     if plan.tracking_uri == NOWHERE:
         return NoTracker()
     uri = plan.tracking_uri or default_uri(plan.runs)
-    tracker = Tracker.open(uri, plan.study.name, plan.runs / "mlartifacts")
+    tracker = Tracker.open(uri, plan.study.name, plan.runs / "mlartifacts", plan.runs)
     links = {dashboard.VIEWS[view].name: tracker.view(view)}
     about = {naming.NOTE_TAG: run_notes.experiment_note(plan, links)}
     tracker.describe({**dashboard.KIND, **dashboard.view_tags(), **about})

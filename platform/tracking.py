@@ -1,7 +1,8 @@
 """The record of a study in MLflow, for people: the ledger says what is done, MLflow shows it.
 
-Only the driver writes. A run is found again by its key (tag `deepblur.key`), so that a repeated study continues its
-record instead of starting another. MLflow may fail at any time without stopping a study: what could not be recorded
+Only the driver writes. A run is found again by its key and its owner, a user with a runs folder (tags `deepblur.key`,
+`deepblur.owner`), so that a repeated study continues its record instead of starting another, or somebody else's. What
+is FINISHED stays so. MLflow may fail at any time without stopping a study: what could not be recorded
 is listed in `Tracker.problems`, and repeating the study records it.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from deepblur.platform import connection, dashboard
 from deepblur.platform.janitor import Janitor
+from deepblur.platform.owner import owner_of
 
 if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a record does not need it
     from mlflow import MlflowClient
@@ -26,6 +28,7 @@ if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a recor
 T = TypeVar("T")
 Labels = Mapping[str, str]
 KEY_TAG = "deepblur.key"
+OWNER_TAG = "deepblur.owner"
 DRIVER_TAG = "deepblur.driver"
 """The process that a run was last RUNNING under."""
 DRIVER = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
@@ -46,7 +49,10 @@ class NoTracker:
         """What could not be recorded, one sentence each."""
 
     def study_run(self, *, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
-        """Id of the run with this key, opened again if it exists. Records the load of this machine until it ends."""
+        """Id of the owner's run with this key, opened again if there is one that has not finished.
+
+        Records the load of this machine until it ends.
+        """
         return ""
 
     def child_run(self, *, parent: str, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
@@ -96,8 +102,9 @@ class NoTracker:
 class Tracker(NoTracker):
     """Records in an MLflow experiment; see NoTracker for the methods and the module for the rules."""
 
-    def __init__(self, client: "MlflowClient", uri: str, experiment_id: str) -> None:
+    def __init__(self, client: "MlflowClient", uri: str, experiment_id: str, runs: Path | None = None) -> None:
         super().__init__()
+        self._runs = runs
         self.client = client
         self.uri = uri
         self.experiment_id = experiment_id
@@ -109,22 +116,23 @@ class Tracker(NoTracker):
         self._janitor: Janitor | None = None
 
     @classmethod
-    def open(cls, uri: str, experiment: str, artifacts: Path | None = None) -> Self:
+    def open(cls, uri: str, experiment: str, artifacts: Path | None = None, runs: Path | None = None) -> Self:
         """Connects, creating the database file and the experiment where they are missing.
 
         Args:
             uri: sqlite:///…, http(s)://… or whatever else MLflow takes.
             experiment: its name.
             artifacts: folder of a local database's artifacts; default: mlartifacts beside the database.
+            runs: the runs folder whose studies are recorded; None: the user's, whatever the folder.
         Raises:
             ConnectionError: nothing usable answers at the URI, which is named without its password.
         """
         client = connection.connect(uri)
-        return cls(client, uri, connection.experiment(client, uri, experiment, artifacts))
+        return cls(client, uri, connection.experiment(client, uri, experiment, artifacts), runs)
 
     def study_run(self, *, key: str, name: str, params: Labels, tags: Labels | None = None) -> str:
         def find() -> str:
-            return self._run({KEY_TAG: key}, name, params, tags or {}, reopen=True)
+            return self._run({KEY_TAG: key, OWNER_TAG: self._owner()}, name, params, tags or {})
 
         if self._janitor is None:
             self._janitor = Janitor(self.uri, self.experiment_id, DRIVER_TAG, DRIVER)
@@ -184,8 +192,8 @@ class Tracker(NoTracker):
         status = "FINISHED" if ok else "KILLED" if stopped else "FAILED"
 
         def end() -> None:
-            # ending a run twice would stretch its duration over the time between
-            if not (ok and self.client.get_run(run_id).info.status == "FINISHED"):
+            # never taken back; and ending a run twice would stretch its duration over the time between
+            if self.client.get_run(run_id).info.status != "FINISHED":
                 self.client.set_terminated(run_id, status)
             self._open.discard(run_id)
 
@@ -229,14 +237,20 @@ class Tracker(NoTracker):
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def _run(self, found_by: dict[str, str], name: str, params: Labels, tags: Labels, *, reopen: bool = False) -> str:
+    def _owner(self) -> str:
+        from mlflow.tracking.context.registry import resolve_tags
+
+        user = resolve_tags().get("mlflow.user", "")
+        return owner_of(self._runs, user)
+
+    def _run(self, found_by: dict[str, str], name: str, params: Labels, tags: Labels) -> str:
         from mlflow.tracking.context.registry import resolve_tags
 
         query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in found_by.items())
         runs: list[Run] = self.client.search_runs([self.experiment_id], query, max_results=1)
         if runs:
             run = runs[0]
-            if reopen or run.info.status != "FINISHED":
+            if run.info.status != "FINISHED":
                 self._open.add(run.info.run_id)  # and tagged before it is RUNNING: a janitor looks for both
                 self.client.set_tag(run.info.run_id, DRIVER_TAG, DRIVER)
                 self.client.update_run(run.info.run_id, status="RUNNING", name=name)

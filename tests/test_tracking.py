@@ -1,6 +1,7 @@
 """The record continues where it stopped, and its failure never stops a study."""
 
 import logging
+import shutil
 import socket
 import sqlite3
 import threading
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deepblur.platform import tracking
+from deepblur.platform import janitor, tracking
 from deepblur.platform.connection import database_file, default_uri
-from deepblur.platform.tracking import NoTracker, Tracker
+from deepblur.platform.tracking import DRIVER, DRIVER_TAG, NoTracker, Tracker
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +198,72 @@ def test_without_a_tracker_the_same_calls_do_nothing(tmp_path):
     tracker.log_folder(study, tmp_path)
     tracker.finish(study, ok=True)
     assert tracker.problems == []
+
+
+def record_of(uri, runs, user, monkeypatch, status=True):
+    """What a study of a user with a runs folder leaves; (parent, child)."""
+    for name in ("LOGNAME", "USER"):
+        monkeypatch.setenv(name, user)
+    runs.mkdir(exist_ok=True)
+    tracker = Tracker.open(uri, "shared", runs=runs)
+    study = tracker.study_run(key="k", name="study", params={}, tags={"command": f"--runs {runs.name}"})
+    child = tracker.child_run(parent=study, key="c", name="IN", params={})
+    ended = {True: (True, False), False: (False, False), "stopped": (False, True)}[status]
+    for run in (child, study):
+        tracker.finish(run, *ended)
+    assert tracker.problems == []
+    return study, child
+
+
+def test_people_who_share_a_server_do_not_share_runs(uri, tmp_path, monkeypatch):
+    client = Tracker.open(uri, "shared").client
+    first = record_of(uri, tmp_path / "first", "ada", monkeypatch)
+    before = [client.get_run(run).to_dictionary() for run in first]
+    others = [
+        record_of(uri, tmp_path / "second", "ben", monkeypatch, "stopped"),  # another user and folder
+        record_of(uri, tmp_path / "third", "ada", monkeypatch),  # the same user in another folder
+        record_of(uri, tmp_path / "first", "ben", monkeypatch, False),  # another user in the same folder
+    ]
+    assert len({run for runs in (first, *others) for run in runs}) == 8
+    assert [client.get_run(run).to_dictionary() for run in first] == before
+    assert [client.get_run(study).info.status for study, _ in others] == ["KILLED", "FINISHED", "FAILED"]
+    assert record_of(uri, tmp_path / "second", "ben", monkeypatch) == others[0]  # the same command goes on
+    assert client.get_run(others[0][0]).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("status", [False, "stopped"])
+def test_what_is_finished_stays_so_whatever_a_repetition_comes_to(status, uri, tmp_path, monkeypatch):
+    client = Tracker.open(uri, "shared").client
+    runs = record_of(uri, tmp_path / "runs", "cleo", monkeypatch)
+    ends = [client.get_run(run).info.end_time for run in runs]
+    assert record_of(uri, tmp_path / "runs", "cleo", monkeypatch, status) == runs
+    found = [client.get_run(run).info for run in runs]
+    assert [info.status for info in found] == ["FINISHED", "FINISHED"]
+    assert [info.end_time for info in found] == ends
+
+
+def test_a_moved_folder_keeps_its_runs_and_a_copy_has_its_own(uri, tmp_path, monkeypatch):
+    runs = record_of(uri, tmp_path / "here", "dan", monkeypatch)
+    (tmp_path / "here").rename(tmp_path / "moved")
+    assert record_of(uri, tmp_path / "moved", "dan", monkeypatch) == runs
+    shutil.copytree(tmp_path / "moved", tmp_path / "copy")
+    copied = record_of(uri, tmp_path / "copy", "dan", monkeypatch)
+    assert set(copied).isdisjoint(runs)
+    assert record_of(uri, tmp_path / "copy", "dan", monkeypatch) == copied
+    assert record_of(uri, tmp_path / "moved", "dan", monkeypatch) == runs
+    (tmp_path / "link").symlink_to(tmp_path / "moved")
+    assert record_of(uri, tmp_path / "link", "dan", monkeypatch) == runs
+    (tmp_path / "moved" / "folder.json").write_text("null")
+    assert set(record_of(uri, tmp_path / "moved", "dan", monkeypatch)).isdisjoint((*runs, *copied))
+
+
+def test_a_janitor_takes_back_nothing_that_is_finished(uri, tmp_path):
+    tracker = Tracker.open(uri, "shared")
+    run = tracker.study_run(key="j", name="study", params={})
+    tracker.finish(run, ok=True)
+    task = {"uri": uri, "experiment_id": tracker.experiment_id, "tag": DRIVER_TAG, "driver": DRIVER, "ends": {}}
+    again = tracker.study_run(key="j", name="study", params={})
+    janitor.clean(task)
+    assert again == run
+    assert tracker.client.get_run(run).info.status == "FINISHED"
+    tracker.finish(run, ok=True)
