@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.recording import read_recording, recording_of
-from deepblur.platform.inference.scale import Scale, parse_rule, scale_of
+from deepblur.platform.inference.scale import Scale, Scaling, parse_rule, scale_of
 
 
 def normal(dtype, *shape, middle=1000, spread=100):
@@ -152,3 +152,40 @@ def test_a_restoration_that_is_not_finite_is_no_image():
 def test_a_rule_that_makes_no_sense_is_refused_in_one_sentence(text):
     with pytest.raises(ValueError, match=r"^the intensity scale '.*' is none of percentile:LOW,HIGH .*write one of th"):
         parse_rule(text)
+
+
+@pytest.mark.parametrize(("bits", "shift"), [(12, 4), (10, 6), (14, 2), (12, 3), (8, 8)])
+def test_saturation_of_values_in_the_upper_bits_is_seen(bits, shift):
+    right = np.minimum(normal("u2", 40, 40, middle=0.9 * 2**bits, spread=0.1 * 2**bits), 2**bits - 1).astype("u2")
+    share = (right == 2**bits - 1).mean()
+    assert share > 0.05
+    assert scale_of(recording_of(right << shift)).saturated == scale_of(recording_of(right)).saturated == share
+    assert scale_of(recording_of((right << shift) - (1 << shift))).saturated == 0
+    (scale,) = Scaling.of(recording_of(right << shift)).of_frame((right << shift)[None], shared=True)
+    assert scale.saturated == share
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
+def test_a_pile_of_values_at_any_largest_one_is_saturation_and_a_tail_is_not(dtype):
+    pixels = normal(dtype, 100, 100)
+    clipped = np.minimum(pixels, 1150)  # 4095 less a black level, or a clipped float
+
+    def saturated(values):
+        return Scaling.of(recording_of(values)).of_frame(values[None], shared=True)[0].saturated
+
+    assert saturated(clipped) == (clipped == 1150).mean() > 0.05
+    assert saturated(pixels) == 0
+    assert saturated(np.minimum(pixels, 1400)) == 0  # four deviations: a few values, as in any tail
+
+
+def test_every_frame_has_the_scale_that_it_would_have_alone():
+    bright = normal("u2", 2, 50, 60, middle=20000, spread=5000)
+    series = np.stack([bright, bright // 10])
+    together = Scaling.of(recording_of(series, "TCYX"))
+    for shared in (True, False):
+        for frame in series:
+            alone = Scaling.of(recording_of(frame, "CYX")).of_frame(frame, shared)
+            assert together.of_frame(frame, shared) == alone
+    one, other = together.of_frame(np.stack([bright[0], bright[0] // 10]), shared=False)
+    assert one.white > 5 * other.white
+    assert Scaling.of(recording_of(series, "TCYX"), "bits:16").of_frame(series[1], True)[0].white == 65535

@@ -9,7 +9,7 @@ import numpy as np
 from deepblur.platform.inference.choosing import Choice, choose_engine
 from deepblur.platform.inference.recording import recording_of
 from deepblur.platform.inference.restoration import Options
-from deepblur.platform.inference.scale import DEFAULT_RULE, scale_of
+from deepblur.platform.inference.scale import DEFAULT_RULE
 from deepblur.platform.inference.session import Report, Session, assembled, with_channels
 
 
@@ -20,7 +20,7 @@ class Restored:
     image: np.ndarray
     """The shape and dtype of the input."""
     psf: np.ndarray
-    """(h, w) float32, sum 1; (N, h, w) where frames or channels have a PSF each."""
+    """(h, w) float32, sum 1; (N, h, w) where frames or channels have a PSF each, NaN where they are empty."""
     gamma: np.ndarray | None
     """(K,) in waves, or (N, K); None where the method knows no aberrations."""
     report: Report
@@ -92,7 +92,7 @@ def restore(
     )
     options = Options(varying=varying, max_memory_gib=max_memory_gib)
     options = with_channels(options, recording, channels, len(engine.of_channels))
-    session = Session(engine, recording, scale_of(recording, scale), options)
+    session = Session(engine, recording, scale, options)
     image = assembled(np.stack(list(session.frames())), recording)
     if alpha is not None:
         image = np.concatenate([image, alpha], axis=-1)
@@ -103,7 +103,11 @@ def restore(
     }  # fmt: skip
     report = session.report((note,) if note else (), asked)
     psfs = [blur.found.psf.numpy() for blur in report.blurs]
-    gammas = [blur.found.gamma.numpy() for blur in report.blurs if blur.found.gamma is not None]
     several = len(psfs) > 1
-    gamma = (np.stack(gammas) if several else gammas[0]) if len(gammas) == len(psfs) else None
+    known = [blur.found.gamma.numpy() for blur in report.judged if blur.found.gamma is not None]
+    gamma = None
+    if len(known) == len(report.judged):
+        nothing = np.full_like(known[0], np.nan)
+        gammas = [nothing if blur.found.gamma is None else blur.found.gamma.numpy() for blur in report.blurs]
+        gamma = np.stack(gammas) if several else gammas[0]
     return Restored(image, np.stack(psfs) if several else psfs[0], gamma, report)

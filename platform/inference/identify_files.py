@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from deepblur.platform.inference.batch import Item, ending, items_of, output_folder, run_all, tell
+from deepblur.platform.inference.blurs import EMPTY, VERDICTS
 from deepblur.platform.inference.engines import Engine
 from deepblur.platform.inference.recording import read_recording
-from deepblur.platform.inference.restoration import VERDICTS, Options
-from deepblur.platform.inference.restore_files import announced, asked_for
+from deepblur.platform.inference.restoration import Options
+from deepblur.platform.inference.restore_files import announced, asked_for, tell_remarks
 from deepblur.platform.inference.results import write_gamma, write_picture, write_psfs, write_report
-from deepblur.platform.inference.scale import parse_rule, scale_of
+from deepblur.platform.inference.scale import parse_rule
 from deepblur.platform.inference.session import Session, with_channels
 
 
@@ -37,7 +38,7 @@ def _identify(
     recording = read_recording(item.path)
     asked = Options(varying=arguments.varying)
     options = with_channels(asked, recording, arguments.channels, len(engine.of_channels))
-    session = Session(engine, recording, scale_of(recording, arguments.scale), options)
+    session = Session(engine, recording, arguments.scale, options)
     for _ in session.identified():
         tick(1 / recording.length)
     report, blurs = session.report(notes, asked_for(arguments)), session.blurs
@@ -69,6 +70,8 @@ def _say(entry: dict[str, Any]) -> None:
         if len(blurs) > 1:
             print(f"    {place:16} [{blur['verdict']}] {blur['sentence']}")
         for mode in blur["gamma"]:
+            if mode["waves"] is None:
+                continue
             std = "" if mode["std_waves"] is None else f" ± {mode['std_waves']:.3f}"
             print(f"    {place:16} {mode['name']:30} {mode['waves']:+.3f}{std} waves")
         if not blur["gamma"]:
@@ -77,13 +80,15 @@ def _say(entry: dict[str, Any]) -> None:
             if flag not in entry["sentence"] + blur["sentence"]:
                 print(f"    {place:16} {flag}")
     if len(blurs) > _SHOWN:
-        rms = [float(np.sqrt(sum(mode["waves"] ** 2 for mode in blur["gamma"]))) for blur in blurs]
+        seen = [blur["gamma"] for blur in blurs if blur["verdict"] != EMPTY]
+        rms = [float(np.sqrt(sum(mode["waves"] ** 2 for mode in modes))) for modes in seen]
         verdicts = [blur["verdict"] for blur in blurs]
-        counts = ", ".join(f"{verdicts.count(word)} {word}" for word in VERDICTS if word in verdicts)
+        counts = ", ".join(f"{verdicts.count(word)} {word}" for word in (*VERDICTS, EMPTY) if word in verdicts)
         print(
             f"    … {len(blurs)} blurs in all: {counts}; wavefront rms {min(rms):.3f} to {max(rms):.3f} waves; see the "
             "CSV file"
         )
+    tell_remarks(entry)
 
 
 _SHOWN = 3

@@ -11,7 +11,8 @@ from matplotlib.patches import Rectangle
 
 from deepblur.baselines import reblur
 from deepblur.platform.comparison_style import styled
-from deepblur.platform.inference.restoration import Blur, grey_weights
+from deepblur.platform.inference.blurs import Blur
+from deepblur.platform.inference.restoration import grey_weights
 from deepblur.platform.inference.session import Report
 from deepblur.platform.inference.wavefront import wavefront
 from deepblur.platform.optics.pictures import draw_psf_grid
@@ -31,7 +32,7 @@ def overview(title: str, before: np.ndarray, after: np.ndarray, report: Report) 
         title: the name of the image.
         before, after: (C, H, W) in units of the scale, a frame of the image and what became of it.
     """
-    blur = report.blurs[0]
+    blur = report.judged[0]
     figure = Figure(figsize=(11.0, 6.0), dpi=110)
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, 4, width_ratios=(1, 1, 1, 0.9))
@@ -58,7 +59,7 @@ def overview(title: str, before: np.ndarray, after: np.ndarray, report: Report) 
 @styled
 def psf_picture(report: Report) -> Figure:
     """PSF, wavefront and coefficients of the first blur, larger than in the overview; its PSFs where it varies."""
-    blur = report.blurs[0]
+    blur = report.judged[0]
     if len(blur.places) > 1:
         return _psf_field(blur)
     figure = Figure(figsize=(9.0, 3.2), dpi=110)

@@ -4,8 +4,7 @@ A frame has channels (C, H, W). Channels share the PSF of their luminance, or ha
 in tiles; `varying` identifies and restores tile by tile, for a blur that changes over the field.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +16,12 @@ from torch import Tensor
 from deepblur.baselines.estimate import READ_PX, count_not_finite, richest
 from deepblur.operators import noise_std_of, zernike_name
 from deepblur.platform.image_file import LUMA
+from deepblur.platform.inference.blurs import Blur, Place, empty_blur
 from deepblur.platform.inference.engines import Engine, Found, Remove
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.identification import Identification
-from deepblur.platform.inference.reliability import Residual, range_flags, verdict_of
+from deepblur.platform.inference.reliability import range_flags, verdict_of
+from deepblur.platform.inference.scale import Scale
 from deepblur.platform.inference.scratch import MEMORY, Scratch, bands
 from deepblur.platform.inference.tiles import MIN_TILE_PX, Framed, restore_in_tiles
 
@@ -28,83 +29,6 @@ MAX_TILE_PX = 1024
 _ARRAYS = 12
 """Float32 arrays of a frame's size that are alive together, at most."""
 Tick = Callable[[float], None]
-VERDICTS = ("good", "doubtful", "poor")
-
-
-@dataclass(frozen=True)
-class Blur:
-    """One blur that was identified, and how far it can be trusted."""
-
-    frame: str
-    """Which frame of a stack, such as "t=3"; "" in a single image."""
-    channel: str
-    """Which channel; "" where all share it."""
-    found: Found
-    noise_std: float
-    """Standard deviation of the noise in the image, in units of its scale."""
-    residual: Residual
-    flags: tuple[str, ...]
-    """What lies outside of what the method was made for, a sentence each."""
-    verdict: str
-    """good, doubtful or poor."""
-    sentence: str
-    names: tuple[str, ...] = ()
-    """Of the modes that γ weighs."""
-    noll: tuple[int, ...] = ()
-    places: tuple["Place", ...] = ()
-    """The blur of every tile, where it varies over the field."""
-    cutoff: float | None = None
-    """In cycles per pixel, for which the PSF was found; None where the method knows none."""
-    restored_by: tuple[dict[str, Any], ...] = ()
-    """Restorer and strength, for each of the channels that have this blur; none where the strength varies by tile."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values; the PSF is a file of its own."""
-        gamma, std = self.found.gamma, self.found.gamma_std
-        modes = [
-            {
-                "noll": noll,
-                "name": name,
-                "waves": round(float(gamma[k]), 6),
-                "std_waves": None if std is None else round(float(std[k]), 6),
-            }
-            for k, (noll, name) in enumerate(zip(self.noll, self.names, strict=True))
-            if gamma is not None
-        ]
-        return {
-            "frame": self.frame,
-            "channel": self.channel,
-            "cutoff": self.cutoff,
-            "gamma": modes,
-            "gamma_std_calibrated": self.found.calibrated,
-            "noise_std": self.noise_std,
-            "restored_by": list(self.restored_by),
-            "residual": {
-                "whiteness": self.residual.whiteness if math.isfinite(self.residual.whiteness) else None,
-                "rms": self.residual.rms,
-                "explained": self.residual.explained,
-                "sentence": self.residual.sentence,
-            },
-            "flags": list(self.flags),
-            "verdict": self.verdict,
-            "sentence": self.sentence,
-            "field": [place.as_json() for place in self.places],
-        }
-
-
-@dataclass(frozen=True)
-class Place:
-    """The blur of one tile."""
-
-    row: int
-    column: int
-    """Of the tile's middle, in pixels of the image."""
-    found: Found
-
-    def as_json(self) -> dict[str, Any]:
-        gamma = self.found.gamma
-        waves = None if gamma is None else [round(float(g), 6) for g in gamma]
-        return {"row": self.row, "column": self.column, "waves": waves}
 
 
 @dataclass(frozen=True)
@@ -137,7 +61,7 @@ def restore_frame(
     options: Options,
     *,
     label: str = "",
-    saturated: float = 0.0,
+    scales: Sequence[Scale] = (),
     tick: Tick | None = None,
     scratch: Scratch = MEMORY,
 ) -> Frame:
@@ -147,10 +71,10 @@ def restore_frame(
         values: (C, H, W) float32, in units of the scale: about [0, 1].
         scratch: makes the arrays of the frame's size; `values` should be one of its own.
         label: of the frame.
-        saturated: fraction of its pixels at the largest value that they can have.
+        scales: of each channel; none counts as unsaturated.
         tick: called with the share of the frame that was just done; the shares sum to 1.
     Raises:
-        InputError: the frame is smaller than the PSF, constant, or needs more memory than is allowed.
+        InputError: the frame is smaller than the PSF, or needs more memory than is allowed.
     """
     stack = torch.from_numpy(np.ascontiguousarray(values))
     _check(stack, engine, scratch)
@@ -165,10 +89,21 @@ def restore_frame(
 
     for name, grey, members in groups:
         engine = whole if len(members) > 1 else whole.of_channel(members[0])
+        if _constant(grey, scratch):
+            restored[members] = stack[members]
+            blurs.append(empty_blur(engine, label, name, float(grey.flatten()[0]), _of(scales, members)))
+            told(float(len(members)))
+            continue
         places: list[Place] = []
         strengths: list[dict[str, Any]] = []
+        dead: list[str] = []
         found = None if options.varying else engine.identify(grey)
         for member in members:
+            if _constant(stack[member], scratch):
+                restored[member] = stack[member]
+                dead.append(f"channel {member} is empty and was copied as it is")
+                told(1.0)
+                continue
             if found is None:
                 remove = _varying(engine, grey, places)
             else:
@@ -181,8 +116,8 @@ def restore_frame(
         known = found or _mean(places)
         places = places or _places(engine, known, grey)
         seen = _grey(restored, members, options, scratch)
-        blur = _judged(engine, grey, seen, known, places, label, name, saturated, psfs=len(groups))
-        blurs.append(replace(blur, restored_by=tuple(strengths)))
+        blur = _judged(engine, grey, seen, known, places, label, name, _of(scales, members), psfs=len(groups))
+        blurs.append(replace(blur, restored_by=tuple(strengths), remarks=tuple(dead)))
     return Frame(restored.numpy(), tuple(blurs), tiles)
 
 
@@ -192,7 +127,7 @@ def identify_frame(
     options: Options,
     *,
     label: str = "",
-    saturated: float = 0.0,
+    scales: Sequence[Scale] = (),
     scratch: Scratch = MEMORY,
 ) -> tuple[Blur, ...]:
     """The blurs of a frame, a Blur for each channel or one for all, judged by their restoration; see restore_frame.
@@ -205,6 +140,9 @@ def identify_frame(
     groups = _groups(stack, options, scratch)
     for name, grey, members in groups:
         engine = whole if len(members) > 1 else whole.of_channel(members[0])
+        if _constant(grey, scratch):
+            blurs.append(empty_blur(engine, label, name, float(grey.flatten()[0]), _of(scales, members)))
+            continue
         places: list[Place] = []
         if options.varying:
             places = _measured(engine, grey)
@@ -215,7 +153,8 @@ def identify_frame(
         restored, _ = restore_in_tiles(
             part, MAX_TILE_PX, engine.psf_size, engine.prepare(part, found), lambda share: scratch.release(), joined
         )
-        blurs.append(_judged(engine, part, restored, found, places, label, name, saturated, psfs=len(groups)))
+        scale = _of(scales, members)
+        blurs.append(_judged(engine, part, restored, found, places, label, name, scale, psfs=len(groups)))
     return tuple(blurs)
 
 
@@ -256,23 +195,23 @@ def _check(stack: Tensor, engine: Engine, scratch: Scratch) -> None:
 
 
 def _groups(stack: Tensor, options: Options, scratch: Scratch) -> list[tuple[str, Tensor, list[int]]]:
-    """(name, grey image, its channels) for every blur that is to be identified; a constant channel has none."""
-    alive = []
-    for i, channel in enumerate(stack):
-        alive += [i] * bool(channel.min() < channel.max())
-        scratch.release()
-    if not alive:
-        raise InputError(
-            f"the image is constant ({float(stack.flatten()[0]):g} everywhere) and says nothing of its blur"
-        )
+    """(name, grey image, its channels) for every blur that is to be identified."""
     everyone = list(range(len(stack)))
     if options.shared or len(stack) == 1:
         return [("", _grey(stack, everyone, options, scratch), everyone)]
     names = options.labels or tuple(f"channel {i}" for i in everyone)
-    dead = [i for i in everyone if i not in alive]
-    if dead:
-        raise InputError(f"{names[dead[0]]} is constant and says nothing of its blur; use --channels shared")
     return [(names[i], stack[i], [i]) for i in everyone]
+
+
+def _constant(image: Tensor, scratch: Scratch) -> bool:
+    constant = bool(image.min() == image.max())
+    scratch.release()
+    return constant
+
+
+def _of(scales: Sequence[Scale], members: list[int]) -> Scale | None:
+    """Of the channels that share a blur, which share a scale too."""
+    return scales[members[0]] if scales else None
 
 
 def _grey(stack: Tensor, members: list[int], options: Options, scratch: Scratch) -> Tensor:
@@ -319,7 +258,7 @@ def _mean(places: list[Place]) -> Found:
 
 def _judged(
     engine: Engine, y: Tensor, restored: Tensor, found: Found, places: list[Place], label: str, channel: str,
-    saturated: float, psfs: int,
+    scale: Scale | None, psfs: int,
 ) -> Blur:  # fmt: skip
     noise_std = float(noise_std_of(y))
     residual = engine.residual(y, restored, found)
@@ -327,6 +266,7 @@ def _judged(
     flags = () if engine.operator is not None else engine.limits(found)
     if engine.operator is not None and found.gamma is not None:
         std = torch.zeros_like(found.gamma) if found.gamma_std is None else found.gamma_std
+        saturated = scale.saturated if scale is not None else 0.0
         known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)
         flags = range_flags(engine.card, engine.operator, y[None, None], known, noise_std, saturated)
         flags += engine.limits(found)
@@ -346,4 +286,5 @@ def _judged(
         noll=tuple(noll),
         places=tuple(places),
         cutoff=None if engine.operator is None else engine.operator.cutoff,
+        scale=scale,
     )

@@ -19,7 +19,7 @@ from deepblur.platform.inference.results import (
     write_report,
     write_wavefronts,
 )
-from deepblur.platform.inference.scale import parse_rule, scale_of
+from deepblur.platform.inference.scale import parse_rule
 from deepblur.platform.inference.session import VERSION, Report, Session, with_channels
 from deepblur.platform.inference.tiles import check_tile
 
@@ -92,8 +92,9 @@ class _Job:
             return report | {"status": "kept"}
         recording = read_recording(item.path)
         options = with_channels(self.options, recording, self.channels, len(self.engine.of_channels))
-        scale = scale_of(recording, self.scale)
-        session = Session(self.engine, recording, scale, options, tick=lambda share: tick(share / recording.length))
+        session = Session(
+            self.engine, recording, self.scale, options, tick=lambda share: tick(share / recording.length)
+        )
         files = {"image": f"{item.name}_restored{item.suffix}"}
         write_recording(self.folder / files["image"], session.frames(), recording)
         report = session.report(self.notes, self.asked)
@@ -126,3 +127,15 @@ def _say(entry: dict[str, Any]) -> None:
     for flag in dict.fromkeys(flag for blur in entry["blurs"] for flag in blur["flags"]):
         if flag not in entry["sentence"]:
             print(f"    {flag}")
+    tell_remarks(entry)
+
+
+def tell_remarks(entry: dict[str, Any]) -> None:
+    """What was done to frames beside, each in a line; of many the first."""
+    for remark in entry["remarks"][:_REMARKS]:
+        print(f"    {remark}")
+    if (more := len(entry["remarks"]) - _REMARKS) > 0:
+        print(f"    … and {more} more of the kind; see the report")
+
+
+_REMARKS = 10

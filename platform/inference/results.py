@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import tifffile
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from deepblur.platform.inference.batch import REPORT
+from deepblur.platform.inference.blurs import Blur
 from deepblur.platform.inference.output_file import replacing
-from deepblur.platform.inference.restoration import Blur
 from deepblur.platform.inference.wavefront import wavefront
 
 GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
@@ -42,10 +44,15 @@ def write_gamma(path: Path, blurs: Iterable[Blur]) -> None:
             if found.gamma is None:
                 continue
             for k, (noll, name) in enumerate(zip(blur.noll, blur.names, strict=True)):
-                std = "" if found.gamma_std is None else f"{float(found.gamma_std[k]):.6f}"
-                waves = f"{float(found.gamma[k]):.6f}"
+                std = "" if found.gamma_std is None else _text(found.gamma_std[k])
+                waves = _text(found.gamma[k])
                 writer.writerow([blur.frame, blur.channel, row, column, noll, name, waves, std, blur.verdict])
     write_bytes(path, text.getvalue().encode())
+
+
+def _text(value: Tensor) -> str:
+    """Empty where there is nothing to say of an empty frame."""
+    return f"{float(value):.6f}" if torch.isfinite(value) else ""
 
 
 def write_picture(path: Path, figure: Figure) -> None:

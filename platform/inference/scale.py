@@ -1,7 +1,13 @@
-"""Stored values ↔ the intensities near [0, 1] that identification and restoration expect: one scale per recording."""
+"""Stored values ↔ the intensities near [0, 1] that identification and restoration expect.
+
+Every frame has a scale of its own, as if it were alone: in a series that fades, the last frames would drown in the
+rounding and the limits of the first one's. A declared scale is the same for all. The way back is exact for each, so
+that brightness stays comparable from frame to frame.
+"""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +19,8 @@ DEFAULT_RULE = "percentile:0.1,99.9"
 _SAMPLE_VALUES = 2**22
 _REACH = 1.5
 _CAMERA_BITS = (8, 10, 12, 14, 16)
+_PILE = 1e-3
+"""Of the values: fewer at the largest one are no sign of clipping."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,8 @@ class Scale:
     black: float
     white: float
     saturated: float
-    """Fraction of the values at the largest one that the storage, the declared depth or the camera can give."""
+    """Fraction of the values at the largest one that the storage, the declared depth or the camera can give, or where
+    they pile up."""
 
     def to_unit(self, stored: np.ndarray) -> np.ndarray:
         """float32 of the same shape; values outside [black, white] lie outside [0, 1]."""
@@ -81,7 +90,8 @@ def scale_of(recording: Recording, rule: str = DEFAULT_RULE) -> Scale:
     - bits, range: as declared.
 
     Saturated are values at the largest one that the type or the declared depth holds; where the recording's own
-    maximum is 2^b − 1 for a camera's b of 8, 10, 12, 14 or 16, that one. Floats count as unsaturated unless a depth is
+    maximum is 2^b − 1 for a camera's b of 8, 10, 12, 14 or 16, or that times the factor that all values have in common
+    (a camera whose bits are stored in the upper ones), that one. Floats count as unsaturated unless a depth is
     declared. Reads every frame once, one at a time.
 
     Raises:
@@ -89,26 +99,79 @@ def scale_of(recording: Recording, rule: str = DEFAULT_RULE) -> Scale:
         ValueError: the rule, as `parse_rule`.
     """
     parsed = parse_rule(rule)
-    seen = _Seen.of(recording, sample=parsed.kind == "percentile")
+    seen = _Seen.of(recording.frames(), recording.length, parsed.kind == "percentile")
+    _check(recording, parsed, seen)
+    return _scale(parsed, recording, seen, seen.grain)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The scales of a recording's frames."""
+
+    rule: Rule
+    recording: Recording
+    grain: int
+    """The factor that all values of the recording have in common."""
+
+    @classmethod
+    def of(cls, recording: Recording, rule: str = DEFAULT_RULE) -> "Scaling":
+        """Reads every frame once; errors as `scale_of`."""
+        parsed = parse_rule(rule)
+        seen = _Seen.of(recording.frames(), recording.length, sample=False)
+        _check(recording, parsed, seen)
+        return cls(parsed, recording, seen.grain)
+
+    def of_frame(self, frame: np.ndarray, shared: bool) -> tuple[Scale, ...]:
+        """One for each channel of (C, H, W); all the same where they share a PSF, and so their light."""
+        if shared:
+            return (self._of(frame),) * len(frame)
+        return tuple(self._of(channel[None]) for channel in frame)
+
+    def _of(self, values: np.ndarray) -> Scale:
+        seen = _Seen.of([values], 1, self.rule.kind == "percentile")
+        if seen.low == seen.high:
+            return Scale(seen.low, seen.low + 1, 0.0)
+        scale = _scale(self.rule, self.recording, seen, self.grain)
+        return scale if scale.saturated else replace(scale, saturated=_piled(values))
+
+
+def _check(recording: Recording, rule: Rule, seen: "_Seen") -> None:
     if seen.low == seen.high:
         raise InputError(
             f"{recording.path}: every pixel has the value {seen.low:g}, so there is nothing to restore; leave it out"
         )
-    if parsed.kind == "range":
-        return Scale(parsed.first, parsed.second, seen.saturated(recording, 0))
-    if parsed.kind == "bits":
-        bits = int(parsed.first)
-        if seen.high > 2.0**bits - 1:
-            raise InputError(
-                f"{recording.path}: has the value {seen.high:g}, above {2**bits - 1} of the declared {bits} bits; "
-                "declare more"
-            )
-        return Scale(0.0, 2.0**bits - 1, seen.saturated(recording, bits))
-    black, white = (float(value) for value in np.percentile(seen.sample, [parsed.first, parsed.second]))
+    if rule.kind == "bits" and seen.high > 2.0**rule.first - 1:
+        raise InputError(
+            f"{recording.path}: has the value {seen.high:g}, above {2 ** int(rule.first) - 1} of the declared "
+            f"{int(rule.first)} bits; declare more"
+        )
+
+
+def _scale(rule: Rule, recording: Recording, seen: "_Seen", grain: int) -> Scale:
+    if rule.kind == "range":
+        return Scale(rule.first, rule.second, seen.saturated(recording, 0, grain))
+    if rule.kind == "bits":
+        bits = int(rule.first)
+        return Scale(0.0, 2.0**bits - 1, seen.saturated(recording, bits, grain))
+    black, white = (float(value) for value in np.percentile(seen.sample, [rule.first, rule.second]))
     white = max(white, black + (seen.high - black) / _REACH)
     if black - seen.low > (_REACH - 1) * (white - black):
         black = (seen.low + (_REACH - 1) * white) / _REACH
-    return Scale(black, white, seen.saturated(recording, 0))
+    return Scale(black, white, seen.saturated(recording, 0, grain))
+
+
+def _piled(values: np.ndarray) -> float:
+    """Fraction of the values at the largest one where far more have it than a continuous tail would leave there.
+
+    That is how a camera looks whose black was subtracted, or a float image that was clipped: the top is no power of 2.
+    """
+    top = values.max()
+    at_top = int(np.count_nonzero(values == top))
+    if at_top <= _PILE * values.size:
+        return 0.0
+    reach = 0.05 * (float(top) - float(np.median(values)))
+    near = int(np.count_nonzero(values >= float(top) - reach)) - at_top
+    return at_top / values.size if 0 < near < at_top else 0.0
 
 
 @dataclass(frozen=True)
@@ -119,28 +182,32 @@ class _Seen:
     high: float
     at_high: int
     count: int
+    grain: int
     sample: np.ndarray
 
     @classmethod
-    def of(cls, recording: Recording, sample: bool) -> "_Seen":
-        low, high, at_high, count = math.inf, -math.inf, 0, 0
+    def of(cls, frames: Iterable[np.ndarray], length: int, sample: bool) -> "_Seen":
+        low, high, at_high, count, grain = math.inf, -math.inf, 0, 0, 0
         kept = []
-        for frame in recording.frames():
+        for frame in frames:
             values = frame.ravel()
             low, top = min(low, float(values.min())), float(values.max())
             at_top = int(np.count_nonzero(values == values.max()))
             at_high = at_top + (at_high if top == high else 0) if top >= high else at_high
             high, count = max(high, top), count + values.size
+            if values.dtype.kind in "ui" and grain != 1:
+                grain = math.gcd(grain, int(np.gcd.reduce(values)))
             if sample:
-                kept.append(values[:: _step(values.size, recording.length, frame.shape[-1])].astype(np.float64))
-        return cls(low, high, at_high, count, np.concatenate(kept) if kept else np.empty(0))
+                kept.append(values[:: _step(values.size, length, frame.shape[-1])].astype(np.float64))
+        return cls(low, high, at_high, count, max(grain, 1), np.concatenate(kept) if kept else np.empty(0))
 
-    def saturated(self, recording: Recording, bits: int) -> float:
+    def saturated(self, recording: Recording, bits: int, grain: int) -> float:
         """Fraction of values at the top of the range; `bits` as the user declares, 0 if not."""
         sign = recording.dtype.kind == "i"
         tops = {2.0**b - 1 for b in (bits, recording.bits - sign) if b > 0}
         if recording.dtype.kind in "ui":
-            tops |= {2.0**b - 1 for b in _CAMERA_BITS if b <= 8 * recording.dtype.itemsize}
+            known = [2**b - 1 for b in _CAMERA_BITS if b <= 8 * recording.dtype.itemsize]
+            tops |= {float(top) for top in known} | {float(top * grain) for top in known}
         return self.at_high / self.count if self.high in tops else 0.0
 
 

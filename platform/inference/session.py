@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 import deepblur
+from deepblur.platform.inference.blurs import VERDICTS, Blur, with_outliers
 from deepblur.platform.inference.engines import Engine
 from deepblur.platform.inference.failures import InputError
+from deepblur.platform.inference.outliers import replace_outliers
 from deepblur.platform.inference.recording import Recording
-from deepblur.platform.inference.restoration import VERDICTS, Blur, Options, Tick, identify_frame, restore_frame
-from deepblur.platform.inference.scale import Scale
+from deepblur.platform.inference.restoration import Options, Tick, identify_frame, restore_frame
+from deepblur.platform.inference.scale import Scale, Scaling
 
 FORMAT, VERSION = "deepblur-report", 2
 """The version is part of what makes a result the same: older ones are not kept."""
@@ -30,7 +32,7 @@ class Report:
     axes: str
     shape: tuple[int, ...]
     dtype: str
-    scale: Scale
+    scale_rule: str
     blurs: tuple[Blur, ...]
     tiles: int
     """Per channel of a frame."""
@@ -59,14 +61,25 @@ class Report:
     @property
     def verdict(self) -> str:
         """good, doubtful or poor: the worst of all blurs."""
-        return max((blur.verdict for blur in self.blurs), key=VERDICTS.index)
+        return max((blur.verdict for blur in self.judged), key=VERDICTS.index)
+
+    @property
+    def judged(self) -> tuple[Blur, ...]:
+        """The blurs of frames that are not empty; there is one."""
+        return tuple(blur for blur in self.blurs if blur.verdict in VERDICTS)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was done beside, with the frame that it was done to."""
+        several = len(self.blurs) > 1
+        told = ((blur.place if several else "", remark) for blur in self.blurs for remark in blur.remarks)
+        return tuple(f"{place}: {remark}" if place else remark for place, remark in told)
 
     @property
     def sentence(self) -> str:
         """The verdict in plain words."""
         worst = next(blur for blur in self.blurs if blur.verdict == self.verdict)
-        place = ", ".join(part for part in (worst.frame, worst.channel) if part)
-        return f"{worst.sentence} ({place})" if place and len(self.blurs) > 1 else worst.sentence
+        return f"{worst.sentence} ({worst.place})" if worst.place and len(self.blurs) > 1 else worst.sentence
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -77,14 +90,38 @@ class Report:
             **self.made_by,
             "options": self.options,
             "image": {"axes": self.axes, "shape": list(self.shape), "dtype": self.dtype},
-            "scale": {"black": self.scale.black, "white": self.scale.white, "saturated": self.scale.saturated},
+            "scale": self._scale(),
             "verdict": self.verdict,
             "sentence": self.sentence,
             "notes": list(self.notes),
+            "remarks": list(self.remarks),
             "blurs": [blur.as_json() for blur in self.blurs],
             "tiles": self.tiles,
             "seconds": round(self.seconds, 3),
         }
+
+    def _scale(self) -> dict[str, Any]:
+        """That of the frames together: each has its own."""
+        scales = [blur.scale for blur in self.judged if blur.scale is not None]
+        return {
+            "rule": self.scale_rule,
+            "black": min(scale.black for scale in scales),
+            "white": max(scale.white for scale in scales),
+            "saturated": sum(scale.saturated for scale in scales) / len(scales),
+        }
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A frame as it was read."""
+
+    stored: np.ndarray
+    """(C, H, W)."""
+    unit: np.ndarray
+    """The same without its outliers, in units of the scales."""
+    scales: tuple[Scale, ...]
+    outliers: list[list[tuple[int, int]]]
+    """Rows and columns, for each channel."""
 
 
 @dataclass
@@ -93,7 +130,8 @@ class Session:
 
     engine: Engine
     recording: Recording
-    scale: Scale
+    scale_rule: str
+    """What counts as black and white, see `scale.parse_rule`."""
     options: Options
     tick: Tick | None = None
     """Called with the share of a frame that was just done."""
@@ -104,36 +142,69 @@ class Session:
     seconds: float = 0.0
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Restored frames (C, H, W) in the recording's dtype, one at a time."""
-        self.engine.check(self.recording.size, self.recording.pixel_um)
-        for i in range(self.recording.length):
+        """Restored frames (C, H, W) in the recording's dtype, one at a time; what is empty in them is copied.
+
+        Raises:
+            InputError: a frame cannot be used, or all are empty.
+        """
+        for i, read in self._read():
             started = time.perf_counter()
-            unit = self.scale.to_unit(self.recording.frame(i))
-            frame = restore_frame(
-                self.engine,
-                unit,
-                self.options,
-                label=self.recording.labels[i],
-                saturated=self.scale.saturated,
-                tick=self.tick,
-            )
-            self.blurs += frame.blurs
-            self.tiles = frame.tiles
-            if self.first is None:
+            label, unit, scales = self.recording.labels[i], read.unit, read.scales
+            frame = restore_frame(self.engine, unit, self.options, label=label, scales=scales, tick=self.tick)
+            self._add(frame.blurs, read)
+            self.tiles = max(self.tiles, frame.tiles)
+            if self.first is None and any(blur.verdict in VERDICTS for blur in frame.blurs):
                 self.first = unit, frame.channels
+            restored = read.stored.copy()
+            for k, (scale, done) in enumerate(zip(scales, frame.channels, strict=True)):
+                if done.min() < done.max():
+                    restored[k] = scale.to_stored(done, self.recording.dtype)
             self.seconds += time.perf_counter() - started
-            yield self.scale.to_stored(frame.channels, self.recording.dtype)
+            yield restored
+        self._check_not_empty()
 
     def identified(self) -> Iterator[tuple[Blur, ...]]:
-        """The blurs of one frame after another, nothing restored but what the verdict needs."""
-        self.engine.check(self.recording.size, self.recording.pixel_um)
-        for i, label in enumerate(self.recording.labels):
+        """The blurs of one frame after another, nothing restored but what the verdict needs; errors as `frames`."""
+        for i, read in self._read():
             started = time.perf_counter()
-            unit = self.scale.to_unit(self.recording.frame(i))
-            blurs = identify_frame(self.engine, unit, self.options, label=label, saturated=self.scale.saturated)
-            self.blurs += blurs
+            label = self.recording.labels[i]
+            blurs = identify_frame(self.engine, read.unit, self.options, label=label, scales=read.scales)
+            self._add(blurs, read)
             self.seconds += time.perf_counter() - started
             yield blurs
+        self._check_not_empty()
+
+    def _read(self) -> Iterator[tuple[int, "_Read"]]:
+        self.engine.check(self.recording.size, self.recording.pixel_um)
+        scaling = Scaling.of(self.recording, self.scale_rule)
+        for i in range(self.recording.length):
+            stored = self.recording.frame(i)
+            clean, outliers = stored, []
+            for k, channel in enumerate(stored):
+                replaced, places = replace_outliers(channel)
+                outliers.append([(int(row), int(column)) for row, column in places])
+                if len(places):
+                    clean = stored.copy() if clean is stored else clean
+                    clean[k] = replaced
+            scales = scaling.of_frame(clean, self.options.shared)
+            unit = np.empty(clean.shape, np.float32)
+            for k, scale in enumerate(scales):
+                unit[k] = scale.to_unit(clean[k])
+            yield i, _Read(stored, unit, scales, outliers)
+
+    def _add(self, blurs: tuple[Blur, ...], read: "_Read") -> None:
+        """Keep the blurs of a frame, one for each channel or one for all, with the outliers of their channels."""
+        outliers: list[list[tuple[int, ...]]] = [list(places) for places in read.outliers]
+        if len(blurs) < len(outliers):
+            outliers = [[(*place, k) for k, places in enumerate(read.outliers) for place in places]]
+        self.blurs += [with_outliers(blur, places) for blur, places in zip(blurs, outliers, strict=True)]
+
+    def _check_not_empty(self) -> None:
+        if all(blur.verdict not in VERDICTS for blur in self.blurs):
+            raise InputError(
+                f"{self.recording.path}: every frame has one value in all of its pixels, so there is nothing to "
+                "restore; leave it out"
+            )
 
     def report(self, notes: tuple[str, ...] = (), options: dict[str, Any] | None = None) -> Report:
         """After the last frame."""
@@ -143,7 +214,7 @@ class Session:
             axes=self.recording.axes,
             shape=self.recording.shape,
             dtype=str(self.recording.dtype),
-            scale=self.scale,
+            scale_rule=self.scale_rule,
             blurs=tuple(self.blurs),
             tiles=self.tiles,
             seconds=self.seconds,
