@@ -139,6 +139,21 @@ def _usable(uri: str, remedy: str = _RECORD_ELSEWHERE) -> Iterator[None]:
         raise ConnectionError(f"MLflow cannot be used at {shown(uri)} ({reason(error)}); {remedy}") from None
 
 
+@contextmanager
+def failing_plainly(uri: str) -> Iterator[None]:
+    """Turns what MLflow, or what it stands on, raises into one sentence without a password; all else passes.
+
+    Raises:
+        ConnectionError: MLflow failed after it had answered.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("mlflow", "requests", "urllib3", "sqlalchemy"):
+            raise
+        raise ConnectionError(f"MLflow failed at {shown(uri)} ({first_line(error)}); check the server") from None
+
+
 def _refuse_ambiguous(uri: str) -> None:
     """Stops a URI whose parts every library would tell apart differently, and name pieces of a password as the host.
 

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepblur.platform.connection import connect, database_file, first_line, shown
+from deepblur.platform.connection import connect, database_file, failing_plainly, first_line, shown
 from deepblur.platform.enclosed import inside
 from deepblur.platform.provenance import FILE, FORMAT, INPUTS, OPTIONS, OWN
 from deepblur.platform.tracking import KEY_TAG
@@ -154,7 +154,9 @@ def read_run(run_id: str, uri: str) -> RunRecord:
     again = f"'{home.data.tags.get('command', 'the command of the study')}'"
     if run.info.status != "FINISHED":
         raise ValueError(f"run {run_id} is {run.info.status}, not FINISHED; complete its study first: {again}")
-    if FILE not in {file.path for file in client.list_artifacts(run_id)}:
+    with failing_plainly(uri):
+        files = {file.path for file in client.list_artifacts(run_id)}
+    if FILE not in files:
         raise ValueError(
             f"run {run_id} was recorded without {FILE}, by a deepblur that did not keep it; run {again} again, which "
             "reuses what is done and records it"

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from deepblur.platform import connection, tracking
+from deepblur.platform.cli import main
 from deepblur.platform.connection import connect, first_line, shown, without_password
 from deepblur.platform.record import show_where
 from deepblur.platform.study_cli import plan
@@ -106,6 +107,23 @@ def test_the_repository_that_a_run_names_has_no_token(monkeypatch, tmp_path, mlf
     run = tracker.child_run(parent="0", key="k", name="n", params={})
     tags = tracker.client.get_run(run).data.tags
     assert tags["mlflow.source.git.repoURL"] == "https://…@git.example.org/x.git"
+
+
+def test_a_server_that_fails_later_is_told_without_a_password(monkeypatch, capsys):
+    from mlflow.exceptions import MlflowException
+
+    from deepblur.platform.release import versions
+
+    def fails(uri, name):
+        raise MlflowException(f"API request to {uri}/api failed with exception HTTPSConnectionPool")
+
+    monkeypatch.setattr(versions, "open_registry", fails)
+    assert main(["models", "list", "--tracking-uri", "https://me:hunter2@host"]) == 5
+    told = capsys.readouterr().err
+    assert told.startswith("error: MLflow failed at https://…@host (API request to https://…@host/api failed")
+    assert len(told.splitlines()) == 1
+    with pytest.raises(AttributeError), connection.failing_plainly("https://host"):
+        raise AttributeError("a fault of our own")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,14 @@ from test_ray import SLOW, start, wait_for_a_checkpoint
 from deepblur.platform import demo
 from deepblur.platform.cluster import private_cluster
 
+JOB = """
+import os, pathlib, ray, sys
+from deepblur.platform import scheduling
+scheduling.connect()
+assert ray.get(ray.remote(lambda: 1).remote()) == 1
+pathlib.Path(sys.argv[-1], "done").write_text(os.environ["MLFLOW_TRACKING_PASSWORD"])
+"""
+
 
 def listening(pid):
     """(name, address) of every socket on which a process or one below it waits for others."""
@@ -76,8 +84,11 @@ def test_a_studys_own_cluster_and_its_workers_listen_on_the_loopback_interface(s
 
 
 @pytest.mark.ray
-def test_the_demos_cluster_listens_on_the_loopback_interface_and_wants_its_token(short, tmp_path, monkeypatch):
+def test_the_demos_cluster_is_on_the_loopback_interface_wants_its_token_and_does_its_job(short, tmp_path, monkeypatch):
+    (tmp_path / "job.py").write_text(JOB)
     monkeypatch.setattr(demo, "ROOT", tmp_path)
+    monkeypatch.setattr(demo, "STUDY", "job.py")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
@@ -102,6 +113,8 @@ def test_the_demos_cluster_listens_on_the_loopback_interface_and_wants_its_token
         assert refused(gcs, "JobInfoGcsService/GetNextJobID")
         (client,) = (word.partition("=")[2] for word in cluster.args if word.startswith("--ray-client-server-port="))
         assert refused(client, "RayletDriver/ClusterInfo")
+        assert demo._submit() == 0
+        assert (tmp_path / "runs" / "done").read_text() == "hunter2"
     finally:
         demo._end(cluster)
         usual.close()

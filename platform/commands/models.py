@@ -70,7 +70,7 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.connection import registry_uri
+    from deepblur.platform.connection import failing_plainly, registry_uri
 
     arguments.tracking_uri = arguments.tracking_uri or registry_uri()
     actions: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -82,8 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
         "rollback": _rollback,
     }
     try:
-        return actions[arguments.action](arguments)
-    except ModelError as error:
+        with failing_plainly(arguments.tracking_uri):
+            return actions[arguments.action](arguments)
+    except (ModelError, ConnectionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return ModelError.exit_code
     except KeyboardInterrupt:
