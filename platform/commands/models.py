@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from deepblur.platform.enclosed import printable
 from deepblur.platform.inference.failures import OK, ModelError
 
 if TYPE_CHECKING:
@@ -128,13 +130,14 @@ def _show(arguments: argparse.Namespace) -> int:
         return OK
     from deepblur.platform.release.card import render
 
-    print(render(card, f"{arguments.name}, version {number}" + "".join(f", {alias}" for alias in version.aliases)))
-    decided = {name.removeprefix("gate."): text for name, text in version.tags.items() if name.startswith("gate.")}
-    if decided:
+    title = f"{arguments.name}, version {number}" + "".join(f", {alias}" for alias in version.aliases)
+    print("\n".join(map(printable, render(card, title).split("\n"))))
+    at, decision, reason, grid = (version.tags.get(f"gate.{n}", "?") for n in ("at", "decision", "reason", "grid"))
+    if any(name.startswith("gate.") for name in version.tags):
         print("## Gate\n")
-        print(f"{decided['at']}, {decided['decision']}: {decided['reason']}. On {decided['grid']}.\n")
+        print(printable(f"{at}, {decision}: {reason}. On {grid}.") + "\n")
     for reign in reigns:
-        print(f"Champion since {reign['at']} ({reign['how']}).")
+        print(printable(f"Champion since {reign['at']} ({reign['how']})."))
     if version.run:
         print(f"Registered {version.created} UTC by run {version.run}, which keeps the evaluation under gate/.")
     return OK
@@ -221,18 +224,18 @@ def _print_decision(decision: "Decision") -> None:
 
 
 def _row(version: "Version") -> tuple[str, ...]:
+    from deepblur.platform.release.versions import number
+
     tags = version.tags
     origin = ", ".join(tags[name] for name in ("study", "arm", "seed") if name in tags)
-    gain = ""
-    if "gate.gain_db" in tags:
-        gain = "{:+.2f} dB ({:+.2f} to {:+.2f})".format(
-            *(float(tags[f"gate.{n}"]) for n in ("gain_db", "gain_low_db", "gain_high_db"))
-        )
+    gains = [number(tags, f"gate.{n}") for n in ("gain_db", "gain_low_db", "gain_high_db")]
+    gain = "{:+.2f} dB ({:+.2f} to {:+.2f})".format(*gains) if not any(map(math.isnan, gains)) else ""
     aliases = ", ".join(version.aliases)
     return version.version, aliases, origin, tags.get("gate.decision", "not tried"), gain, version.created
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -104,6 +104,13 @@ def limits(operator: "ZernikeBlur", eta_waves: float) -> list[str]:
 
 def render(card: Mapping[str, Any], title: str = "deepblur model") -> str:
     """The card as Markdown; what it lacks is left out, for cards of earlier models have fewer entries."""
+    try:
+        return _render(card, title)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):  # anybody may have written it
+        return f"# {title}\n\nThe card in model.json is not as deepblur writes it, so nothing of it is shown.\n"
+
+
+def _render(card: Mapping[str, Any], title: str) -> str:
     parts = [
         f"# {title}",
         "Blind deblurring: from one blurry image, the aberrations that blurred it and a sharper image.",

@@ -113,7 +113,7 @@ class Succession:
         tags, aliases = found.tags, found.aliases
         claims = [_claim(value) for key, value in tags.items() if key.startswith(CLAIM)]
         champion, challenger = (None if a not in aliases else str(aliases[a]) for a in (CHAMPION, CHALLENGER))
-        return State(champion, challenger, _reigns(json.loads(tags.get(HISTORY, "[]"))), tuple(claims))
+        return State(champion, challenger, _reigns(_json(tags.get(HISTORY, "[]"))), tuple(filter(None, claims)))
 
     def settle(self) -> list[str]:
         """Complete or undo what dead movers left; one sentence for each."""
@@ -217,13 +217,34 @@ class Succession:
             yield
 
 
-def _claim(text: str) -> Claim:
-    values = json.loads(text)
-    return Claim(**{**values, "after": _reigns(values["after"])})
+def _claim(text: str) -> Claim | None:
+    """None for what no mover wrote: a tag is anybody's text, and it must not keep everybody from the registry."""
+    values = _json(text)
+    if not isinstance(values, dict) or values.keys() != Claim.__annotations__.keys():
+        return None
+    words = (values["id"], values["to"], values["host"], values["start"] or "")
+    pid, born = values["pid"], values["born"]
+    if not all(isinstance(w, str) for w in words) or type(pid) is not int or not isinstance(born, (int, float)):
+        return None
+    claim = Claim(**{**values, "after": _reigns(values["after"])})
+    return claim if 0 < pid < 2**31 and abs(born) < 1e12 else None
 
 
 def _reigns(values: Any) -> tuple[Reign, ...]:
-    return tuple(Reign(**value) for value in values)
+    """Those of the entries that are entries."""
+    fields = Reign.__annotations__.keys()
+    return tuple(
+        Reign(**value)
+        for value in (values if isinstance(values, list) else [])
+        if isinstance(value, dict) and value.keys() == fields and all(isinstance(v, str) for v in value.values())
+    )
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _now() -> str:

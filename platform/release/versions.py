@@ -1,17 +1,24 @@
 """The versions of a registered model as people look at them: evaluation, lineage, aliases, history."""
 
+import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from deepblur.platform.connection import connect, database_file, first_line, shown
+from deepblur.platform.connection import connect, database_file, first_line, pages, shown
+from deepblur.platform.enclosed import printable
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.release.card import VALIDATED_TAG
 from deepblur.platform.release.succession import Succession
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+SHOWN = 10
+"""Other models' names in an error."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Version:
     run: str
     description: str
     tags: Mapping[str, str]
+    """Anybody's text, as are aliases and description: whoever may write to the registry wrote them."""
 
     def as_json(self) -> dict[str, Any]:
         return {**vars(self), "tags": dict(self.tags)}
@@ -41,11 +49,13 @@ def open_registry(uri: str, name: str) -> "MlflowClient":
         client = connect(
             uri, "start that server, or set MLFLOW_TRACKING_URI or --tracking-uri to the one that is meant"
         )
-        known = [model.name for model in client.search_registered_models()]
+        known = [model.name for model in pages(client.search_registered_models)]
     except Exception as error:  # ConnectionError of ours; MLflow's and SQLAlchemy's own
         raise ModelError(first_line(error)) from None
     if name not in known:
-        others = f"; it has {', '.join(known)}" if known else ", nor any other"
+        near = difflib.get_close_matches(name, known, n=SHOWN, cutoff=0)
+        others = f"; it has {', '.join(map(printable, near))}" if known else ", nor any other"
+        others += f" and {len(known) - SHOWN} more" * (len(known) > SHOWN)
         raise ModelError(f"no model is registered as {name!r} at {shown(uri)}{others}; studies register theirs")
     return client
 
@@ -55,7 +65,7 @@ def versions(client: "MlflowClient", name: str) -> list[Version]:
     aliases: dict[str, list[str]] = {}
     for alias, number in client.get_registered_model(name).aliases.items():
         aliases.setdefault(str(number), []).append(alias)
-    found = list(client.search_model_versions(f"name = '{name}'", max_results=1000))
+    found = list(pages(client.search_model_versions, f"name = '{name}'"))
     return [_version(v, aliases) for v in sorted(found, key=lambda v: -int(v.version))]
 
 
@@ -77,7 +87,16 @@ def number_of(client: "MlflowClient", name: str, spoken: str) -> str:
 def best_of_study(client: "MlflowClient", name: str, study: str) -> Version | None:
     """The version of a study that validated best, the newest of several; never the one that tested best."""
     found = [version for version in versions(client, name) if version.tags.get("study") == study]
-    return max(found, key=lambda v: float(v.tags.get(VALIDATED_TAG, "-inf")), default=None)
+    return max(found, key=lambda v: number(v.tags, VALIDATED_TAG, -math.inf), default=None)
+
+
+def number(tags: Mapping[str, str], name: str, otherwise: float = math.nan) -> float:
+    """The finite number that a tag holds; tags are anybody's text."""
+    try:
+        value = float(tags[name])
+    except (KeyError, ValueError):
+        return otherwise
+    return value if math.isfinite(value) else otherwise
 
 
 def history(client: "MlflowClient", name: str, uri: str) -> list[dict[str, str]]:
