@@ -126,7 +126,7 @@ def test_a_folder_becomes_a_version_of_a_registry_that_did_not_exist(tmp_path, c
     assert "# deepblur mine" in found.description
     engine, _ = choose_engine(Choice(model="models:/deepblur/1", tracking_uri=uri))
     assert engine.operator.noll == (4, 5, 6)
-    with pytest.raises(ModelError, match=r"was trained for; leave out cutoff = 0.1, or take --model compact"):
+    with pytest.raises(ModelError, match=r"trained for, of the cutoff 0.2; leave out --cutoff 0.1, or take --model"):
         choose_engine(Choice(model="models:/deepblur/1", tracking_uri=uri, cutoff=0.1))
 
 
