@@ -69,10 +69,9 @@ def open_database(path: Path, patience_s: float = 5.0) -> sqlite3.Connection:
         _check(database)
     except sqlite3.Error as error:
         database.close()
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & 0xFF in _BUSY and code != sqlite3.SQLITE_IOERR_SHORT_READ:
-            raise
-        raise DamagedError(str(error)) from None
+        if means_damage(error):
+            raise DamagedError(str(error)) from None
+        raise
     except BaseException:
         database.close()
         raise
@@ -81,9 +80,7 @@ def open_database(path: Path, patience_s: float = 5.0) -> sqlite3.Connection:
 
 def _check(database: sqlite3.Connection) -> None:
     """Read everything: sqlite itself notices damage to its pages, not to what stands in them."""
-    (found,) = database.execute("pragma integrity_check(1)").fetchone()
-    if found != "ok":
-        raise DamagedError(found)
+    check_pages(database)
     with contextlib.closing(sqlite3.connect(":memory:")) as model:
         model.executescript(_TABLES)
         wanted = _columns(model)
@@ -97,6 +94,19 @@ def _check(database: sqlite3.Connection) -> None:
             if database.execute(f"select 1 from {table} where {wrong} limit 1").fetchone():
                 raise DamagedError(f"a value of {table}.{name} is none")
         database.execute(f"select * from {table}").fetchall()  # text that is no UTF-8 shows itself here
+
+
+def check_pages(database: sqlite3.Connection) -> None:
+    """Raises DamagedError where sqlite itself finds damage in any database."""
+    (found,) = database.execute("pragma integrity_check(1)").fetchone()
+    if found != "ok":
+        raise DamagedError(" ".join(found.split()))
+
+
+def means_damage(error: sqlite3.Error) -> bool:
+    """Whether an error tells of what the file holds, and not of its disk or of another process."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF not in _BUSY or code == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
 def _columns(database: sqlite3.Connection) -> dict[str, list[tuple[str, str]]]:

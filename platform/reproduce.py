@@ -113,10 +113,11 @@ def _untrusted(kitchen: Kitchen) -> str:
 def _claim(runs: Path, run_id: str) -> Path:
     """A folder in which nothing was done before, but for an earlier attempt at the same."""
     mark = runs / MARK
-    if (runs / "ledger.db").exists() and not (mark.is_file() and json.loads(mark.read_text())["run_id"] == run_id):
+    wanted = json.dumps({"run_id": run_id}).encode()
+    if (runs / "ledger.db").exists() and not (mark.is_file() and mark.read_bytes() == wanted):
         raise ValueError(f"{runs} holds results, which would be reused; give --runs a folder that is new")
     runs.mkdir(parents=True, exist_ok=True)
-    replace_file(mark, json.dumps({"run_id": run_id}).encode())
+    replace_file(mark, wanted)
     return runs
 
 

@@ -4,11 +4,16 @@ The driver is its only writer. A trial is written before its first stage starts 
 was killed finds what it had asked for; what a trial needs beyond Optuna's fields is in its user attributes.
 """
 
+import contextlib
+import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from deepblur.platform.execution import note
+from deepblur.platform.ledger_schema import DamagedError, check_pages, means_damage
+from deepblur.platform.seal import set_aside
 from deepblur.platform.search import Search
 
 if TYPE_CHECKING:
@@ -30,6 +35,10 @@ class History:
     def __init__(self, folder: Path, search: Search, scored_on: str) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        if (damage := damage_of(folder / FILE)) is not None:
+            place = set_aside(folder / FILE)
+            note(f"the trials in {folder / FILE} cannot be read ({damage}); the file is now {place.name}, and the same "
+                 "trials are asked for again, whose stages are reused")  # fmt: skip
         self._study = _open(
             folder / FILE, search.directions, f"{search.base.name}, {search.sampler}, seed {search.seed}"
         )
@@ -86,6 +95,29 @@ class History:
 
     def _reload(self, number: int) -> None:
         self.trials[number:] = self._study.get_trials(deepcopy=False)[number:]
+
+
+def damage_of(file: Path) -> str | None:
+    """What is wrong with a database of trials; None where it is whole, or where there is none."""
+    if not file.exists():
+        return None
+    if not file.is_file():
+        return "it is no file"
+    try:
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            check_pages(database)
+            tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+            if tables and not {"studies", "trials", "trial_user_attributes"} <= tables:
+                return "its tables are those of another program"
+            for table in tables:
+                database.execute(f'select * from "{table}"').fetchall()
+    except DamagedError as error:
+        return str(error)
+    except sqlite3.Error as error:
+        if means_damage(error):
+            return str(error)
+        raise
+    return None
 
 
 def curves(trial: "FrozenTrial") -> dict[str, dict[int, float]]:

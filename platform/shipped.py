@@ -90,7 +90,7 @@ def check(model: Path) -> None:
 
 def write_sums(model: Path) -> None:
     """SHA256SUMS of a model folder, in the format of sha256sum."""
-    files = sorted(path for path in model.iterdir() if path.name != SUMS)
+    files = sorted(path for path in model.iterdir() if path.is_file() and path.name != SUMS and path.name[0] != ".")
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
     (model / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 

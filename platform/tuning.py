@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from deepblur.baselines import DivergedError
 from deepblur.platform.assessment import time_limit
 from deepblur.platform.evaluation import image_cells, usable_images
-from deepblur.platform.execution import Work, read_rows, settle, write_live
+from deepblur.platform.execution import Work, note, read_rows, settle, write_live
 from deepblur.platform.image_store import open_store
 from deepblur.platform.journal import Meter
 from deepblur.platform.methods import Method, estimate
@@ -92,7 +93,7 @@ def tune_here(work: Work) -> dict[str, Any]:
     assert isinstance(stage, Tune)
     meter, journal = Meter(), work.journal()
     observations = _observations(stage, work)
-    trials = read_rows(work.scratch / "trials.jsonl")
+    trials = _before(work.scratch / "trials.jsonl")
     space = {name: part.distribution() for name, part in stage.tuning.space.items()}
     while len(trials) < stage.tuning.trials:
         journal.alive(len(trials))
@@ -107,6 +108,15 @@ def tune_here(work: Work) -> dict[str, Any]:
     (temporary / "best.json").write_text(json.dumps({"default": trials[0], "tuned": best}, indent=2))
     gains = {"default_gain_db": trials[0]["psnr_gain_db"], "tuned_gain_db": best["psnr_gain_db"]}
     return settle(work, temporary, {**gains, "trials": len(trials)}, meter)
+
+
+def _before(file: Path) -> list[dict[str, Any]]:
+    """The trials of an attempt that was killed; none where the file is damaged, so that the search begins anew."""
+    try:
+        return read_rows(file)
+    except ValueError:
+        note(f"the trials in {file} are damaged; their search begins anew")
+        return []
 
 
 def _observations(stage: Tune, work: Work) -> list[tuple[int, Any]]:

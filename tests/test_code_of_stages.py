@@ -256,3 +256,17 @@ def test_a_class_that_was_typed_in_by_hand_is_refused(own, monkeypatch):
     monkeypatch.delattr(sys.modules["own_blur"], "__file__")
     with pytest.raises(ValueError, match=r"module own_blur, which is no file.*put it into a file and import it"):
         key()
+
+
+def test_a_process_with_other_code_is_told_which(own):
+    """What a worker finds out before it begins: its own modules and deepblur's must be those of the driver."""
+    _, folder = own
+    code = identity.code_of(("platform/training",), [sys.modules["own_blur"].MyBlur])
+    assert {"own_blur", "own_lens", "own_constants", "platform/training", "operators/pupil"} <= code.keys()
+    assert identity.differs_here(code) is None
+    assert identity.differs_here({**code, "platform/training": "x"}) == "platform/training"
+    assert identity.differs_here({**code, "__main__": "x", "own_that_is_not_imported_here": "x"}) is None
+    (folder / "own_lens.py").write_text("def bent(gamma):\n    return gamma\n")
+    assert identity.differs_here(code) is None  # this process has imported the old one
+    forget()
+    assert identity.differs_here(code) == "own_lens"

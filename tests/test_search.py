@@ -1,6 +1,8 @@
 """A search: the same trials whoever is quicker and whatever is killed, shared stages, pruning among equals."""
 
+import os
 import random
+import sqlite3
 from types import SimpleNamespace
 
 import optuna
@@ -102,6 +104,33 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_trials(tmp_path):
     whole = run(search(), tmp_path / "whole", 2, random.Random(0))
     run(search(), tmp_path / "broken", 2, random.Random(1), stop_after=5)
     assert run(search(), tmp_path / "broken", 2, random.Random(2)) == whole
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "another program's", "a folder", "no UTF-8"])
+def test_damaged_trials_are_set_aside_and_asked_for_again(damage, tmp_path, capsys):
+    whole = run(search(trials=4), tmp_path, 1, random.Random(0))
+    file = tmp_path / "optuna.db"
+    match damage:
+        case "cut":
+            os.truncate(file, file.stat().st_size // 2)
+        case "text":
+            file.write_text("hello " * 1000)
+        case "another program's":
+            file.unlink()
+            sqlite3.connect(file).execute("create table trials (x)").connection.close()
+        case "a folder":
+            file.unlink()
+            file.mkdir()
+        case "no UTF-8":
+            with sqlite3.connect(file) as database:
+                database.execute("update trial_user_attributes set value_json = cast(x'ff' as text)")
+            database.close()
+    capsys.readouterr()
+    assert run(search(trials=4), tmp_path, 1, random.Random(0)) == whole
+    said = capsys.readouterr().out
+    assert f"the trials in {file} cannot be read" in said
+    assert "the file is now optuna.db.damaged-1, and the same trials are asked for again" in said
+    assert (tmp_path / "optuna.db.damaged-1").exists()
 
 
 def test_more_trials_go_on_from_fewer(tmp_path):

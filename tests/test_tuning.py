@@ -12,7 +12,7 @@ from deepblur.platform.space import Between, OneOf
 from deepblur.platform.stages import Grid
 from deepblur.platform.study import Preset, Study
 from deepblur.platform.study_cli import main
-from deepblur.platform.tuning import Tuning
+from deepblur.platform.tuning import Tuning, _before
 from deepblur.platform.tuning_result import read_tuned
 
 FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
@@ -119,3 +119,14 @@ def _data():
     from deepblur.platform.sources import parse_data
 
     return parse_data("dead-leaves")
+
+
+def test_damaged_trials_of_a_killed_search_begin_anew(tmp_path, capsys):
+    file = tmp_path / "trials.jsonl"
+    assert _before(file) == []
+    file.write_text('{"settings": {}, "psnr_gain_db": 1.0}\n')
+    assert len(_before(file)) == 1
+    for text in ('{"settings": {}, "psnr', "\0\0"):
+        file.write_text(text)
+        assert _before(file) == []
+        assert f"the trials in {file} are damaged; their search begins anew" in capsys.readouterr().out

@@ -11,7 +11,9 @@ def installed() -> dict[str, Path]:
     """Name → file of every study that is installed."""
     spec = find_spec("deepblur.studies")
     folders = list(spec.submodule_search_locations or ()) if spec else []
-    return {file.stem: file for folder in folders for file in sorted(Path(folder).glob("*.py")) if file.stem[0] != "_"}
+    return {
+        file.stem: file for folder in folders for file in sorted(Path(folder).glob("*.py")) if file.stem[0] not in "_."
+    }
 
 
 def configure(command: argparse.ArgumentParser) -> None:
