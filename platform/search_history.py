@@ -48,7 +48,7 @@ class History:
             warnings.simplefilter("ignore")
             self._study.set_metric_names(list(search.objectives))
         self.trials: list[FrozenTrial] = self._study.get_trials(deepcopy=False)
-        self.warm = _earlier(Path(search.warm_start).expanduser(), scored_on) if search.warm_start else []
+        self.warm = _earlier(Path(search.warm_start).expanduser().absolute(), scored_on) if search.warm_start else []
 
     def __len__(self) -> int:
         return len(self.trials)
