@@ -5,16 +5,19 @@ nothing heavy before `run`.
 """
 
 import argparse
-import os
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
 import deepblur
+from deepblur.platform import terminal
 
 COMMANDS = ("restore", "identify", "simulate", "calibrate", "models", "studies", "study", "reproduce", "export")
 """In the order of the help."""
+CANNOT_BE_WRITTEN = 6
+"""Exit code, as of a result."""
 
 
 def _module(name: str) -> ModuleType:
@@ -43,14 +46,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    terminal.guard()
     arguments = parser().parse_args(argv)
-    try:
-        code = _module(arguments.command).run(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python flushes once more when it ends
-        return 1
-    return code
+    code = _module(arguments.command).run(arguments)
+    if (error := terminal.lost()) is None:
+        return code
+    if error.errno == errno.EPIPE:  # whoever read our output, such as `head`, has seen enough
+        return code or 1
+    print(f"deepblur: standard output cannot be written ({error.strerror}); send it elsewhere", file=sys.stderr)
+    return code or CANNOT_BE_WRITTEN
 
 
 if __name__ == "__main__":

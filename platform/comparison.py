@@ -105,6 +105,8 @@ class MethodsResult:
     LOST. A score is NaN where the status is not ok, and throughout where the arm has no such output."""
     reference: str
     """The arm that the others are compared with."""
+    contrast: tuple[str, str] | None = None
+    """(a, b): the study asks whether a does better than b; None where it asks nothing."""
     informed: tuple[str, ...] = ()
     """Arms that were given a truth, such as an oracle: their lead over the reference is no rival's."""
     trained_eta_waves: float | None = None

@@ -21,6 +21,7 @@ from deepblur.platform.comparison_text import (
     DASH,
     caveats,
     comparison_text,
+    contrast_sentences,
     draws_text,
     figure_text,
     lead_sentences,
@@ -154,6 +155,7 @@ def published_table(result: MethodsResult) -> pd.DataFrame:
 def comparison_page(result: MethodsResult, figures: dict[str, dict[str, bytes]]) -> str:
     """The whole HTML text; `figures`: name in FIGURES → kind of file → content."""
     sections = {
+        "The contrast": markup.listed(said) if (said := contrast_sentences(result)) else "",
         "Where another method beats the reference": markup.listed(lead_sentences(result)),
         "Beside the paper's figures": _published(result),
         "What these figures cannot say": markup.listed([*loss_sentences(result), *caveats(result)]),

@@ -13,7 +13,8 @@ import pandas as pd
 
 from deepblur.platform.comparison import LOST, MEASURES, OK, MethodsResult, rival_leads
 from deepblur.platform.published import Verdict, verdicts
-from deepblur.platform.verdict import SIGNIFICANT, WIDTH, bracketed, signed
+from deepblur.platform.statistics import DRAW
+from deepblur.platform.verdict import SIGNIFICANT, WIDTH, Answer, answer, answers_text, bracketed, signed
 
 DASH = "—"
 _TEXT_COLUMNS = ("psf_snr_db", "psnr_gain_db", "ssim_gain")
@@ -26,6 +27,7 @@ def comparison_text(result: MethodsResult) -> str:
     lines += _tables(result)
     paper = verdicts(result, result.published)
     for heading, sentences in (
+        ("The contrast", contrast_sentences(result)),
         ("Where another method beats the reference", lead_sentences(result)),
         ("Lost draws", loss_sentences(result)),
         ("Beside the paper's figures", paper_sentences(paper)),
@@ -58,6 +60,30 @@ def figure_text(row: dict[str, float], name: str) -> tuple[str, str]:
 
 def seconds_text(seconds: float) -> str:
     return f"{seconds:.2g}" if 0 <= seconds < 10 else f"{seconds:.0f}" if np.isfinite(seconds) else DASH
+
+
+def contrast_answers(result: MethodsResult) -> dict[str, Answer]:
+    """Measure → the contrast in it, of those that both arms have: the restored image, the PSF, else the residual."""
+    if result.contrast is None:
+        return {}
+    found: dict[str, Answer] = {}
+    for name in ("psnr_db", "ssim", "psf_snr_db", "whiteness"):
+        measure = MEASURES[name]
+        words = {"label": measure.label, "unit": measure.unit, "decimals": measure.decimals + 1,
+                 "higher_is_better": measure.higher_is_better}  # fmt: skip
+        if name == "whiteness" and found:
+            continue
+        if set(result.contrast) <= set(result.gives(name)):
+            one = answer(result.scored, result.contrast, name, draw=DRAW, cluster="image", **words)
+            found |= {} if one is None else {name: one}
+    return found
+
+
+def contrast_sentences(result: MethodsResult) -> list[str]:
+    """The question that the study asks, with its answer."""
+    if result.contrast is None:
+        return []
+    return answers_text(result.contrast, list(contrast_answers(result).values()), result.arms)
 
 
 def lead_sentences(result: MethodsResult) -> list[str]:

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from deepblur.platform import terminal
 from deepblur.platform.cluster import private_cluster, running_cluster
 from deepblur.platform.connection import default_uri
 from deepblur.platform.record import commit
@@ -25,6 +26,7 @@ START_S = 180
 
 def main() -> int:
     """The exit code of the study."""
+    terminal.guard()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

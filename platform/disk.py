@@ -1,4 +1,4 @@
-"""What a full disk looks like from here: one sentence, whichever library met it first."""
+"""What a disk that is full, or does not let us, looks like from here: one sentence, whichever library met it."""
 
 import errno
 import shutil
@@ -39,6 +39,14 @@ def is_full(error: BaseException) -> bool:
     if isinstance(error, sqlite3.Error) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
         return True
     return any(text in str(error).lower() for text in _SPELLED) or (earlier is not None and is_full(earlier))
+
+
+def denied(error: OSError) -> str:
+    """The sentence that says which file or folder the system refused, and why."""
+    if error.filename is None or error.strerror is None:
+        return str(error) or type(error).__name__
+    reason = error.strerror[0].lower() + error.strerror[1:]
+    return f"{error.filename} cannot be read or written ({reason}); correct its permissions or name another"
 
 
 def full(folder: Path) -> str:

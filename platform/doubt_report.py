@@ -14,6 +14,7 @@ from deepblur.platform.doubt_result import (
     PLACES,
     DoubtResult,
     best_arm,
+    contrast_sentences,
     coverage,
     per_draw,
     risk_curve,
@@ -26,11 +27,11 @@ KEEP = np.linspace(0.05, 1.0, 39)
 
 
 def write_doubt(result: DoubtResult, folder: Path) -> Path:
-    """report.html, scores.csv, items.csv and the figures as files; the path of the report."""
+    """report.html, scores.csv, items.parquet and the figures as files; the path of the report."""
     scores = score_table(result)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     replace_file(folder / "scores.csv", scores.to_csv(index=False).encode())
-    replace_file(folder / "items.csv", result.items.to_csv(index=False).encode())
+    replace_file(folder / "items.parquet", result.items.to_parquet(index=False))
     svgs = {}
     for name, drawn in {"reliability": reliability(result), "risk-coverage": risk_coverage(result)}.items():
         files = rendered(drawn)
@@ -81,12 +82,14 @@ def risk_coverage(result: DoubtResult) -> Figure:
 def sentences(result: DoubtResult, scores: pd.DataFrame) -> list[str]:
     """The verdict in words, with its figures."""
     best = best_arm(scores)
+    asked = contrast_sentences(result)
     inside = scores[scores["place"] == "inside"].set_index("arm")
     row = inside.loc[best]
     said = [
+        *asked,
         f"Within the trained range {best} is best: {row['nll']:.2f} nats of surprise per coefficient, "
         f"{100 * row['coverage_90']:.0f} % of the errors within its 90 % intervals, rank correlation of stated and "
-        f"actual error {row['spearman']:.2f}."
+        f"actual error {row['spearman']:.2f}.",
     ]
     for arm, other in inside.iterrows():
         if arm != result.reference:

@@ -18,6 +18,7 @@ from deepblur.platform.doubt_methods import draws_of, fitted
 from deepblur.platform.inference.identification import Identification
 from deepblur.platform.inference.reliability import range_flags
 from deepblur.platform.naming import of_arm, word
+from deepblur.platform.verdict import Answer, answer, answers_text
 
 COVERAGES = (0.50, 0.68, 0.90, 0.95)
 LEVELS = np.linspace(0.05, 0.95, 19)
@@ -41,6 +42,8 @@ class DoubtResult:
     reference: str
     """The arm that the others are compared with."""
     facts: dict[str, str]
+    contrast: tuple[str, str] | None = None
+    """(a, b): the study asks whether a does better than b; None where it asks nothing."""
     cost: Cost | None = None
 
     @property
@@ -149,8 +152,25 @@ def _correlations(items: pd.DataFrame) -> Iterator[float]:
 
 def doubt_metrics(result: DoubtResult) -> dict[str, float]:
     names = ("nll", "ece", "spearman", "coverage_68", "coverage_90", "rmse_waves", "flagged")
-    return {of_arm(row["arm"], f"{word(row['place'])}/{name}"): float(row[name])
+    contrast = {key: value for one in contrast_answers(result) for key, value in one.metrics("nll").items()}
+    return contrast | {of_arm(row["arm"], f"{word(row['place'])}/{name}"): float(row[name])
             for row in score_table(result).to_dict("records") for name in names}  # fmt: skip
+
+
+def contrast_answers(result: DoubtResult) -> list[Answer]:
+    """The contrast in the surprise of the errors, within the trained range."""
+    inside = result.items[result.items["place"] == "inside"]
+    if result.contrast is None or inside.empty:
+        return []
+    scored = inside.assign(nll=surprise(inside["error"].to_numpy(), inside["std"].to_numpy()))
+    words = {"label": "Surprise within the trained range", "unit": "nats", "higher_is_better": False}
+    one = answer(scored, result.contrast, "nll", draw=[*DRAW[1:], "noll"], cluster="image", **words)
+    return [] if one is None else [one]
+
+
+def contrast_sentences(result: DoubtResult) -> list[str]:
+    """The question that the study asks, with its answer."""
+    return [] if result.contrast is None else answers_text(result.contrast, contrast_answers(result), result.arms)
 
 
 def best_arm(table: pd.DataFrame) -> str:
@@ -174,5 +194,5 @@ def doubt_text(result: DoubtResult) -> str:
             f"{row['arm']:18} {row['place']:7} {row['draws']:5d} {row['nll']:9.2f} {change:>24} {covered} "
             f"{row['ece']:5.3f} {row['spearman']:5.2f} {row['rmse_waves']:6.4f} {100 * row['flagged']:6.0f}%"
         )
-    lines += ["", f"best within the trained range: {best_arm(table)}"]
+    lines += ["", f"best within the trained range: {best_arm(table)}", *contrast_sentences(result)]
     return "\n".join(lines)

@@ -1,13 +1,14 @@
 """How one stage is carried out: training with Ray Train or in this process, evaluation, and their artifacts.
 
-A finished stage is a folder: `weights.safetensors` and `curve.jsonl` of a training, `items.csv` and `pictures.npz` of
-an evaluation, `result.json` of each. It is written under a temporary name and renamed when complete. Ray is imported in
-`scheduling` only.
+A finished stage is a folder: `weights.safetensors` and `curve.jsonl` of a training, `items.parquet` and `pictures.npz`
+of an evaluation, `result.json` of each. It is written under a temporary name and renamed when complete. Ray is imported
+in `scheduling` only.
 """
 
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -22,6 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from deepblur.platform.disk import is_full
 from deepblur.platform.evaluation import cells, latency_ms, measure, picture_arrays
 from deepblur.platform.identity import differs_here
 from deepblur.platform.image_store import open_store
@@ -29,10 +31,12 @@ from deepblur.platform.journal import Journal, Meter
 from deepblur.platform.ledger import RESULT, complete, replace_file
 from deepblur.platform.seal import hashes_of, write_sealed
 from deepblur.platform.sources import Source
-from deepblur.platform.stages import Evaluate, Joint, Stage, Training
+from deepblur.platform.stages import Evaluate, Joint, SettingsError, Stage, Training
 from deepblur.platform.tasks import build
 from deepblur.platform.training import State, train
 
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE)
+"""How torch says it of memory that is not a GPU's, of which a class of error speaks."""
 PICTURES = 3
 """Images of the grid whose first draw is kept as a picture, at every noise level of the largest η seen in training."""
 
@@ -238,7 +242,7 @@ def evaluate_here(work: Work) -> dict[str, Any]:
                 pictures[f"{cell.image}|{cell.noise.name}|{cell.eta_waves}|{name}"] = array
     table = pd.concat(tables, ignore_index=True)
     temporary = work.unfinished_folder()
-    table.to_csv(temporary / "items.csv", index=False)
+    table.to_parquet(temporary / "items.parquet", index=False)
     np.savez(temporary / "pictures.npz", **pictures)
     means = {name: float(table[name].mean()) for name in table.columns if name.endswith(("_db", "ssim"))}
     means["latency_ms"] = latency_ms(cell, identifier, deblurrer, degradation.operator)
@@ -279,6 +283,17 @@ def root_cause(error: BaseException) -> BaseException:
         if not isinstance(inner, BaseException) or inner is error:
             return error
         error = inner
+
+
+def of_the_settings(error: BaseException) -> bool:
+    """Whether a stage failed for what it was told to do: the same settings would end in the same way here.
+
+    The loss diverged, the memory does not suffice, or the settings cannot be carried out.
+    """
+    error = root_cause(error)
+    if isinstance(error, (FloatingPointError, MemoryError, torch.OutOfMemoryError, SettingsError)):
+        return True
+    return isinstance(error, RuntimeError) and not is_full(error) and bool(_NO_MEMORY.search(str(error)))
 
 
 def describe_error(error: BaseException) -> str:

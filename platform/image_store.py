@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deepblur.platform.image_cache import open_cache
 from deepblur.platform.sources import Source
+from deepblur.platform.stages import SettingsError
 
 _COPY_BYTES = 1 << 26  # moved to a device at a time, so that the host never holds a second copy of the data
 
@@ -160,7 +161,7 @@ class ImageStore:
         eligible = ((self.heights >= h) & (self.widths >= w)).nonzero()[:, 0]
         if len(eligible) == 0:
             i = int((self.heights * self.widths).argmax())
-            raise ValueError(
+            raise SettingsError(
                 f"no image holds a crop of {h}x{w}; the largest is {int(self.heights[i])}x{int(self.widths[i])}; "
                 "ask for smaller crops or add larger images"
             )

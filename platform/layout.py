@@ -12,7 +12,7 @@ import pandas as pd
 from deepblur.platform import naming
 from deepblur.platform.comparison import MEASURES, OK, MethodsResult
 from deepblur.platform.comparison_report import write_comparison
-from deepblur.platform.comparison_text import comparison_text
+from deepblur.platform.comparison_text import comparison_text, contrast_answers
 from deepblur.platform.doubt_report import write_doubt
 from deepblur.platform.doubt_result import DoubtResult, doubt_metrics, doubt_text
 from deepblur.platform.plots import png
@@ -55,9 +55,13 @@ def _write_study(result: StudyResult, folder: Path) -> Path:
 def _write_pictures(result: StudyResult, folder: Path) -> None:
     """One strip a picture: blurry, restored by each arm, sharp; then the true and the estimated PSF."""
     folder.mkdir(exist_ok=True)
+    taken: set[str] = set()
     for picture in result.pictures:
         images = [picture.blurry, *picture.restored.values(), picture.sharp]
-        name = re.sub(r"[^\w.]+", "-", picture.title)
+        name = naming.file_name(re.sub(r"[ ·]+", "-", picture.title.replace("η", "eta")))
+        while name in taken:  # a.png and a.tif
+            name += "_"
+        taken.add(name)
         (folder / f"{name}.png").write_bytes(png(np.concatenate(images, axis=1), side_px=1200))
         psfs = np.concatenate([picture.psf_true, picture.psf_estimated], axis=1)
         (folder / f"{name}-psf.png").write_bytes(png((psfs / psfs.max()).clip(0) ** 0.5))
@@ -80,14 +84,14 @@ def _overall(result: StudyResult) -> dict[str, float]:
 
 
 def _means(result: MethodsResult) -> dict[str, float]:
-    """Every method's means over all draws, where it has them."""
+    """Every method's means over all draws, where it has them, and the contrast."""
     table = result.summary
     return {
         naming.of_arm(row["arm"], name): float(row[name])
         for row in table[table["group"] == "all"].to_dict("records")
         for name in MEASURES
         if np.isfinite(row[name])
-    }
+    } | {key: value for name, one in contrast_answers(result).items() for key, value in one.metrics(name).items()}
 
 
 def _study_runs(result: StudyResult) -> dict[tuple[str, int], dict[str, float]]:

@@ -5,12 +5,14 @@ one screen shares it, and what two runs must be compared by has the same name in
 string beyond the backticks that slashes demand.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deepblur.platform.doubt import Doubt
 from deepblur.platform.methods import Method
+from deepblur.platform.stages import Grid
 from deepblur.platform.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -27,8 +29,60 @@ GROUPS = {"noise": "noise", "eta_waves": "eta"}
 """Column of the items that a mean is taken over one value of → the word for it."""
 COSTS = ("latency_ms", "gmacs", "parameters", "training_s")
 """Measures of a network that say what it costs, not how well it does."""
+LONGEST_NAME = 100
+"""Signs of the name of a study, an arm, a preset or a noise level."""
 SHOWN_SETTINGS = 3
 """At most so many settings of the command line stand in the name of a run."""
+
+
+def check(plan: "Plan") -> None:
+    """Refuse what a study cannot call its parts, before anything is computed: names go into files, tables and MLflow.
+
+    Raises:
+        ValueError: names the name and what is wrong with it.
+    """
+    study = plan.study.name
+    if not re.fullmatch(r"\w[\w .,+=()-]*", study) or len(study) > LONGEST_NAME or study != study.strip():
+        raise ValueError(
+            f"a study is called by letters, digits and . , + = ( ) - _ or blanks, at most {LONGEST_NAME}, for folders "
+            f"are named after it; got {study!r}; choose another name"
+        )
+    grid = plan.grid
+    levels = [level.name for level in grid.noise] if isinstance(grid, Grid) else []
+    etas = [f"{eta:g}" for eta in grid.eta_waves] if isinstance(grid, Grid) else []
+    for kind, names in {"arm": list(plan.arms), "noise level": levels, "η": etas, "preset": [plan.preset]}.items():
+        taken: dict[str, str] = {}
+        for name in names:
+            if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_NAME or name[0] == "_":
+                raise ValueError(
+                    f"the name of an {kind} begins with a sign that is neither blank nor _ and has no line breaks or "
+                    f"other control characters, and {LONGEST_NAME} signs at most; got {name!r}; choose another name"
+                )
+            if (other := taken.setdefault(word(name), name)) != name or names.count(name) > 1:
+                raise ValueError(
+                    f"{kind} {name!r} and {kind} {other!r} would both be called {word(name)!r} in MLflow and share "
+                    "their figures; rename one"
+                )
+
+
+def file_name(text: str) -> str:
+    """As a file or folder may be called on any disk: the text itself, or what is left of it and a hash of it."""
+    plain = re.sub(r"[^\w.,+=() -]+", "-", text, flags=re.ASCII).strip(" .-")[:80]
+    return text if text and plain == text else f"{plain}-{_hash(text)}".lstrip("-")
+
+
+def searchable(value: str) -> str:
+    """A tag's value as a search string may quote it: itself, or its hash where it holds what would end the string."""
+    return value if value.isprintable() and not set("'\"`\\;") & set(value) else _hash(value)
+
+
+def markdown(text: str) -> str:
+    """A name within Markdown, in a cell of a table too."""
+    return re.sub(r"([|<`*])", r"\\\1", " ".join(text.split()))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def word(text: str) -> str:

@@ -12,7 +12,6 @@ import inspect
 import json
 import os
 import platform as machine
-import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import torch
 from deepblur.platform import source_tree
 from deepblur.platform.ledger import Ledger, replace_file
 from deepblur.platform.study import Study
-from deepblur.platform.study_cli import Plan, parser
+from deepblur.platform.study_cli import Plan, parser, words
 
 if TYPE_CHECKING:
     from deepblur.platform.graph import Graph
@@ -167,7 +166,7 @@ def options(plan: Plan) -> Json:
     line = parser(plan.study)
     for action in line._actions:  # argparse has no other way to tell what was given, before it is converted
         action.default, action.type = argparse.SUPPRESS, None
-    given = vars(line.parse_args(shlex.split(plan.command)[2:]))
+    given = vars(line.parse_args(words(plan.command)))
     preset = plan.study.presets[plan.preset]
     given = {"preset": plan.preset, "data": preset.data} | {n: v for n, v in given.items() if n not in LEFT_OUT}
     given["data"] = _absolute(given["data"])
@@ -258,7 +257,7 @@ def _absolute(source: str) -> str:
 def _hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of what a stage made, without the columns that tell how long it took."""
     found = {}
-    for name in ("weights.safetensors", "items.csv"):
+    for name in ("weights.safetensors", "items.csv"):  # the latter from a version before
         if (folder / name).is_file():
             found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     if (folder / "items.parquet").is_file():

@@ -4,17 +4,21 @@ MLflow is never the truth: the ledger is. Rows that MLflow missed are sent again
 """
 
 import hashlib
+import json
 import os
 import subprocess
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepblur.operators import ZernikeBlur
 from deepblur.platform import dashboard, naming, provenance, run_notes
 from deepblur.platform.connection import default_uri, shown
-from deepblur.platform.execution import Work, live_rows, load_network, note, read_rows, training_stage
+from deepblur.platform.disk import is_full
+from deepblur.platform.execution import Work, describe_error, live_rows, load_network, note, read_rows, training_stage
 from deepblur.platform.identity import flatten
 from deepblur.platform.image_store import open_store
 from deepblur.platform.layout import LAYOUTS, Result
@@ -49,6 +53,11 @@ class Record:
         self.folder = plan.runs / "studies" / f"{plan.study.name}-{self.key}"
         self.tracker = open_tracker(plan, view="arms")
         self.provenance = provenance.take(plan, graph)
+        self.refused = {arm: why for (arm, _), built in graph.arms.items() if (why := _no_model(built))}
+        """Arm whose networks become no model → why."""
+        for why in dict.fromkeys(self.refused.values()):
+            arms = ", ".join(arm for arm, said in self.refused.items() if said == why)
+            note(f"no model will be made of the networks of {arms}, for {why}; all else is recorded")
         device = self.provenance.ingredients["made_with"]["device"]
         self.tags = naming.shared_tags(plan, commit=commit(), device=device)
         tags = {**self.tags, "stage": "study", "command": plan.command}
@@ -147,7 +156,8 @@ class Record:
         note("\n" + layout.text(result) + "\n")
         if isinstance(result, StudyResult):
             for arm in self.plan.arms:
-                self._register(arm, result)
+                if arm not in self.refused:
+                    self._try_to_register(arm, result)
         if result.cost is not None:
             note(f"cost    {result.cost.sentence()}")
         note(f"report  {report}")
@@ -177,6 +187,15 @@ class Record:
         for run, part in self.parts.items():
             self.tracker.log_text(run, self.provenance.text(outcome, part), provenance.FILE)
 
+    def _try_to_register(self, arm: str, result: StudyResult) -> None:
+        """A study is complete whether or not its networks make a model; only a disk that fails is another matter."""
+        try:
+            self._register(arm, result)
+        except Exception as error:  # of whatever saves, loads, measures and describes a model
+            if isinstance(error, OSError) or is_full(error):
+                raise
+            note(f"model   none of arm {arm!r} ({describe_error(error)}); all else is recorded")
+
     def _register(self, arm: str, result: StudyResult) -> None:
         """Register the arm's model of the seed that validated best, never of the one that tested best."""
         from deepblur.platform.registry import log_and_register
@@ -201,7 +220,7 @@ class Record:
             validated={"psnr_db": self._validated(arm, seed)},
         )
         card["uncertainty"] = calibrate(identifier, stages.identify.degradation, held)
-        folder = self.plan.runs / "models" / self.folder.name / arm
+        folder = self.plan.runs / "models" / self.folder.name / naming.file_name(arm)
         save_model(
             folder,
             operator=operator,
@@ -229,6 +248,20 @@ class Record:
         for run in {run for runs in self.children.values() for run in runs}:
             self.tracker.finish(run, ok, stopped)
         self.tracker.finish(self.parent, ok, stopped)
+
+
+def _no_model(arm: object) -> str:
+    """Why `save_model` would refuse the networks of an arm; "" where it would not, or there are none."""
+    if not isinstance(arm, Arm):
+        return ""
+    operator = arm.identify.degradation.operator
+    if type(operator) is not ZernikeBlur:
+        return f"their operator is a {type(operator).__name__} and a model's is a ZernikeBlur"
+    try:
+        json.dumps([asdict(operator), identifier_config(arm.identify), arm.deblur.network])
+    except (TypeError, ValueError) as error:
+        return f"their settings are not JSON values ({error})"
+    return ""
 
 
 def open_tracker(plan: Plan, view: str) -> NoTracker:

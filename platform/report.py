@@ -47,14 +47,15 @@ SUMMARY = {  # column of the summary → heading, decimals, signed
 
 
 def write_report(result: StudyResult, folder: Path) -> Path:
-    """Write report.html into `folder`, and summary.csv, paired.csv and items.csv beside it; return the report's path.
+    """Write report.html into `folder`, beside it summary.csv, paired.csv and items.parquet; return the report's path.
 
     A file is either the old one or the whole new one: it is written under another name and renamed.
     """
     summary, paired = summary_table(result), paired_table(result)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, table in {"summary": summary, "paired": paired, "items": result.items}.items():
+    for name, table in {"summary": summary, "paired": paired}.items():
         replace_file(folder / f"{name}.csv", table.to_csv(index=False).encode())
+    replace_file(folder / "items.parquet", result.items.to_parquet(index=False))
     return replace_file(folder / "report.html", page(result, summary, paired).encode())
 
 

@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from deepblur.platform import child
 from deepblur.platform.connection import default_runs, default_uri
+from deepblur.platform.disk import denied
 from deepblur.platform.enclosed import printable
 from deepblur.platform.ingredients import Ingredient, Kitchen
 from deepblur.platform.ledger import replace_file
@@ -63,7 +64,7 @@ def main(arguments: Namespace) -> int:
         print("stopped", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        code, verdict = MISSING, f"error: {error}"
+        code, verdict = MISSING, f"error: {denied(error) if isinstance(error, OSError) else error}"
     verdict = printable(verdict)
     if arguments.json:
         print(json.dumps({**found, "verdict": verdict, "exit_code": code}, indent=1))

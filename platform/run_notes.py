@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from deepblur.platform import comparison_text
 from deepblur.platform.comparison import MEASURES, MethodsResult
 from deepblur.platform.layout import LAYOUTS, Result
+from deepblur.platform.naming import markdown
 from deepblur.platform.results import StudyResult, paired_table, summary_table
 from deepblur.platform.study_cli import Plan
 from deepblur.platform.verdict import bracketed, contrast_sentences, signed
@@ -30,7 +32,9 @@ def study_note(plan: Plan, result: Result, links: Mapping[str, str]) -> str:
 
 def part_note(name: str, about: str, plan: Plan, links: Mapping[str, str]) -> str:
     """Of an arm's, a training's or a trial's run, in one line; `about` is what it is made of."""
-    return " · ".join(part for part in (name, about, f"of *{plan.study.title}*", _links(links)) if part)
+    return " · ".join(
+        part for part in (markdown(name), markdown(about), f"of *{plan.study.title}*", _links(links)) if part
+    )
 
 
 def experiment_note(plan: Plan, links: Mapping[str, str]) -> str:
@@ -48,11 +52,13 @@ def _outcome(result: Result) -> str:
         rows = summary_table(result)
         table = _table(rows[rows["group"] == "all"].to_dict("records"), COLUMNS)
         sentences = contrast_sentences(result, paired_table(result))
-        return "\n\n".join([table, "\n".join(f"- {sentence}" for sentence in sentences)])
+        return "\n\n".join([table, "\n".join(f"- {markdown(sentence)}" for sentence in sentences)])
     if isinstance(result, MethodsResult):
         shown = [name for name in ("psf_snr_db", "psnr_gain_db", "ssim_gain") if result.gives(name)] or ["whiteness"]
         columns = {name: (MEASURES[name].axis, MEASURES[name].decimals) for name in shown}
-        return _table(result.summary[result.summary["group"] == "all"].to_dict("records"), columns)
+        table = _table(result.summary[result.summary["group"] == "all"].to_dict("records"), columns)
+        said = "\n".join(f"- {markdown(sentence)}" for sentence in comparison_text.contrast_sentences(result))
+        return "\n\n".join(filter(None, [table, said]))
     text = LAYOUTS[type(result)].text(result)
     return _block(text if len(text) <= LONGEST else text[:LONGEST].rpartition("\n")[0] + "\n…")
 
@@ -65,7 +71,7 @@ def _table(rows: Sequence[Mapping], columns: Mapping[str, tuple[str, int]]) -> s
             f"{signed(row[name], decimals)} {bracketed(row[f'{name}_low'], row[f'{name}_high'], decimals)}&emsp;"
             for name, (_, decimals) in columns.items()
         )
-        lines.append([str(row["arm"]).replace("|", "\\|") + "&emsp;", *cells])
+        lines.append([markdown(str(row["arm"])) + "&emsp;", *cells])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -29,6 +29,7 @@ from deepblur.platform.execution import (
     identifier_weights,
     load_state,
     note,
+    of_the_settings,
     resume_from,
     save_state,
     training_stage,
@@ -150,7 +151,8 @@ class OwnErrorsEnd(UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Raise the first error of our own code: peers of a dead worker see no more than a RuntimeError."""
         for error in worker_exceptions.values():
-            if isinstance(error, (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)):
+            own = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+            if isinstance(error, own) or of_the_settings(error):
                 raise error
 
 

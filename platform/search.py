@@ -148,7 +148,7 @@ class Search:
         known = self.base.keywords(self.arm, self.base.presets[preset].settings)
         wanted = {**self.settings, **params}
         changed = [f"{name}={value}" for name, value in wanted.items() if known[name] != str(value)]
-        parts = ["python", f"studies/{self.base.name}.py", "--preset", preset, "--arms", self.arm]
+        parts = [*self.base.typed(), "--preset", preset, "--arms", self.arm]
         return shlex.join([*parts, *(part for text in changed for part in ("--set", text))])
 
     def scored_on(self, grid: Grid, fingerprints: Mapping[tuple[Source, ...], str]) -> str:
@@ -211,6 +211,32 @@ class Search:
     def params(self, trial: "FrozenTrial") -> dict[str, Any]:
         """The settings of a trial as the arm function takes them."""
         return {name: part.value(trial.params[name]) for name, part in self.space.items() if name in trial.params}
+
+    def adopted(self, trial: "FrozenTrial") -> "FrozenTrial | None":
+        """A complete trial of another search as one of this space; None where it lies outside.
+
+        It must have every setting that applies, with a value of the range, and no other: what it was scored with is
+        then what this search would score.
+        """
+        from optuna.trial import create_trial
+
+        distributions = {name: part.distribution() for name, part in self.space.items() if name in trial.params}
+        if len(distributions) < len(trial.params):
+            return None
+        for name, distribution in distributions.items():
+            try:
+                held = distribution._contains(distribution.to_internal_repr(trial.params[name]))
+            except (TypeError, ValueError):  # a choice that there is no more, text where numbers are searched
+                held = False
+            if not held:
+                return None
+        params = self.params(trial)
+        if any(self._applies(name, params) != (name in params) for name in self.space):
+            return None
+        return create_trial(
+            values=trial.values, params=trial.params, distributions=distributions,
+            user_attrs=trial.user_attrs, system_attrs=trial.system_attrs,
+        )  # fmt: skip
 
     def points(self) -> list[dict[str, Any]]:
         """Every point of the space but the defaults, as Optuna's choices; conditions are kept."""

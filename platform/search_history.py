@@ -34,6 +34,8 @@ class History:
 
     def __init__(self, folder: Path, search: Search, scored_on: str) -> None:
         self.folder = folder
+        self.warm, self.told = _earlier(search, scored_on) if search.warm_start else ([], "")
+        """Trials of an earlier search that this one may learn from, and what to say of them."""
         folder.mkdir(parents=True, exist_ok=True)
         if (damage := damage_of(folder / FILE)) is not None:
             place = set_aside(folder / FILE)
@@ -48,7 +50,6 @@ class History:
             warnings.simplefilter("ignore")
             self._study.set_metric_names(list(search.objectives))
         self.trials: list[FrozenTrial] = self._study.get_trials(deepcopy=False)
-        self.warm = _earlier(Path(search.warm_start).expanduser().absolute(), scored_on) if search.warm_start else []
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -134,21 +135,39 @@ def _open(file: Path, directions: Sequence[Literal["maximize", "minimize"]], nam
     return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
 
 
-def _earlier(path: Path, scored_on: str) -> list["FrozenTrial"]:
-    """The complete trials of an earlier search.
+def _earlier(search: Search, scored_on: str) -> tuple[list["FrozenTrial"], str]:
+    """The complete trials of an earlier search that lie in the space of this one, and how many of them do.
 
     Raises:
-        ValueError: there is none, or its values cannot be compared with ours.
+        ValueError: there is no such search, its values cannot be compared with ours, or none of its trials lies there.
     """
     import optuna
 
+    path = Path(search.warm_start).expanduser().absolute()
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise ValueError(f"warm_start names {path}, where no {FILE} is; give the folder of an earlier search")
-    study = optuna.load_study(study_name=None, storage=optuna.storages.RDBStorage(f"sqlite:///{file}"))
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("select study_id from studies")  # Optuna would make its tables in any other database
+        study = optuna.load_study(study_name=None, storage=optuna.storages.RDBStorage(f"sqlite:///{file}"))
+    except Exception as error:  # of sqlite, SQLAlchemy and Optuna
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"warm_start names {file}, which cannot be read as a search ({reason}); give the folder of an earlier one"
+        ) from None
     if study.user_attrs.get("scored_on") != scored_on:
         raise ValueError(
             f"the search in {path} was scored on another grid, other images, by other objectives or other code; its "
             "values say nothing here: leave warm_start out"
         )
-    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    fitting = [moved for trial in trials if (moved := search.adopted(trial)) is not None]
+    if not fitting:
+        raise ValueError(
+            f"none of the {len(trials)} complete trials in {path} lies in the space that is searched now "
+            f"({', '.join(search.space)}); leave warm_start out"
+        )
+    left = len(trials) - len(fitting)
+    said = f"; {left} others lie outside of the space that is searched now" if left else ""
+    return fitting, f"warm start from {len(fitting)} of {len(trials)} complete trials in {path}{said}"

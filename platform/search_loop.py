@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from deepblur.platform.execution import Work, read_rows, training_stage
+from deepblur.platform.execution import Work, describe_error, of_the_settings, read_rows, training_stage
 from deepblur.platform.ledger import Ledger
 from deepblur.platform.search import MONITORED, Search, costs
 from deepblur.platform.search_history import History, curves
@@ -27,6 +27,8 @@ class Job:
     params: dict[str, Any]
     works: tuple[Work, ...]
     """Its stages in order, those that are done before it included."""
+    refused: str = ""
+    """Why there are none: its settings make no networks, or none that fit here."""
 
 
 class Audience(Protocol):
@@ -83,6 +85,11 @@ class Loop:
             if job is None:
                 self.exhausted = True
                 return END
+            if job.refused:
+                self.running[number] = job
+                self.audience.started(job)
+                self._end(job, "FAIL", reason=job.refused)
+                continue
             if {work.key for work in self.missing(job)} & {
                 w.key for o in self.running.values() for w in self.missing(o)
             }:
@@ -146,13 +153,22 @@ class Loop:
         else:
             trial = history.trials[number]
         params = search.params(trial)
-        arm = search.configuration(params, self.grid)
-        works = self._works(arm, number)
+        works: tuple[Work, ...] = ()
+        about: dict[str, Any] = {}
+        refused = ""
+        try:
+            arm = search.configuration(params, self.grid)
+            works = self._works(arm, number)
+            about = costs(arm, self.grid) if new else {}
+        except Exception as error:
+            if not (isinstance(error, ValueError) or of_the_settings(error)):
+                raise
+            refused, works = describe_error(error), ()
         if new:
-            about = {**costs(arm, self.grid), "concurrent": self.concurrent}
-            history.add(trial, {**about, "stages": [work.key for work in works]})
-        job = Job(number, params, tuple(replace(w, attempt=self.ledger.attempts(w.key) + 1) for w in works))
-        self._jobs[number] = job
+            stages = [work.key for work in works]
+            history.add(trial, {**about, "concurrent": self.concurrent, "stages": stages})
+        known_works = tuple(replace(w, attempt=self.ledger.attempts(w.key) + 1) for w in works)
+        self._jobs[number] = job = Job(number, params, known_works, refused)
         return job
 
     def _begin(self, job: Job) -> None:
@@ -182,7 +198,9 @@ class Loop:
         trial = self.history.trials[number]
         before = itertools.islice(self.history.trials, max(0, number - trial.user_attrs["concurrent"] + 1))
         return [
-            curves(peer).get(kind, {}) for peer in before if not self.search.dearer(peer.user_attrs, trial.user_attrs)
+            seen
+            for peer in before  # one whose settings were refused has no curve, and no costs
+            if (seen := curves(peer).get(kind)) and not self.search.dearer(peer.user_attrs, trial.user_attrs)
         ]
 
     def _complete(self, job: Job) -> None:

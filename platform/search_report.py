@@ -20,6 +20,7 @@ from deepblur.platform.search_result import SearchResult, best_trial, compare_sa
 from deepblur.platform.search_text import (
     best_sentences,
     caveats,
+    contrast_sentences,
     cost_sentences,
     duration,
     final_sentences,
@@ -126,7 +127,7 @@ def search_page(result: SearchResult, figures: dict[str, dict[str, bytes]]) -> s
     """The whole HTML text; `figures`: name in FIGURES → kind of file → content."""
     sections = {
         "What was found": _found(result),
-        "Samplers at equal budget": _listed(sampler_sentences(result)),
+        "Samplers at equal budget": _listed([*contrast_sentences(result), *sampler_sentences(result)]),
         "What it cost, as if each sampler ran alone": _costs(result),
         "What these figures cannot say": _listed(caveats(result)),
     }

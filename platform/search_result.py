@@ -69,6 +69,8 @@ class SearchResult:
     final: StudyResult | None
     """The arms "best" and "default" on the test images; None where they were not run."""
     facts: dict[str, str]
+    contrast: tuple[str, str] | None = None
+    """(a, b): the study asks whether the sampler a does better than b; None where it asks nothing."""
     cost: Cost | None = None
     """What its stages cost, and the command that reports them; None where nobody counted."""
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from deepblur.platform.accounting import Budget, BudgetSpentError, cost_of
 from deepblur.platform.dispatch import carry_out_here
-from deepblur.platform.execution import Work, describe_error, note
+from deepblur.platform.execution import Work, describe_error, note, of_the_settings
 from deepblur.platform.graph import arms_of, make_work
 from deepblur.platform.image_store import ImageStore
 from deepblur.platform.ledger import Ledger
@@ -46,6 +46,8 @@ def run_searches(
         folder = plan.runs / "searches" / f"{plan.study.name}-{search.key(grid, fingerprints)}"
         histories[arm, seed] = History(folder, search, search.scored_on(grid, fingerprints))
         note(f"{arm}, seed {seed}: {len(histories[arm, seed])} of {search.trials} trials asked for before; {folder}")
+        if told := histories[arm, seed].told:
+            note(f"{arm}, seed {seed}: {told}")
     record = SearchRecord(plan, searches, histories)
     budget = Budget(plan.hours, plan.gpu_hours, ledger)
     try:
@@ -57,6 +59,7 @@ def run_searches(
             if not loop.exhausted and not _complete(search, history):
                 ended = sum(h.ended(n) for h in histories.values() for n in range(len(h)))
                 budget.check(ended, sum(s.trials for s in searches.values()), "trials")
+        _require_one(histories)
         result = _collect(plan, searches, histories, ledger, _facts(plan, stores, started))
         _forget_pruned(plan, histories, ledger)
         final = _final(plan, searches, histories, stores, ledger)
@@ -65,6 +68,17 @@ def run_searches(
         record.close(ok=False, stopped=isinstance(sys.exception(), (BudgetSpentError, KeyboardInterrupt)))
         raise
     record.close(ok=True)
+
+
+def _require_one(histories: Histories) -> None:
+    """Refuse a search that found out nothing, such as one whose settings beside the searched ones are refused.
+
+    Raises:
+        ValueError: every trial failed.
+    """
+    trials = [trial for history in histories.values() for trial in history.trials]
+    if trials and all(trial.state.name == "FAIL" for trial in trials):
+        raise ValueError(f"no trial came to an end; the first one: {trials[0].user_attrs.get('reason', 'unknown')}")
 
 
 def _works(
@@ -128,7 +142,9 @@ def _search_here(loop: Loop) -> None:
                 result = carry_out_here(work, watch)
             except _PrunedError:
                 break
-            except FloatingPointError as error:
+            except Exception as error:
+                if not of_the_settings(error):
+                    raise
                 loop.failed(job, work, describe_error(error))
                 break
             if not loop.done(job, work, result):
@@ -178,6 +194,7 @@ def _collect(
                   if (best := best_of(arm, searches, histories))},
         final=None,
         facts=facts,
+        contrast=plan.contrast,
         cost=cost_of(ledger, {key for h in histories.values() for t in h.trials for key in t.user_attrs["stages"]}),
     )  # fmt: skip
 

@@ -23,7 +23,8 @@ from deepblur.platform.search_result import (
     pareto,
     plain,
 )
-from deepblur.platform.verdict import SIGNIFICANT, WIDTH, contrast_sentences
+from deepblur.platform.verdict import SIGNIFICANT, WIDTH, Answer, answer, answers_text
+from deepblur.platform.verdict import contrast_sentences as final_contrast
 
 DASH = "—"
 
@@ -35,7 +36,7 @@ def search_text(result: SearchResult) -> str:
     lines += _aligned([head, *settings, *scores])
     for heading, sentences in (
         ("Found", [*best_sentences(result), *final_sentences(result)]),
-        ("Samplers at equal budget", sampler_sentences(result)),
+        ("Samplers at equal budget", [*contrast_sentences(result), *sampler_sentences(result)]),
         ("What matters", importance_sentences(result)),
         ("Cost, as if each sampler ran alone", cost_sentences(result)),
         ("What these figures cannot say", caveats(result)),
@@ -60,6 +61,7 @@ def search_metrics(result: SearchResult) -> dict[str, float]:
         found[of_arm(row["arm"], f"{row['measure']}_at_equal_{row['budget']}")] = row["mean"]
     for row in importances(result)[0].to_dict("records"):
         found[f"importance/{row['objective']}/{row['setting']}"] = row["importance"]
+    found |= {key: value for one in contrast_answers(result) for key, value in one.metrics("best").items()}
     found["search/pareto_trials"] = float(len(pareto(result)))
     if result.final is not None:
         table = summary_table(result.final)
@@ -123,8 +125,29 @@ def final_sentences(result: SearchResult) -> list[str]:
     """Best against default on the test images."""
     if result.final is None:
         return []
-    found = contrast_sentences(result.final, paired_table(result.final))
+    found = final_contrast(result.final, paired_table(result.final))
     return [f"On the test images: {sentence}" if i == 0 else sentence for i, sentence in enumerate(found)]
+
+
+def contrast_answers(result: SearchResult) -> list[Answer]:
+    """The contrast in the best first objective after equally many trials; what is independent is a seed."""
+    table = compare_samplers(result)
+    rows = table[(table["budget"] == "trials") & (table["measure"] == "best")]
+    runs = [{"arm": row["arm"], "seed": 0, "run": i, "best": value}
+            for row in rows.to_dict("records") for i, value in enumerate(row["values"])]  # fmt: skip
+    if result.contrast is None or not runs:
+        return []
+    lead = result.objectives[0]
+    seeds = int(rows["seeds"].min())
+    words = {"label": f"Best {lead.label} after {rows['size'].iloc[0]:.0f} trials", "decimals": 3,
+             "higher_is_better": lead.sign > 0, "basis": f"{seeds} seed{'s' * (seeds > 1)}"}  # fmt: skip
+    one = answer(pd.DataFrame(runs), result.contrast, "best", draw=("run",), cluster="run", **words)
+    return [] if one is None else [one]
+
+
+def contrast_sentences(result: SearchResult) -> list[str]:
+    """The question that the study asks, with its answer."""
+    return [] if result.contrast is None else answers_text(result.contrast, contrast_answers(result), result.arms)
 
 
 def sampler_sentences(result: SearchResult) -> list[str]:

@@ -160,8 +160,12 @@ class Folder:
         ]
 
     def _holds(self, name: str) -> bool:
+        if not name.lower().endswith(SUFFIXES):
+            return False
+        if not name.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in name):
+            raise ValueError(f"the name of the image {name!r} in {self.root} is not UTF-8; rename it")
         part = {0: "test", 1: "validation"}.get(_bucket(name), "train")
-        return name.lower().endswith(SUFFIXES) and self.part in ("all", part)
+        return self.part in ("all", part)
 
 
 @dataclass(frozen=True)
@@ -309,7 +313,7 @@ def _file_state(path: str | Path, name: str) -> FileState:
 def _scan(root: Path) -> list[FileState]:
     """All files below root, sorted by relative name; hidden ones (._x.jpg, .thumbnails/) are left out."""
     found = []
-    for folder, subfolders, files in os.walk(root):
+    for folder, subfolders, files in os.walk(root, onerror=_refuse):
         subfolders[:] = [s for s in subfolders if not s.startswith(".")]
         above = "" if Path(folder) == root else Path(folder).relative_to(root).as_posix() + "/"
         for file in files:
@@ -317,6 +321,13 @@ def _scan(root: Path) -> list[FileState]:
                 with contextlib.suppress(FileNotFoundError):  # a dangling link
                     found.append(_file_state(os.path.join(folder, file), above + file))
     return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that may not be read holds images that would be missing without a word."""
+    raise ValueError(
+        f"the folder {error.filename} cannot be read ({error.strerror}); ask its owner for permission, or name another"
+    )
 
 
 def _open_coco(annotation_file: Path):  # pycocotools has no types

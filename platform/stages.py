@@ -19,6 +19,10 @@ from deepblur.platform.sources import Source
 IdentificationLoss = Literal["gamma", "twin", "psf", "half_space", "twin_psf"]
 
 
+class SettingsError(ValueError):
+    """Settings that cannot be carried out, however often it is tried."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Degradation:
     """How a sharp crop x becomes an observation y = A(γ)x + b."""
@@ -184,7 +188,7 @@ class NoiseLevel:
     read_std: float
 
     def __post_init__(self) -> None:
-        if not self.name or min(self.gain, self.read_std) < 0:
+        if not self.name or not all(0 <= value < math.inf for value in (self.gain, self.read_std)):
             raise ValueError(f"a noise level has a name, and gain and read noise of at least 0; got {self}")
 
     @property
@@ -209,7 +213,7 @@ class Grid:
     """A draw on which a compared method takes longer counts as timed out."""
 
     def __post_init__(self) -> None:
-        if not self.noise or not self.eta_waves or min(self.eta_waves) <= 0:
+        if not self.noise or not self.eta_waves or not all(0 < eta < math.inf for eta in self.eta_waves):
             raise ValueError(
                 f"a grid needs a noise level and PSF complexities η > 0; got {self.noise}, {self.eta_waves}"
             )

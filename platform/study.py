@@ -7,10 +7,12 @@ does the command line (`--set name=value`). A name that the function lacks fails
 import ast
 import difflib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepblur.platform.doubt import Doubt
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 _GIVEN = ("data", "seed")  # keywords that the study itself hands to every arm
+CALLED = "DEEPBLUR_CALLED"
+"""Global of a study file that another command runs: how the study was called."""
 _FIELDS = ("Claim", "Measure", "Cost", "Run", "Outcome")
 
 
@@ -70,7 +74,7 @@ class Study:
     """
 
     name: str
-    about: str
+    about: str | None
     """The study file's docstring: its first line is the question, its fields are the abstract."""
     arm: Callable[..., Arm | Method | Tuning | Search | Doubt]
     """Keywords → one arm: networks to train, a method to compare or to tune, a search by one sampler, or a way to state
@@ -78,7 +82,8 @@ class Study:
     arms: Mapping[str, Mapping[str, Any]]
     """Name of the arm → the keywords that make it what it is."""
     contrast: tuple[str, str]
-    """(b, a): the study reports b − a; a comparison of methods compares all others with b."""
+    """(a, b): the study asks whether a does better than b and reports a − b, of whatever kind it is. A comparison of
+    methods holds all the others against a as well, each minus a."""
     presets: Mapping[str, Preset]
     after: Callable[["Plan", "Graph"], None] = lambda plan, graph: None
     """Called when everything is done and recorded, for what a study leaves beside its report."""
@@ -97,6 +102,21 @@ class Study:
         from deepblur.platform.study_cli import main
 
         sys.exit(main(self, argv))
+
+    def typed(self) -> list[str]:
+        """How the study is called: by its file as it was typed, else by the file that states it."""
+        running = sys.modules.get("__main__")
+        if any(value is self for value in vars(running).values()):
+            if called := getattr(running, CALLED, None):
+                return [*called]
+            file = getattr(running, "__file__", None)
+            if file and Path(sys.argv[0]).resolve() == Path(file).resolve():
+                return ["python", sys.argv[0]]
+        for module in list(sys.modules.values()):
+            if getattr(module, "__dict__", {}).get("STUDY") is self and (file := getattr(module, "__file__", None)):
+                inside = module.__name__.startswith("deepblur.")
+                return ["python", f"studies/{Path(file).name}" if inside else os.path.relpath(file)]
+        return ["python", f"studies/{self.name}.py"]
 
     def check(self, keywords: Mapping[str, Any]) -> None:
         """Refuse keywords that the arm function does not have."""
@@ -146,11 +166,11 @@ class Study:
 
     @property
     def title(self) -> str:
-        """The question: the first line of the study file's docstring."""
-        return self.about.strip().splitlines()[0].strip()
+        """The question: the first line of the study file's docstring; the study's name where it has none."""
+        return next((line.strip() for line in (self.about or "").splitlines() if line.strip()), self.name)
 
     @property
     def abstract(self) -> dict[str, str]:
         """Claim, Measure, Cost, Run and Outcome, as the study file's docstring states them."""
-        parts = re.split(rf"^\s*({'|'.join(_FIELDS)})\s{{2,}}", self.about, flags=re.MULTILINE)
+        parts = re.split(rf"^\s*({'|'.join(_FIELDS)})\s{{2,}}", self.about or "", flags=re.MULTILINE)
         return {name: " ".join(text.split()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}

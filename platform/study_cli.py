@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import math
 import shlex
 import signal
 import sys
@@ -14,9 +15,10 @@ from typing import Any, TypeVar
 
 import psutil
 
+from deepblur.platform import naming, terminal
 from deepblur.platform.cluster import refuse_rays_copy
 from deepblur.platform.connection import database_file, default_runs, default_uri, shown
-from deepblur.platform.disk import writing
+from deepblur.platform.disk import denied, writing
 from deepblur.platform.sources import Data, parse_data, parse_test
 from deepblur.platform.stages import Grid, NoiseLevel, RealImages
 from deepblur.platform.study import Study
@@ -66,21 +68,35 @@ ENDS = """exit code:
   at a time works in a folder of results; another one is refused."""
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Descriptions as they are: argparse would fill in what looks like a place for the program's name."""
+
+    def _format_text(self, text: str) -> str:
+        return super()._format_text(text.replace("%", "%%") if "%(prog)" in text else text)
+
+
+def words(command: str) -> list[str]:
+    """The options of a command that `Study.typed` begins."""
+    parts = shlex.split(command)
+    return parts[3:] if parts[:2] == ["deepblur", "study"] else parts[2:]
+
+
 def parser(study: Study) -> argparse.ArgumentParser:
     epilog = f"{ENDS}\n\nsettings for --set (defaults are those of the arm function; a preset overrides some):\n"
     epilog += "\n".join(f"  {line}" for line in _describe_settings(study))
     result = argparse.ArgumentParser(
-        prog=f"python studies/{study.name}.py",
+        prog=shlex.join(study.typed()),
         description="\n".join([study.title, "", *(f"{k:8} {v}" for k, v in study.abstract.items())]),
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     add = result.add_argument
     add("--preset", choices=tuple(study.presets), default=next(iter(study.presets)), help="size of the study")
     add("--data", metavar="SOURCE", help="photos, dead-leaves, coco:ROOT or folder:ROOT (default: the preset's)")
     add("--test", metavar="SOURCE", help="test images from elsewhere: photos, microscopy, coco:ROOT or folder:ROOT "
         "(default: the preset's, or those of --data)")  # fmt: skip
-    add("--arms", metavar="A,B", help=f"arms to run, out of {', '.join(study.arms)} (default: all)")
+    names = ", ".join(study.arms).replace("%", "%%")
+    add("--arms", metavar="A,B", help=f"arms to run, out of {names} (default: all)")
     add("--seeds", metavar="0,1", help="training seeds (default: the preset's)")
     add("--set", metavar="NAME=VALUE", action="append", default=[], help="override a setting; repeat for more")
     add("--noise", metavar="NAME:GAIN:READ,...", help="noise levels of the evaluation grid, images in [0, 1], such as "
@@ -127,7 +143,8 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
     fewest, workers = arguments.workers
     if arguments.local and (workers > 1 or arguments.gpus):
         raise ValueError("--local is one process on one device; leave --workers and --gpus out, or leave out --local")
-    if min(fewest, arguments.cpus) < 1 or min(arguments.gpus, arguments.wait_for_nodes) < 0 or fewest > workers:
+    amounts = (arguments.gpus, arguments.wait_for_nodes)
+    if min(fewest, arguments.cpus) < 1 or not all(0 <= n < math.inf for n in amounts) or fewest > workers:
         raise ValueError(
             "--workers (N or FEWEST-MOST) and --cpus are at least 1, --gpus and --wait-for-nodes at least 0; got "
             f"{fewest}-{workers}, {arguments.cpus}, {arguments.gpus:g}, {arguments.wait_for_nodes:g}"
@@ -136,7 +153,7 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
     refuse_rays_copy(runs, "--runs" if arguments.runs else "DEEPBLUR_RUNS")
     if database := database_file(arguments.tracking_uri or default_uri(runs)):
         refuse_rays_copy(database, "--tracking-uri" if arguments.tracking_uri else "MLFLOW_TRACKING_URI")
-    return Plan(
+    chosen = Plan(
         study=study,
         preset=arguments.preset,
         arms=arms,
@@ -155,8 +172,10 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
         hours=_budget(arguments.hours, "--hours"),
         gpu_hours=_budget(arguments.gpu_hours, "--gpu-hours"),
         started=time.time() if argv is not None else psutil.Process().create_time(),
-        command=shlex.join(["python", f"studies/{study.name}.py", *map(shown, sys.argv[1:] if argv is None else argv)]),
+        command=shlex.join([*study.typed(), *map(shown, sys.argv[1:] if argv is None else argv)]),
     )
+    naming.check(chosen)
+    return chosen
 
 
 def _arms(text: str, study: Study) -> tuple[str, ...]:
@@ -191,6 +210,7 @@ def _grid(grid: Grid | RealImages, arguments: argparse.Namespace) -> Grid | Real
 
 def main(study: Study, argv: Sequence[str] | None = None) -> int:
     """Run the study; the process's exit code. The last line on standard error names what went wrong."""
+    terminal.guard()
     signal.signal(signal.SIGTERM, _stop)  # so that what we reserved on the cluster is given back
     from deepblur.platform.accounting import BudgetSpentError
 
@@ -206,10 +226,10 @@ def main(study: Study, argv: Sequence[str] | None = None) -> int:
     except BudgetSpentError as spent:
         print(f"{spent}; the same command goes on", file=sys.stderr)
         return BUDGET_SPENT
-    except (ValueError, FileNotFoundError, ConnectionError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {denied(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 1
     return 0
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def _arms(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> 
 def _methods(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> MethodsResult:
     items = _assessed(plan, graph, ledger)
     methods = {arm: method for (arm, _), method in graph.arms.items() if isinstance(method, Method)}
-    reference = plan.contrast[0] if plan.contrast[0] in plan.arms else plan.arms[0]
+    reference = _reference(plan)
     etas = {method.degradation.eta_waves for method in methods.values()}
     return MethodsResult(
         **_shared(plan, facts),
@@ -61,6 +62,7 @@ def _methods(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) 
         abstract=plan.study.abstract,
         items=items,
         reference=reference,
+        contrast=plan.contrast,
         informed=tuple(arm for arm, method in methods.items() if method.psf in FROM_TRUTH),
         trained_eta_waves=methods[reference].degradation.eta_waves if len(etas) == 1 else None,
         trained={arm: (method.degradation.eta_waves, _most_noise(method)) for arm, method in methods.items()},
@@ -78,14 +80,19 @@ def _most_noise(method: Method) -> float:
 
 def _tunings(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> TuningResult:
     searches = []
-    for (arm, _), keys in graph.results.items():
+    for (arm, seed), keys in graph.results.items():
         for key in keys:
             stage = graph.works[key].stage
             assert isinstance(stage, Tune)
             best = json.loads((ledger.folder(key) / "best.json").read_text())
             trials = read_rows(ledger.folder(key) / "trials.jsonl")
-            searches.append(Tuned(arm, stage.noise, best["default"], best["tuned"], trials))
-    return TuningResult(**_shared(plan, facts), cost=cost_of(ledger, graph.works), searches=tuple(searches))
+            searches.append(Tuned(arm, stage.noise, best["default"], best["tuned"], trials, seed))
+    return TuningResult(
+        **_shared(plan, facts),
+        cost=cost_of(ledger, graph.works),
+        searches=tuple(searches),
+        contrast=plan.contrast,
+    )
 
 
 def _doubts(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -> DoubtResult:
@@ -101,8 +108,14 @@ def _doubts(plan: Plan, graph: "Graph", ledger: Ledger, facts: dict[str, str]) -
         cost=cost_of(ledger, graph.works),
         abstract=plan.study.abstract,
         items=pd.concat(tables, ignore_index=True),
-        reference=plan.contrast[0] if plan.contrast[0] in plan.arms else plan.arms[0],
+        reference=_reference(plan),
+        contrast=plan.contrast,
     )
+
+
+def _reference(plan: Plan) -> str:
+    """The arm that all others are compared with: the first of the contrast, or the first that was asked for."""
+    return plan.contrast[0] if plan.contrast[0] in plan.arms else plan.arms[0]
 
 
 def _shared(plan: Plan, facts: dict[str, str]) -> dict[str, Any]:
@@ -165,8 +178,8 @@ def _method_pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> lis
             if ledger.done(key) is not None:
                 with np.load(ledger.folder(key) / "pictures.npz") as arrays:
                     for name in arrays.files:
-                        image, noise, eta, kind = name.split("|")
-                        where = (image, noise, eta, _family(graph.arms[arm, seed]))
+                        prefix, _, kind = name.rpartition("|")
+                        where = (*_place(prefix, items), _family(graph.arms[arm, seed]))
                         found.setdefault(where, {}).setdefault(arm, {})[kind] = arrays[name]
     if not found:  # every method lost its process on every image that is shown
         return []
@@ -179,6 +192,13 @@ def _method_pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> lis
 
     rows = items[items.seed == first]
     return [_method_picture(where, found[where], rows, len(families) > 1) for where in sorted(found, key=turn)]
+
+
+def _place(prefix: str, items: pd.DataFrame) -> tuple[str, str, str]:
+    """Image, noise level and η of a picture's name, IMAGE|NOISE|η, whatever bars the names of both have."""
+    both, _, eta = prefix.rpartition("|")
+    rows = items.drop_duplicates(["image", "noise"])
+    return next((row.image, row.noise, eta) for row in rows.itertuples() if f"{row.image}|{row.noise}" == both)
 
 
 def _family(method: Any) -> str:
@@ -219,9 +239,16 @@ def _caption(row: Any) -> str:
 def _items(graph: "Graph", ledger: Ledger) -> pd.DataFrame:
     tables = []
     for (arm, seed), (key,) in graph.results.items():
-        table = pd.read_csv(ledger.folder(key) / "items.csv", dtype={"noise": str, "image": str})
-        tables.append(table.assign(arm=arm, seed=seed))
+        tables.append(_rows(ledger.folder(key)).assign(arm=arm, seed=seed))
     return _keys_first(pd.concat(tables, ignore_index=True))
+
+
+def _rows(folder: Path) -> pd.DataFrame:
+    """What an evaluation measured; as text where an earlier version wrote it."""
+    if (folder / "items.parquet").is_file():
+        return pd.read_parquet(folder / "items.parquet")
+    names = {"noise": str, "image": str}
+    return pd.read_csv(folder / "items.csv", dtype=names, keep_default_na=False, float_precision="round_trip")
 
 
 def _pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> list[Picture]:
@@ -235,7 +262,7 @@ def _pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> list[Pictu
     shared = next(iter(arms.values()))
     pictures = []
     for prefix in dict.fromkeys(name.rpartition("|")[0] for name in shared.files):
-        image, noise, eta = prefix.split("|")
+        image, noise, eta = _place(prefix, items)
         here = items[(items.seed == first) & (items.image == image) & (items.noise == noise)
                      & (items.eta_waves == float(eta)) & (items.draw == 0)].set_index("arm")  # fmt: skip
         row = here.iloc[0]

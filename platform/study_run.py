@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform as machine
+import sqlite3
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deepblur.platform.accounting import Budget, BudgetSpentError
+from deepblur.platform.disk import is_full
 from deepblur.platform.dispatch import carry_out_here
 from deepblur.platform.execution import Work, live_rows, note, training_stage
 from deepblur.platform.graph import Arms, Graph, arms_of, build_graph
@@ -37,8 +39,17 @@ PROGRESS_S = 15.0
 
 def run(plan: Plan) -> None:
     """Everything between the command and the report."""
-    plan.runs.mkdir(parents=True, exist_ok=True)
-    with _ledger(plan) as ledger:
+    try:
+        plan.runs.mkdir(parents=True, exist_ok=True)
+        opened = _ledger(plan)
+    except (OSError, sqlite3.OperationalError) as error:
+        if is_full(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(
+            f"the folder of results {plan.runs} cannot be written to ({reason}); choose another one with --runs"
+        ) from None
+    with opened as ledger:
         arms = arms_of(plan)
         stores = _open_stores(plan)
         searches = {where: arm for where, arm in arms.items() if isinstance(arm, Search)}

@@ -19,6 +19,7 @@ import numpy as np
 
 from deepblur.platform import connection, dashboard
 from deepblur.platform.janitor import Janitor
+from deepblur.platform.naming import searchable
 from deepblur.platform.owner import owner_of
 
 if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a record does not need it
@@ -246,6 +247,7 @@ class Tracker(NoTracker):
     def _run(self, found_by: dict[str, str], name: str, params: Labels, tags: Labels) -> str:
         from mlflow.tracking.context.registry import resolve_tags
 
+        found_by = {tag: searchable(value) for tag, value in found_by.items()}
         query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in found_by.items())
         runs: list[Run] = self.client.search_runs([self.experiment_id], query, max_results=1)
         if runs:

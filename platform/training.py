@@ -21,7 +21,7 @@ from deepblur.platform.evaluation import cells
 from deepblur.platform.image_store import open_store
 from deepblur.platform.memory import PeakMemory
 from deepblur.platform.seeds import stream
-from deepblur.platform.stages import Deblur, Identify, Joint, Optimization, Restore, Training
+from deepblur.platform.stages import Deblur, Identify, Joint, Optimization, Restore, SettingsError, Training
 from deepblur.platform.tasks import DeblurTask, IdentifyTask, JointTask, RestoreTask, Task, build
 
 State = dict[str, Any]
@@ -141,7 +141,7 @@ def train(stage: Training, *, cache: Path, identifier: State | None, run: Run) -
     Returns: {"weights": state dict on the CPU, "history": one row per validation}; in a row train_s are the
         seconds of training so far, without validation, and peak_mb the most memory that this process took for it.
     Raises:
-        ValueError: the batch is no multiple of 8, or smaller than 8 × workers.
+        SettingsError: the batch is no multiple of 8, or smaller than 8 × workers.
         FloatingPointError: the loss is not finite.
     """
     settings, degradation = stage.optimization, stage.degradation
@@ -203,7 +203,7 @@ def _scheduler(optimizer: torch.optim.Optimizer, settings: Optimization) -> torc
 def _blocks(batch: int, run: Run) -> range:
     """This worker's share of the step's blocks; shares differ by at most one."""
     if batch % BLOCK or batch < BLOCK * run.world_size:
-        raise ValueError(
+        raise SettingsError(
             f"batch must be a multiple of {BLOCK} and at least {BLOCK} x {run.world_size} workers, so that draws do "
             f"not depend on the number of workers; got {batch}"
         )

@@ -19,13 +19,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from deepblur.platform.dispatch import carry_out_here
-from deepblur.platform.execution import Work, describe_error, root_cause
+from deepblur.platform.execution import Work, describe_error, of_the_settings, root_cause
 from deepblur.platform.scheduling import Resources, StageError, train_on_ray
 from deepblur.platform.search_loop import END, WAIT, Job, Loop
 from deepblur.platform.stages import Training
-
-OF_THE_SETTINGS = (FloatingPointError, ray.exceptions.OutOfMemoryError)
-"""Errors of a stage that are a trial's result: another attempt would end in the same way."""
 
 
 def run_trials(loop: Loop, resources: Resources) -> None:
@@ -144,7 +141,8 @@ def _trial(config: dict[str, Any], resources: Resources) -> None:
         try:
             result = _carry_out(work, resources)
         except Exception as error:
-            if not isinstance(root_cause(error), OF_THE_SETTINGS):
+            cause = root_cause(error)  # Ray ends a worker that takes too much before the system does
+            if not (of_the_settings(cause) or isinstance(cause, ray.exceptions.OutOfMemoryError)):
                 raise
             tune.report({"event": "failed", "stage": work.key, "reason": describe_error(error)})
             return

@@ -149,10 +149,10 @@ def _suggest(stage: Tune, space: Mapping[str, "BaseDistribution"], trials: list[
     return dict(study.ask(dict(space)).params)
 
 
-def _try(stage: Tune, settings: Mapping[str, Any], observations: list[tuple[int, Any]]) -> dict[str, float]:
+def _try(stage: Tune, settings: Mapping[str, Any], observations: list[tuple[int, Any]]) -> dict[str, Any]:
     method = stage.tuning.method
     tried = replace(method, settings={**method.settings, **settings})
-    border = method.degradation.operator.psf_size // 2
+    border = method.degradation.operator.psf_shape[0] // 2
     gains, psf_snrs, failed = [], [], 0
     started = time.perf_counter()
     for position, truth in observations:
@@ -160,7 +160,9 @@ def _try(stage: Tune, settings: Mapping[str, Any], observations: list[tuple[int,
         try:
             with time_limit(stage.grid.limit_s):
                 found = estimate(tried, {}, truth.blurry[0, 0], truth, level=None, seed=seed)
-        except (DivergedError, TimeoutError):
+        except (DivergedError, TimeoutError, MemoryError, ValueError) as error:
+            if isinstance(error, (MemoryError, ValueError)) and not settings and not isinstance(error, DivergedError):
+                raise  # not of the settings: these are the defaults
             gains.append(FAILED_DB)
             failed += 1
             continue
@@ -173,4 +175,5 @@ def _try(stage: Tune, settings: Mapping[str, Any], observations: list[tuple[int,
         "psf_snr_db": float(np.mean(psf_snrs)) if psf_snrs else FAILED_DB,
         "failed": failed,
         "seconds_per_image": (time.perf_counter() - started) / len(observations),
+        "gains_db": [[position, gain] for (position, _), gain in zip(observations, gains, strict=True)],
     }

@@ -13,11 +13,14 @@ from deepblur.platform.accounting import Cost
 from deepblur.platform.comparison_style import WIDTH_IN, legend, looks, rendered, styled
 from deepblur.platform.cost_report import cost_section
 from deepblur.platform.ledger import replace_file
-from deepblur.platform.markup import document, figure, headings, numbers, pairs, table, words
+from deepblur.platform.markup import document, figure, headings, listed, numbers, pairs, table, words
 from deepblur.platform.naming import of_arm, subset
 from deepblur.platform.stages import NoiseLevel
+from deepblur.platform.verdict import Answer, answer, answers_text
 
 FILE = "tuned.json"
+DRAWS = "gains_db"
+"""Key of a trial: (position of the image, gain) of every draw."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Tuned:
     """Trial 0: settings, psnr_gain_db, psf_snr_db, failed, seconds_per_image."""
     best: dict[str, Any]
     trials: list[dict[str, Any]]
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class TuningResult:
     command: str
     searches: tuple[Tuned, ...]
     facts: dict[str, str]
+    contrast: tuple[str, str] | None = None
+    """(a, b): the study asks whether a does better than b; None where it asks nothing."""
     cost: Cost | None = None
     """What its stages cost, and the command that reports them; None where nobody counted."""
 
@@ -68,7 +74,8 @@ def as_json(result: TuningResult) -> str:
     """The file that a comparison reads, with the default's score beside the tuned one."""
     methods: dict[str, list[dict[str, Any]]] = {}
     for search in result.searches:
-        entry = {"noise": asdict(search.noise), "default": search.default, "tuned": search.best}
+        default, tuned = ({k: v for k, v in one.items() if k != DRAWS} for one in (search.default, search.best))
+        entry = {"noise": asdict(search.noise), "default": default, "tuned": tuned}
         methods.setdefault(search.method, []).append(entry | {"trials": len(search.trials)})
     head = {"study": result.name, "preset": result.preset}
     facts = {name: text for name, text in result.facts.items() if name.startswith(("data", "git", "versions"))}
@@ -92,8 +99,29 @@ def tuning_table(result: TuningResult) -> pd.DataFrame:
     )
 
 
+def contrast_answers(result: TuningResult) -> list[Answer]:
+    """The contrast in the gain of the tuned methods, over all noise levels."""
+    rows = [
+        {"arm": s.method, "seed": s.seed, "noise": s.noise.name, "image": image, "draw": draw, "gain": gain}
+        for s in result.searches for draw, (image, gain) in enumerate(s.best.get(DRAWS, ()))
+    ]  # fmt: skip
+    if result.contrast is None or not rows:
+        return []
+    words = {"label": "Tuned PSNR gain on the validation images", "unit": "dB"}
+    one = answer(pd.DataFrame(rows), result.contrast, "gain", draw=("noise", "image", "draw"), cluster="image", **words)
+    return [] if one is None else [one]
+
+
+def contrast_sentences(result: TuningResult) -> list[str]:
+    """The question that the study asks, with its answer."""
+    if result.contrast is None:
+        return []
+    return answers_text(result.contrast, contrast_answers(result), [search.method for search in result.searches])
+
+
 def tuning_metrics(result: TuningResult) -> dict[str, float]:
-    return {
+    contrast = {key: value for one in contrast_answers(result) for key, value in one.metrics("gain_db").items()}
+    return contrast | {
         f"{subset(of_arm(row.method, 'val'), 'noise', row.noise)}/{name}": float(getattr(row, name))
         for row in tuning_table(result).itertuples()
         for name in ("default_gain_db", "tuned_gain_db")
@@ -109,6 +137,7 @@ def tuning_text(result: TuningResult) -> str:
             f"{row.method:22} {row.noise:8} {row.default_gain_db:+9.2f} {row.tuned_gain_db:+9.2f} {row.seconds:8.2f}  "
             f"{row.settings}"
         )
+    lines += ["", *contrast_sentences(result)]
     return "\n".join(lines)
 
 
@@ -116,8 +145,12 @@ def write_tuning(result: TuningResult, folder: Path) -> Path:
     """report.html, tuned.json, tuning.csv, trials.csv and the convergence figure; the path of tuned.json."""
     folder.mkdir(parents=True, exist_ok=True)
     tuning_table(result).to_csv(folder / "tuning.csv", index=False)
-    trials = [{"method": s.method, "noise": s.noise.name, "trial": i, **{k: v for k, v in t.items() if k != "settings"},
-               **t["settings"]} for s in result.searches for i, t in enumerate(s.trials)]  # fmt: skip
+    trials = [
+        {"method": s.method, "noise": s.noise.name, "trial": i, **t["settings"]}
+        | {name: value for name, value in t.items() if name not in ("settings", DRAWS)}
+        for s in result.searches
+        for i, t in enumerate(s.trials)
+    ]
     pd.DataFrame(trials).to_csv(folder / "trials.csv", index=False)
     (folder / "figures").mkdir(exist_ok=True)
     pictures = rendered(convergence(result))
@@ -163,6 +196,7 @@ def _page(result: TuningResult, svg: str) -> str:
         f"preset {result.preset}",
         table(head, rows, caption),
         {
+            "The contrast": listed(said) if (said := contrast_sentences(result)) else "",
             "Convergence": figure(svg[svg.index("<svg") :], "Best gain so far of each search."),
             "What it cost": cost_section(result.cost),
             "Provenance": pairs({"command": result.command, **result.facts}),

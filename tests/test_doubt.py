@@ -121,7 +121,7 @@ def test_the_study_runs_in_small_shares_its_networks_and_reuses_all(tmp_path, ca
     assert "IN, seed 0" in first
     assert "readings ensemble, seed 1" in first
     (report,) = tmp_path.glob("studies/*/report.html")
-    items = pd.read_csv(report.parent / "items.csv")
+    items = pd.read_parquet(report.parent / "items.parquet")
     assert set(items["arm"]) == set(STUDY.arms)
     assert len(items) == 3 * 2 * 2 * 2 * 2  # arms, noise levels, images, draws, coefficients
     beyond = items[items["place"] == "beyond"]

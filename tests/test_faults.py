@@ -42,7 +42,7 @@ def done(runs):
 
 def results(runs):
     """The table of results and the weights, to the bit."""
-    (file,) = runs.glob("studies/*/items.csv")
+    (file,) = runs.glob("studies/*/items.parquet")
     return file.read_bytes(), {f.parent.name: f.read_bytes() for f in runs.glob("stages/*/weights.safetensors")}
 
 

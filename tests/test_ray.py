@@ -46,8 +46,8 @@ def finish(process, runs, timeout=900):
 
 
 def items(runs):
-    (file,) = runs.glob("studies/*/items.csv")
-    return pd.read_csv(file)
+    (file,) = runs.glob("studies/*/items.parquet")
+    return pd.read_parquet(file)
 
 
 def curves(runs):

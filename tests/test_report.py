@@ -261,8 +261,8 @@ def test_a_second_report_replaces_the_first_and_equals_it(tmp_path):
     result = study(images=2)
     first = write_report(result, tmp_path).read_bytes()
     assert write_report(result, tmp_path).read_bytes() == first
-    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "summary.csv", "paired.csv", "items.csv"}
-    assert len(pd.read_csv(tmp_path / "items.csv")) == len(result.items)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "summary.csv", "paired.csv", "items.parquet"}
+    assert len(pd.read_parquet(tmp_path / "items.parquet")) == len(result.items)
     assert list(pd.read_csv(tmp_path / "paired.csv").columns) == list(paired_table(result).columns)
 
 

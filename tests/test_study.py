@@ -31,7 +31,7 @@ def test_a_study_runs_reports_and_reuses(runs, capsys):
     assert "IN, seed 0" in first
     report = Path(re.search(r"report  (\S+)", first)[1])
     assert "<html" in report.read_text()
-    items = pd.read_csv(report.parent / "items.csv")
+    items = pd.read_parquet(report.parent / "items.parquet")
     assert len(list((report.parent / "pictures").glob("*.png"))) == 2 * 2
     assert len(items) == 2 * 1 * 2 * 2 * 2  # arms, noise, eta, images, draws
     model = load_model(runs / "models" / report.parent.name / "estimated")
@@ -41,7 +41,7 @@ def test_a_study_runs_reports_and_reuses(runs, capsys):
     again = run(runs, capsys).out
     assert "5 stages, 5 done before" in again
     assert "[1/" not in again
-    pd.testing.assert_frame_equal(pd.read_csv(report.parent / "items.csv"), items)
+    pd.testing.assert_frame_equal(pd.read_parquet(report.parent / "items.parquet"), items)
 
 
 def test_changing_one_arm_trains_only_that_arm(runs, capsys):

@@ -3,12 +3,13 @@
 import argparse
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from deepblur.platform.enclosed import printable
-from deepblur.platform.inference.failures import OK, ModelError
+from deepblur.platform.inference.failures import OK, USAGE, ModelError
 
 if TYPE_CHECKING:
     from deepblur.platform.release.gate import Decision
@@ -73,7 +74,12 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from deepblur.platform.connection import failing_plainly, registry_uri
+    from deepblur.platform.disk import denied
 
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", arguments.name):
+        allowed = "letters, digits and . + - _ or blanks"
+        print(f"error: a registered model is called by {allowed}; got --name {arguments.name!r}", file=sys.stderr)
+        return USAGE
     arguments.tracking_uri = arguments.tracking_uri or registry_uri()
     actions: dict[str, Callable[[argparse.Namespace], int]] = {
         "list": _list,
@@ -88,6 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
             return actions[arguments.action](arguments)
     except (ModelError, ConnectionError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return ModelError.exit_code
+    except OSError as error:
+        print(f"error: {denied(error)}", file=sys.stderr)
         return ModelError.exit_code
     except KeyboardInterrupt:
         print("stopped; nothing was promoted, unless 'deepblur models list' says so", file=sys.stderr)
@@ -242,4 +251,4 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2))

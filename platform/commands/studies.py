@@ -1,6 +1,7 @@
 """`deepblur studies`: the studies that are installed, with their questions."""
 
 import argparse
+import ast
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,11 +17,20 @@ def installed() -> dict[str, Path]:
     }
 
 
+def question(file: Path) -> str:
+    """The first line of a study file's docstring; why there is none."""
+    try:
+        told = ast.get_docstring(ast.parse(file.read_bytes()))
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"(cannot be read: {error})"
+    return (told or "(no docstring, so no question)").strip().splitlines()[0]
+
+
 def configure(command: argparse.ArgumentParser) -> None:
     """It has no options."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     for name, file in installed().items():
-        print(f"{name:28} {file.read_text(encoding='utf-8').strip().splitlines()[0].strip(chr(34))}")
+        print(f"{name:28} {question(file)}")
     return 0

@@ -15,10 +15,13 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from deepblur.platform.study import CALLED
+
     known = installed()
     if arguments.name not in known:
         print(f"error: no study is called {arguments.name!r}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     sys.argv = [str(known[arguments.name]), *arguments.options]
-    runpy.run_path(str(known[arguments.name]), run_name="__main__")
+    called = {CALLED: ["deepblur", "study", arguments.name]}
+    runpy.run_path(str(known[arguments.name]), init_globals=called, run_name="__main__")
     return 0

@@ -159,7 +159,7 @@ def ending(action: Callable[[], int]) -> int:
 def tell(done: Sequence[dict[str, Any]], code: int, as_json: bool, say: Callable[[dict[str, Any]], None]) -> int:
     """Print what became of the images, for programs or, by `say`, for people; returns the code."""
     if as_json:
-        print(json.dumps({"images": done, "exit_code": code}, indent=2, ensure_ascii=False))
+        print(json.dumps({"images": done, "exit_code": code}, indent=2))
     else:
         for entry in done:
             if entry["status"] != "failed":  # which was said when it happened

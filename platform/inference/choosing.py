@@ -25,6 +25,9 @@ from deepblur.platform.release.choice import NoChampionError, choose_model
 METHODS = ("auto", "deep-blur", *TRAINING_FREE)
 RESTORERS = ("auto", *get_args(Restorer))
 OPTICS = {"psf_size": 31, "eta_waves": 0.15, "cutoff": 0.2}
+LARGEST_PSF = 1023
+LARGEST_ETA = 10
+LEAST_CUTOFF = 0.001
 SAME_CUTOFF = 0.025
 """Relative: by so much a cutoff may differ from that of a network's training and still be told as its own."""
 
@@ -49,6 +52,23 @@ class Choice:
     """Support in pixels, largest aberration, pupil radius, for whatever identifies by the spectral likelihood; None:
     those that its model was made for, `OPTICS` without one. Several cutoffs are those of the channels, in their order.
     A network knows the cutoff of its training alone; given here, it is no longer an assumption."""
+
+    def __post_init__(self) -> None:
+        """Refuse figures that no microscope has, whatever the images.
+
+        Raises:
+            ValueError: names the figure.
+        """
+        size, eta = self.psf_size, self.eta_waves
+        if size is not None and not (3 <= size <= LARGEST_PSF and size % 2):
+            raise ValueError(f"the side of a PSF is an odd number of pixels from 3 to {LARGEST_PSF}; got {size}")
+        if eta is not None and not 0 < eta <= LARGEST_ETA:
+            raise ValueError(
+                f"eta, the largest aberration to expect, is above 0 and at most {LARGEST_ETA} waves; got {eta:g}"
+            )
+        for cutoff in self.cutoff if isinstance(self.cutoff, tuple) else (self.cutoff,):
+            if cutoff is not None and not LEAST_CUTOFF <= cutoff < math.inf:
+                raise ValueError(f"a cutoff is at least {LEAST_CUTOFF} cycles per pixel; got {cutoff:g}")
 
 
 def choose_engine(choice: Choice) -> tuple[Engine, str]:

@@ -4,6 +4,7 @@ A frame has channels (C, H, W). Channels share the PSF of their luminance, or ha
 in tiles; `varying` identifies and restores tile by tile, for a blur that changes over the field.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,6 +54,10 @@ class Options:
     max_memory_gib: float = 2.0
     labels: tuple[str, ...] = ()
     """Names of the channels."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_memory_gib < math.inf:
+            raise ValueError(f"--max-memory is a number of GiB above 0; got {self.max_memory_gib:g}")
 
 
 def restore_frame(

@@ -20,6 +20,10 @@ from deepblur.platform.inference.scale import scale_of
 from deepblur.platform.inference.session import assembled
 from deepblur.platform.seeds import generator
 
+MOST = 100
+"""Of a coefficient in waves, and of noise where white is one."""
+MOST_NOLL = 500
+
 
 def main(arguments: argparse.Namespace) -> int:
     """The command; exit codes as of `deepblur restore`."""
@@ -30,7 +34,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     with output_folder(arguments.output):
         truth = simulate(arguments)
     if arguments.json:
-        print(json.dumps(truth, indent=2, ensure_ascii=False))
+        print(json.dumps(truth, indent=2))
     else:
         print(f"{arguments.image} -> {arguments.output / truth['files']['blurry']}")
         for mode in truth["gamma"]:
@@ -44,6 +48,7 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
     Data of a camera are a valid convolution, so the result is smaller than the image by a PSF less one pixel. Negative
     values, which the black level leaves, count as dark.
     """
+    _check(arguments)
     operator = ZernikeBlur(noll=tuple(arguments.noll), cutoff=arguments.cutoff, psf_size=arguments.psf_size)
     noise = PoissonGaussian(arguments.gain, arguments.read_std)
     gamma = _gamma(arguments, operator)
@@ -85,6 +90,17 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
     text = json.dumps(truth, indent=2, ensure_ascii=False)
     write_bytes(arguments.output / f"{name}_truth.json", text.encode() + b"\n")
     return truth
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse figures that no microscope has, of which nothing but infinity would come."""
+    for option in ("gain", "read_std", "eta", "gamma"):
+        given = getattr(arguments, option)
+        for value in given if isinstance(given, list) else [] if given is None else [given]:
+            if not abs(value) <= MOST:
+                raise ValueError(f"--{option.replace('_', '-')} is a number up to {MOST}; got {value:g}")
+    if max(arguments.noll) > MOST_NOLL:
+        raise ValueError(f"--noll takes indices up to {MOST_NOLL}; got {max(arguments.noll)}")
 
 
 def _gamma(arguments: argparse.Namespace, operator: ZernikeBlur) -> Tensor:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,6 +31,10 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     if output.suffix != ".safetensors":
         raise OutputError(f"{output}: the optics are a safetensors file; end the name with .safetensors")
+    for option in ("z_range", "bead_um", "ceiling", "pixel_um", "z_um", "eigen_psfs", "space_maps", "min_snr"):
+        value = getattr(arguments, option)
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"--{option.replace('_', '-')} must be above 0; got {value:g}")
     settings = Settings(
         finding=Finding(psf_size=arguments.psf_size, min_snr=arguments.min_snr, likeness=arguments.likeness),
         eigen_psfs=arguments.eigen_psfs,
@@ -52,7 +57,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
             **_numbers(made),
         }
         write_report(output.parent, output.stem, report)
-    print(json.dumps(report, indent=2, ensure_ascii=False)) if arguments.json else _say(report)
+    print(json.dumps(report, indent=2)) if arguments.json else _say(report)
     return OK
 
 

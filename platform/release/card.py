@@ -6,6 +6,7 @@ It is the `card` in model.json, for programs, and README.md beside it and the ve
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from deepblur.platform.naming import markdown
 from deepblur.platform.sources import Coco, DeadLeaves, Folder, Photos, Source
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _quality(means: Mapping[str, float], intervals: Mapping[str, Any]) -> str:
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    rows = [f"| {name} | {value} |" for name, value in values.items() if value not in (None, "")]
+    rows = [f"| {name} | {markdown(str(value))} |" for name, value in values.items() if value not in (None, "")]
     return "\n".join(["| | |", "|---|---|", *rows])
 
 

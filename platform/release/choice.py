@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepblur.platform.connection import registry_uri
+from deepblur.platform.disk import denied
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.release import lookup
 
@@ -54,10 +55,16 @@ def choose_model(
         NoChampionError: spec is None, and there is no registry or no champion in it.
         ModelError: anything else that keeps the model from being used, in one sentence.
     """
+    try:
+        return _choose(spec, tracking_uri or registry_uri(runs), device)
+    except OSError as error:
+        raise ModelError(denied(error)) from None
+
+
+def _choose(spec: str | Path | None, where: str, device: str) -> Chosen:
     text = str(spec) if spec is not None else CHAMPION
     if not text.startswith(("models:", "runs:")):
         return Chosen(_load(_folder(Path(text)), device), text, None)
-    where = tracking_uri or registry_uri(runs)
     with registered(text, where, named=spec is not None) as (folder, found):
         return Chosen(_load(folder, device), _title(text, found), found.version)
 

@@ -207,11 +207,11 @@ def _package(model: BlindModel, name: str, parts: list[_Part], fresh: Path) -> W
 @contextmanager
 def _complete_or_as_it_was(folder: Path) -> Iterator[Path]:
     """A fresh folder that takes the folder's place when the block ends well."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; name a new folder for the export")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / SUMMARY).is_file():
-        raise OutputError(f"{folder} holds files that are no export; name a new or empty folder")
     try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file; name a new folder for the export")
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / SUMMARY).is_file():
+            raise OutputError(f"{folder} holds files that are no export; name a new or empty folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             fresh = Path(scratch) / "new"
@@ -220,5 +220,7 @@ def _complete_or_as_it_was(folder: Path) -> Iterator[Path]:
             if folder.exists():
                 os.rename(folder, Path(scratch) / "old")
             os.rename(fresh, folder)
+    except RestorationError:
+        raise
     except OSError as error:
         raise OutputError(f"the export cannot be written to {folder} ({error.strerror or error})") from None

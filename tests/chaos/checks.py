@@ -1,6 +1,5 @@
 """What must hold of a runs folder and of its record, however often the study on it was struck."""
 
-import csv
 import hashlib
 import json
 import re
@@ -91,10 +90,8 @@ class Truth:
 
 def items(runs: Path) -> str:
     """The study's table of results."""
-    (file,) = runs.glob("studies/*/items.csv")
-    with file.open(newline="") as text:
-        table = list(csv.reader(text))
-    return hashlib.sha256(repr(table).encode()).hexdigest()
+    (file,) = runs.glob("studies/*/items.parquet")
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def repeated(runs: Path) -> tuple[float, int]:
