@@ -27,6 +27,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     restore.engine(command)
     add("--varying", action="store_true", help="the blur changes over the field: identify tile by tile")
     restore.intensities(command)
+    restore.memory(command)
     add("--no-pictures", action="store_true", help="no PNG files")
     add("--json", action="store_true", help="the findings as JSON on standard output")
 

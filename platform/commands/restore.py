@@ -38,8 +38,7 @@ def configure(command: argparse.ArgumentParser) -> None:
              "with `compact` and its like TV instead in noise beyond its training")  # fmt: skip
     add("--varying", action="store_true", help="the blur changes over the field: identify and restore tile by tile")
     intensities(command)
-    add("--max-memory", type=float, default=2.0, metavar="GIB",
-        help="memory of the whole process; larger images are cut into tiles (default: 2)")  # fmt: skip
+    memory(command)
     add("--tile", type=int, metavar="PX", help="side of the tiles, 256 or more (default: as large as memory allows)")
     add("--no-pictures", action="store_true", help="no PNG files")
     add("--again", action="store_true", help="restore also what is done already")
@@ -82,6 +81,13 @@ def _cutoffs(text: str) -> float | tuple[float, ...]:
 
 
 _cutoffs.__name__ = "cutoff"  # what argparse calls the value that it refuses
+
+
+def memory(command: argparse.ArgumentParser) -> None:
+    """How much the process may take."""
+    command.add_argument("--max-memory", type=float, default=2.0, metavar="GIB",
+        help="memory of the whole process; larger images are cut into tiles, and go over the disk of OUT where a frame "
+             "does not fit (default: 2)")  # fmt: skip
 
 
 def intensities(command: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """`deepblur.restore`: an array in, the restored array, PSF, γ̂ and report out."""
 
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from deepblur.platform.inference.choosing import Choice, choose_engine
 from deepblur.platform.inference.recording import recording_of
-from deepblur.platform.inference.restoration import Options
+from deepblur.platform.inference.restoration import Options, with_room
 from deepblur.platform.inference.scale import DEFAULT_RULE
 from deepblur.platform.inference.session import Report, Session, assembled, with_channels
 
@@ -91,9 +92,13 @@ def restore(
         )
     )
     options = Options(varying=varying, max_memory_gib=max_memory_gib)
+    recording = with_room(recording, engine, max_memory_gib, Path(tempfile.gettempdir()))
     options = with_channels(options, recording, channels, len(engine.of_channels))
     session = Session(engine, recording, scale, options)
-    image = assembled(np.stack(list(session.frames())), recording)
+    frames = np.empty((recording.length, recording.channels, *recording.size), recording.dtype)
+    for i, frame in enumerate(session.frames()):
+        frames[i] = frame
+    image = assembled(frames, recording)
     if alpha is not None:
         image = np.concatenate([image, alpha], axis=-1)
     asked = {

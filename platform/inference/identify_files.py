@@ -11,7 +11,7 @@ from deepblur.platform.inference.batch import Item, ending, items_of, output_fol
 from deepblur.platform.inference.blurs import EMPTY, VERDICTS
 from deepblur.platform.inference.engines import Engine
 from deepblur.platform.inference.recording import read_recording
-from deepblur.platform.inference.restoration import Options
+from deepblur.platform.inference.restoration import Options, with_room
 from deepblur.platform.inference.restore_files import announced, asked_for, tell_remarks
 from deepblur.platform.inference.results import write_gamma, write_picture, write_psfs, write_report
 from deepblur.platform.inference.scale import parse_rule
@@ -35,8 +35,8 @@ def _identify_all(arguments: argparse.Namespace) -> int:
 def _identify(
     engine: Engine, item: Item, arguments: argparse.Namespace, notes: tuple[str, ...], tick: Callable[[float], None]
 ) -> dict[str, Any]:
-    recording = read_recording(item.path)
-    asked = Options(varying=arguments.varying)
+    asked = Options(varying=arguments.varying, max_memory_gib=arguments.max_memory)
+    recording = with_room(read_recording(item.path), engine, asked.max_memory_gib, arguments.output)
     options = with_channels(asked, recording, arguments.channels, len(engine.of_channels))
     session = Session(engine, recording, arguments.scale, options)
     for _ in session.identified():

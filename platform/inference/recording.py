@@ -7,7 +7,7 @@ channel is no light: it is kept as it is and never part of a frame. Memory holds
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from deepblur.platform.image_file import MIN_SIDE_PX, UnreadableImageError, check_pixels, unreadable
 from deepblur.platform.inference.failures import InputError
+from deepblur.platform.inference.scratch import MEMORY, Scratch, bands
 from deepblur.platform.inference.silence import silent
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -29,6 +30,14 @@ class Source(Protocol):
 
     def planes(self, index: int) -> np.ndarray:
         """(C + A, H, W) of one frame, upright: the channels to restore, then what is kept as it is."""
+        ...
+
+    def fill(self, index: int, out: np.ndarray, release: Callable[[], None]) -> None:
+        """`planes` into an array on disk; what was touched of it leaves memory when `release` is called."""
+        ...
+
+    def at_once_bytes(self) -> float:
+        """Memory that the largest part takes which must be read or written at once."""
         ...
 
 
@@ -50,6 +59,10 @@ class Recording:
     labels: tuple[str, ...]
     """What distinguishes each frame, such as "t=0, z=3"; "" for a single one."""
     source: Source = field(repr=False, compare=False)
+    scratch: Scratch = field(default=MEMORY, repr=False, compare=False)
+    """Makes the arrays of a frame's size; where they are on disk, so are the frames."""
+    last: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """The planes of the frame that was read last, where it is on disk."""
     channel_names: tuple[str, ...] = ()
     """One per channel, or none where the file names none."""
     rgb: bool = False
@@ -79,7 +92,9 @@ class Recording:
         return self._planes(index)[: self.channels]
 
     def frames(self) -> Iterator[np.ndarray]:
-        return (self.frame(index) for index in range(self.length))
+        for index in range(self.length):
+            yield self.frame(index)
+            self.scratch.release()
 
     def kept(self, index: int) -> np.ndarray:
         """(A, H, W), the planes of a frame that are not restored, such as alpha."""
@@ -93,13 +108,25 @@ class Recording:
         if not 0 <= index < self.length:
             raise IndexError(f"frame {index} of {self.length}")
         where = self.where(index)
+        if index in self.last:
+            return self.last[index]
+        self.last.clear()
+        shape = (self.channels + self.alpha, *self.size)
         with silent(), _one_sentence(where):
-            planes = np.ascontiguousarray(self.source.planes(index))
-        if planes.shape != (self.channels + self.alpha, *self.size) or planes.dtype != self.dtype:
+            if self.scratch.on_disk:
+                planes = self.scratch.empty(shape, self.dtype)
+                self.source.fill(index, planes, self.scratch.release)
+                self.last[index] = planes
+            else:
+                planes = np.ascontiguousarray(self.source.planes(index))
+        if planes.shape != shape or planes.dtype != self.dtype:
             raise InputError(
                 f"{where}: is {planes.dtype} of shape {planes.shape}, unlike the rest of the file; save it again"
             )
-        lost = planes.size - np.count_nonzero(np.isfinite(planes)) if self.dtype.kind == "f" else 0
+        lost = 0
+        for rows in bands(shape) if self.dtype.kind == "f" else ():
+            lost += planes[:, rows].size - np.count_nonzero(np.isfinite(planes[:, rows]))
+            self.scratch.release()
         if lost:
             raise InputError(f"{where}: {lost} pixels are NaN or infinite; fill them or leave this image out")
         return planes
@@ -212,6 +239,14 @@ class _Array:
     def planes(self, index: int) -> np.ndarray:
         frame = self.stack[index]
         return frame.astype(frame.dtype.newbyteorder("="))
+
+    def fill(self, index: int, out: np.ndarray, release: Callable[[], None]) -> None:
+        for rows in bands(out.shape):
+            out[:, rows] = self.stack[index][:, rows]
+            release()
+
+    def at_once_bytes(self) -> float:
+        return 0.0
 
 
 @contextmanager

@@ -3,18 +3,20 @@
 import math
 import os
 import weakref
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
-from tifffile import COMPRESSION, TiffFile, TiffPageSeries
+from tifffile import COMPRESSION, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from deepblur.platform.image_file import UnreadableImageError, check_pixels
 from deepblur.platform.inference.recording import Recording, check_claim, frame_labels
 from deepblur.platform.inference.tiff_layout import GREY, Layout, layout_of
 from deepblur.platform.inference.tiff_metadata import about
+from deepblur.platform.inference.tiff_parts import at_once_bytes, fill
 from deepblur.platform.tiff_streams import check_streams
 
 
@@ -35,11 +37,21 @@ class TiffSource:
         planes = np.concatenate([layout.planes_of(self._block(number)) for number in layout.order[index]])
         return planes[list(layout.colours + layout.others)]
 
+    def fill(self, index: int, out: np.ndarray, release: Callable[[], None]) -> None:
+        """`planes` of a frame that is too large for memory, into an array (C + A, H, W) on disk."""
+        fill(self, index, out, release)
+
+    def at_once_bytes(self) -> float:
+        return at_once_bytes(self)
+
     def _block(self, number: int) -> np.ndarray:
-        block = self._page(number) if self.series.dataoffset is None else self._contiguous(number)
-        block = block.reshape(self.layout.raw_shape)
+        block = self.page(number) if self.series.dataoffset is None else self._contiguous(number)
+        return self.converted(block.reshape(self.layout.raw_shape))
+
+    def converted(self, block: np.ndarray) -> np.ndarray:
+        """A part of a block, (H, W), (H, W, S) or (S, H, W), with its colours as RGB, (H, W, 3)."""
         if self.layout.colour == "palette":
-            return np.moveaxis(self._colormap[:, block], 0, -1)
+            return np.moveaxis(self._colormap[:, block.reshape(block.shape[:2])], 0, -1)
         if self.layout.colour:
             return _as_rgb(block, self.layout.colour)
         return block
@@ -59,7 +71,11 @@ class TiffSource:
         handle.seek(self.series.dataoffset + number * count * dtype.itemsize)
         return handle.read_array(dtype, count).astype(self.series.dtype)
 
-    def _page(self, number: int) -> np.ndarray:
+    def page(self, number: int) -> np.ndarray:
+        return self.checked_page(number).asarray()
+
+    def checked_page(self, number: int) -> TiffPage | TiffFrame:
+        """A page that holds what it says."""
         page = self.series[number]
         if page is None:
             raise UnreadableImageError("is missing from the file, although its metadata names it; save it again")
@@ -75,7 +91,7 @@ class TiffSource:
             if stored < bits // 8:
                 raise UnreadableImageError(f"is cut short ({stored} bytes of at least {bits // 8}); copy it again")
         check_streams(page)
-        return page.asarray()
+        return page
 
     def _check_reach(self, reach: int) -> None:
         if reach > self._size:

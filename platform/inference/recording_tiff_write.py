@@ -21,6 +21,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, RESUNIT, TiffPage, TiffWriter
 from deepblur.platform.inference.output_file import replacing
 from deepblur.platform.inference.recording import Recording
 from deepblur.platform.inference.recording_tiff import TiffSource
+from deepblur.platform.inference.scratch import bands
 from deepblur.platform.inference.tiff_layout import Layout
 
 _BIG_BYTES = 2**32 - 2**25
@@ -75,22 +76,33 @@ def _blocks(frames: Iterator[np.ndarray], like: Recording, layout: Layout, scrat
     written = 0
     size = math.prod(layout.block_shape) * like.dtype.itemsize
     for index, frame in enumerate(frames):
-        planes = np.empty((len(layout.colours) + len(layout.others), *frame.shape[1:]), frame.dtype)
-        planes[list(layout.colours)] = frame
-        if layout.others:
-            planes[list(layout.others)] = like.kept(index)
+        planes = dict(zip(layout.colours, frame, strict=True))
+        planes |= dict(zip(layout.others, like.kept(index) if layout.others else (), strict=True))
         numbers = layout.order[index]
-        for number, block in zip(numbers, np.split(planes, len(numbers)), strict=True):
-            stored = np.ascontiguousarray(layout.block_of(block))
+        samples = len(planes) // len(numbers)
+        for place, number in enumerate(numbers):
+            block = [planes[place * samples + sample] for sample in range(samples)]
+            stored = _block(block, like, layout)
             if number == written:
                 yield stored
                 written += 1
             else:
                 scratch.seek(int(number) * size)
                 scratch.write(stored.data)
+            like.scratch.release()
+    scratch.flush()
     for number in range(written, layout.blocks):
-        scratch.seek(number * size)
-        yield np.frombuffer(scratch.read(size), like.dtype).reshape(layout.block_shape)
+        yield np.memmap(scratch, like.dtype, "r", number * size, layout.block_shape)
+
+
+def _block(planes: list[np.ndarray], like: Recording, layout: Layout) -> np.ndarray:
+    """Planes (H, W), upright, as they are stored."""
+    stored = like.scratch.empty(layout.block_shape, like.dtype)
+    for rows in bands(planes[0].shape):
+        for view, plane in zip(layout.views(stored), planes, strict=True):
+            view[rows] = ~plane[rows] if layout.inverted else plane[rows]
+        like.scratch.release()
+    return stored
 
 
 def _options(source: TiffSource, like: Recording) -> dict[str, Any]:

@@ -7,6 +7,7 @@ in tiles; `varying` identifies and restores tile by tile, for a blur that change
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from deepblur.platform.inference.blurs import Blur, Place, empty_blur
 from deepblur.platform.inference.engines import Engine, Found, Remove
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.identification import Identification
+from deepblur.platform.inference.recording import Recording
 from deepblur.platform.inference.reliability import range_flags, verdict_of
 from deepblur.platform.inference.scale import Scale
 from deepblur.platform.inference.scratch import MEMORY, Scratch, bands
@@ -95,7 +97,9 @@ def restore_frame(
     for name, grey, members in groups:
         engine = whole if len(members) > 1 else whole.of_channel(members[0])
         if _constant(grey, scratch):
-            restored[members] = stack[members]
+            for member in members:
+                restored[member] = stack[member]
+                scratch.release()
             blurs.append(empty_blur(engine, label, name, float(grey.flatten()[0]), _of(scales, members)))
             told(float(len(members)))
             continue
@@ -182,6 +186,28 @@ def tile_for(engine: Engine, stack: Tensor, options: Options, scratch: Scratch =
             f"{options.max_memory_gib:g} GiB; allow more, or cut the image"
         )
     return min(side, MAX_TILE_PX)
+
+
+def with_room(recording: Recording, engine: Engine, max_memory_gib: float, folder: Path) -> Recording:
+    """The recording, whose frames go to the disk of `folder` where they do not fit into memory.
+
+    Raises:
+        InputError: its file cannot even be read in parts that fit.
+    """
+    H, W = recording.size
+    stored, values = recording.dtype.itemsize * (recording.channels + recording.alpha), 4 * recording.channels
+    held, allowed = psutil.Process().memory_info().rss, max_memory_gib * 2**30
+    # a frame as stored and to be stored, before and after, of the first frame too, and grey images and their like
+    whole = (2 * stored + 4 * values + 4 * _ARRAYS) * H * W + engine.bytes_per_px * MIN_TILE_PX**2
+    if held + whole <= allowed or held >= allowed:
+        return recording
+    at_once = recording.source.at_once_bytes()
+    if held + at_once > allowed:
+        raise InputError(
+            f"{recording.path}: {H}x{W} pixels that are stored in one piece need {(held + at_once) / 2**30:.1f} GiB; "
+            f"--max-memory allows {max_memory_gib:g} GiB; save it as a TIFF with tiles or strips, or allow more"
+        )
+    return replace(recording, scratch=Scratch(folder), last={})
 
 
 def _check(stack: Tensor, engine: Engine, scratch: Scratch) -> None:

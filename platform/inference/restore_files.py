@@ -11,7 +11,7 @@ from deepblur.platform.inference.batch import Item, ending, items_of, kept, key_
 from deepblur.platform.inference.choosing import Choice, choose_engine
 from deepblur.platform.inference.engines import Engine
 from deepblur.platform.inference.recording import read_recording, write_recording
-from deepblur.platform.inference.restoration import Options
+from deepblur.platform.inference.restoration import Options, with_room
 from deepblur.platform.inference.results import (
     write_gamma,
     write_picture,
@@ -90,7 +90,7 @@ class _Job:
         key = key_of(item.path, self.parts)
         if not self.again and (report := kept(self.folder, item.name, key)) is not None:
             return report | {"status": "kept"}
-        recording = read_recording(item.path)
+        recording = with_room(read_recording(item.path), self.engine, self.options.max_memory_gib, self.folder)
         options = with_channels(self.options, recording, self.channels, len(self.engine.of_channels))
         session = Session(
             self.engine, recording, self.scale, options, tick=lambda share: tick(share / recording.length)

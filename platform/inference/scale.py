@@ -6,7 +6,7 @@ that brightness stays comparable from frame to frame.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -99,7 +99,7 @@ def scale_of(recording: Recording, rule: str = DEFAULT_RULE) -> Scale:
         ValueError: the rule, as `parse_rule`.
     """
     parsed = parse_rule(rule)
-    seen = _Seen.of(recording.frames(), recording.length, parsed.kind == "percentile")
+    seen = _Seen.of(recording.frames(), recording.length, parsed.kind == "percentile", recording.scratch.release)
     _check(recording, parsed, seen)
     return _scale(parsed, recording, seen, seen.grain)
 
@@ -117,7 +117,7 @@ class Scaling:
     def of(cls, recording: Recording, rule: str = DEFAULT_RULE) -> "Scaling":
         """Reads every frame once; errors as `scale_of`."""
         parsed = parse_rule(rule)
-        seen = _Seen.of(recording.frames(), recording.length, sample=False)
+        seen = _Seen.of(recording.frames(), recording.length, False, recording.scratch.release)
         _check(recording, parsed, seen)
         return cls(parsed, recording, seen.grain)
 
@@ -128,11 +128,12 @@ class Scaling:
         return tuple(self._of(channel[None]) for channel in frame)
 
     def _of(self, values: np.ndarray) -> Scale:
-        seen = _Seen.of([values], 1, self.rule.kind == "percentile")
+        release = self.recording.scratch.release
+        seen = _Seen.of([values], 1, self.rule.kind == "percentile", release)
         if seen.low == seen.high:
             return Scale(seen.low, seen.low + 1, 0.0)
         scale = _scale(self.rule, self.recording, seen, self.grain)
-        return scale if scale.saturated else replace(scale, saturated=_piled(values))
+        return scale if scale.saturated else replace(scale, saturated=_piled(values, seen, release))
 
 
 def _check(recording: Recording, rule: Rule, seen: "_Seen") -> None:
@@ -160,18 +161,21 @@ def _scale(rule: Rule, recording: Recording, seen: "_Seen", grain: int) -> Scale
     return Scale(black, white, seen.saturated(recording, 0, grain))
 
 
-def _piled(values: np.ndarray) -> float:
+def _piled(values: np.ndarray, seen: "_Seen", release: Callable[[], None]) -> float:
     """Fraction of the values at the largest one where far more have it than a continuous tail would leave there.
 
     That is how a camera looks whose black was subtracted, or a float image that was clipped: the top is no power of 2.
     """
-    top = values.max()
-    at_top = int(np.count_nonzero(values == top))
-    if at_top <= _PILE * values.size:
+    if seen.at_high <= _PILE * values.size:
         return 0.0
-    reach = 0.05 * (float(top) - float(np.median(values)))
-    near = int(np.count_nonzero(values >= float(top) - reach)) - at_top
-    return at_top / values.size if 0 < near < at_top else 0.0
+    flat = values.reshape(-1)
+    reach = 0.05 * (seen.high - float(np.median(flat[:: _step(flat.size, 1, values.shape[-1])])))
+    release()
+    near = 0
+    for start in range(0, flat.size, _SAMPLE_VALUES):
+        near += int(np.count_nonzero(flat[start : start + _SAMPLE_VALUES] >= seen.high - reach))
+        release()
+    return seen.at_high / values.size if 0 < near - seen.at_high < seen.at_high else 0.0
 
 
 @dataclass(frozen=True)
@@ -186,19 +190,23 @@ class _Seen:
     sample: np.ndarray
 
     @classmethod
-    def of(cls, frames: Iterable[np.ndarray], length: int, sample: bool) -> "_Seen":
+    def of(cls, frames: Iterable[np.ndarray], length: int, sample: bool, release: Callable[[], None]) -> "_Seen":
         low, high, at_high, count, grain = math.inf, -math.inf, 0, 0, 0
         kept = []
         for frame in frames:
-            values = frame.ravel()
-            low, top = min(low, float(values.min())), float(values.max())
-            at_top = int(np.count_nonzero(values == values.max()))
-            at_high = at_top + (at_high if top == high else 0) if top >= high else at_high
-            high, count = max(high, top), count + values.size
-            if values.dtype.kind in "ui" and grain != 1:
-                grain = math.gcd(grain, int(np.gcd.reduce(values)))
-            if sample:
-                kept.append(values[:: _step(values.size, length, frame.shape[-1])].astype(np.float64))
+            flat = frame.reshape(-1)
+            step = _step(flat.size, length, frame.shape[-1])
+            for start in range(0, flat.size, _SAMPLE_VALUES):  # a frame may lie on disk
+                values = flat[start : start + _SAMPLE_VALUES]
+                low, top = min(low, float(values.min())), float(values.max())
+                at_top = int(np.count_nonzero(values == values.max())) if top >= high else 0
+                at_high = at_top + (at_high if top == high else 0) if top >= high else at_high
+                high, count = max(high, top), count + values.size
+                if values.dtype.kind in "ui" and grain != 1:
+                    grain = math.gcd(grain, int(np.gcd.reduce(values)))
+                if sample:
+                    kept.append(values[-start % step :: step].astype(np.float64))
+                release()
         return cls(low, high, at_high, count, max(grain, 1), np.concatenate(kept) if kept else np.empty(0))
 
     def saturated(self, recording: Recording, bits: int, grain: int) -> float:

@@ -1,5 +1,6 @@
 """A whole recording through an engine, frame by frame, and the report of it."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -8,8 +9,10 @@ from platform import python_version
 from typing import Any
 
 import numpy as np
+import torch
 
 import deepblur
+from deepblur.baselines.estimate import richest_part
 from deepblur.platform.inference.blurs import VERDICTS, Blur, with_outliers
 from deepblur.platform.inference.engines import Engine
 from deepblur.platform.inference.failures import InputError
@@ -17,10 +20,15 @@ from deepblur.platform.inference.outliers import replace_outliers
 from deepblur.platform.inference.recording import Recording
 from deepblur.platform.inference.restoration import Options, Tick, identify_frame, restore_frame
 from deepblur.platform.inference.scale import Scale, Scaling
+from deepblur.platform.inference.scratch import bands
 
 FORMAT, VERSION = "deepblur-report", 2
 """The version is part of what makes a result the same: older ones are not kept."""
+PART_PX = 2048
+"""Side of the parts in which outliers of a frame on disk are looked for."""
 CHANNELS = ("auto", "shared", "each")
+SHOWN_PX = 1024
+"""Side of the part of a frame on disk that its picture shows."""
 
 
 @dataclass(frozen=True)
@@ -150,15 +158,13 @@ class Session:
         for i, read in self._read():
             started = time.perf_counter()
             label, unit, scales = self.recording.labels[i], read.unit, read.scales
-            frame = restore_frame(self.engine, unit, self.options, label=label, scales=scales, tick=self.tick)
+            told = {"label": label, "scales": scales, "scratch": self.recording.scratch}
+            frame = restore_frame(self.engine, unit, self.options, tick=self.tick, **told)
             self._add(frame.blurs, read)
             self.tiles = max(self.tiles, frame.tiles)
             if self.first is None and any(blur.verdict in VERDICTS for blur in frame.blurs):
-                self.first = unit, frame.channels
-            restored = read.stored.copy()
-            for k, (scale, done) in enumerate(zip(scales, frame.channels, strict=True)):
-                if done.min() < done.max():
-                    restored[k] = scale.to_stored(done, self.recording.dtype)
+                self.first = self._shown(unit, frame.channels)
+            restored = self._stored(frame.channels, read)
             self.seconds += time.perf_counter() - started
             yield restored
         self._check_not_empty()
@@ -168,7 +174,8 @@ class Session:
         for i, read in self._read():
             started = time.perf_counter()
             label = self.recording.labels[i]
-            blurs = identify_frame(self.engine, read.unit, self.options, label=label, scales=read.scales)
+            told = {"label": label, "scales": read.scales, "scratch": self.recording.scratch}
+            blurs = identify_frame(self.engine, read.unit, self.options, **told)
             self._add(blurs, read)
             self.seconds += time.perf_counter() - started
             yield blurs
@@ -179,18 +186,40 @@ class Session:
         scaling = Scaling.of(self.recording, self.scale_rule)
         for i in range(self.recording.length):
             stored = self.recording.frame(i)
-            clean, outliers = stored, []
-            for k, channel in enumerate(stored):
-                replaced, places = replace_outliers(channel)
-                outliers.append([(int(row), int(column)) for row, column in places])
-                if len(places):
-                    clean = stored.copy() if clean is stored else clean
-                    clean[k] = replaced
+            clean, outliers = self._clean(stored)
             scales = scaling.of_frame(clean, self.options.shared)
-            unit = np.empty(clean.shape, np.float32)
-            for k, scale in enumerate(scales):
-                unit[k] = scale.to_unit(clean[k])
+            unit = self.recording.scratch.empty(clean.shape)
+            for k, rows in self._bands(clean.shape):
+                unit[k, rows] = scales[k].to_unit(clean[k, rows])
             yield i, _Read(stored, unit, scales, outliers)
+
+    def _bands(self, shape: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+        """(channel, rows), so many at a time as memory has room for."""
+        for k in range(shape[0]):
+            for rows in bands(shape[1:]):
+                yield k, rows
+                self.recording.scratch.release()
+
+    def _clean(self, stored: np.ndarray) -> tuple[np.ndarray, list[list[tuple[int, int]]]]:
+        """A frame (C, H, W) without its outliers, and their places; one on disk is gone through part by part."""
+        scratch, (H, W) = self.recording.scratch, stored.shape[1:]
+        side = PART_PX if scratch.on_disk else max(H, W)
+        clean = stored
+        outliers: list[list[tuple[int, int]]] = []
+        for k, channel in enumerate(stored):
+            outliers.append([])
+            for row, column in itertools.product(range(0, H, side), range(0, W, side)):
+                part = (slice(row, row + side), slice(column, column + side))
+                replaced, places = replace_outliers(channel[part])
+                outliers[k] += [(row + int(down), column + int(right)) for down, right in places]
+                if len(places) and clean is stored:
+                    clean = scratch.empty(stored.shape, stored.dtype)
+                    for j, rows in self._bands(stored.shape):
+                        clean[j, rows] = stored[j, rows]
+                if len(places):
+                    clean[k][part] = replaced
+                scratch.release()
+        return clean, outliers
 
     def _add(self, blurs: tuple[Blur, ...], read: "_Read") -> None:
         """Keep the blurs of a frame, one for each channel or one for all, with the outliers of their channels."""
@@ -205,6 +234,24 @@ class Session:
                 f"{self.recording.path}: every frame has one value in all of its pixels, so there is nothing to "
                 "restore; leave it out"
             )
+
+    def _stored(self, restored: np.ndarray, read: "_Read") -> np.ndarray:
+        """A restored frame in the recording's dtype; what is empty in it is that of the file."""
+        dtype = self.recording.dtype
+        stored = self.recording.scratch.empty(restored.shape, dtype)
+        empty = [done.min() == done.max() for done in restored]
+        for k, rows in self._bands(restored.shape):
+            done = restored[k, rows]
+            stored[k, rows] = read.stored[k, rows] if empty[k] else read.scales[k].to_stored(done, dtype)
+        return stored
+
+    def _shown(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the picture shows of a frame: of one on disk the part with most structure."""
+        if not self.recording.scratch.on_disk:
+            return before, after
+        rows, columns = richest_part(torch.from_numpy(before[0]), SHOWN_PX)
+        self.recording.scratch.release()
+        return before[:, rows, columns].copy(), after[:, rows, columns].copy()
 
     def report(self, notes: tuple[str, ...] = (), options: dict[str, Any] | None = None) -> Report:
         """After the last frame."""

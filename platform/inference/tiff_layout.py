@@ -66,17 +66,12 @@ class Layout:
 
     def planes_of(self, block: np.ndarray) -> np.ndarray:
         """A stored block as (S, H, W), upright intensities."""
-        samples = self.block_axes.find("S")
-        planes = block[None] if samples < 0 else np.moveaxis(block, samples, 0)
-        return upright(~planes if self.inverted else planes, self.orientation)
+        return self.views(~block if self.inverted else block)
 
-    def block_of(self, planes: np.ndarray) -> np.ndarray:
-        """The inverse of `planes_of`."""
-        planes = upright(planes, {6: 8, 8: 6}.get(self.orientation, self.orientation))
-        if self.inverted:
-            planes = ~planes
+    def views(self, block: np.ndarray) -> np.ndarray:
+        """A block's values as they are, seen as (S, H, W), upright."""
         samples = self.block_axes.find("S")
-        return planes[0] if samples < 0 else np.moveaxis(planes, 0, samples)
+        return upright(block[None] if samples < 0 else np.moveaxis(block, samples, 0), self.orientation)
 
 
 def layout_of(series: TiffPageSeries) -> Layout:
