@@ -12,14 +12,13 @@ import os
 import re
 import shutil
 import socket
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from deepblur.platform.journal import forget_journal, read_journal, spent
-from deepblur.platform.ledger_schema import DamagedError, open_database, transaction
+from deepblur.platform.ledger_schema import open_or_replace, transaction
 from deepblur.platform.lock import open_lock
 from deepblur.platform.seal import first_damaged, read_sealed, set_aside
 
@@ -67,7 +66,7 @@ class Ledger:
         self._slots: tuple[float, float] | None = None
         self.stages.mkdir(parents=True, exist_ok=True)
         self._lock = _acquire(runs / "ledger.lock")
-        self.db = self._open(runs / "ledger.db")
+        self.db = open_or_replace(runs / "ledger.db", say)
         self._bury()
         self._adopt()
         self._sweep()
@@ -101,7 +100,7 @@ class Ledger:
         A folder that is not whole is set aside, for it would keep a new one from its place.
         """
         told, folder = self._told(key), self.folder(key)
-        if told is None and folder.is_dir():
+        if told is None and (folder.exists() or folder.is_symlink()):
             kept = read_sealed(folder / RESULT)
             what = RESULT if kept is None else first_damaged(folder, kept["files"]) or RESULT
             place = set_aside(folder)
@@ -120,18 +119,6 @@ class Ledger:
             if told is not None and told["key"] == key and first_damaged(folder, told["files"]) is None:
                 self._whole[key] = told
         return self._whole.get(key)
-
-    def _open(self, path: Path) -> sqlite3.Connection:
-        try:
-            return open_database(path)
-        except DamagedError as error:
-            place = set_aside(path)
-            for more in ("-journal", "-wal", "-shm"):  # which sqlite would apply to the new one
-                if path.with_name(path.name + more).exists():
-                    set_aside(path.with_name(path.name + more))
-            self._say(f"the ledger {path} cannot be read ({error}); it is now {place.name}, and a new one is made from "
-                      "the folders of the finished stages")  # fmt: skip
-            return open_database(path)
 
     def error(self, key: str) -> str | None:
         """Why the last attempt at a stage failed; None where it did not."""

@@ -2,8 +2,10 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from deepblur.platform.seal import set_aside
 
 _VERSION = 1
 _TABLES = """
@@ -76,6 +78,20 @@ def open_database(path: Path, patience_s: float = 5.0) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def open_or_replace(path: Path, say: Callable[[str], None]) -> sqlite3.Connection:
+    """The ledger's database; where it is damaged, an empty one in its place, and a sentence."""
+    try:
+        return open_database(path)
+    except DamagedError as error:
+        place = set_aside(path)
+        for more in ("-journal", "-wal", "-shm"):  # which sqlite would apply to the new one
+            if path.with_name(path.name + more).exists():
+                set_aside(path.with_name(path.name + more))
+        say(f"the ledger {path} cannot be read ({error}); it is now {place.name}, and a new one is made from the "
+            "folders of the finished stages")  # fmt: skip
+        return open_database(path)
 
 
 def _check(database: sqlite3.Connection) -> None:

@@ -267,6 +267,8 @@ STAGES = {
     "result null": lambda d: (d / RESULT).write_text("null"),
     "result {}": lambda d: (d / RESULT).write_text("{}"),
     "another result": lambda d: (d / RESULT).write_text((d / RESULT).read_text().replace("1.0", "1.5")),
+    "result, for the folder is a file": lambda d: (shutil.rmtree(d), d.write_text("no")),
+    "result, for the folder is a link to nothing": lambda d: (shutil.rmtree(d), d.symlink_to("nowhere")),
     "of another stage": lambda d: sealed(d, "b", {"loss": 3.0, "seconds": 1.0}),
 }
 
