@@ -3,11 +3,13 @@
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepblur.platform import moved
 from deepblur.platform.lock import locked
 
 if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a record does not need it
@@ -69,9 +71,16 @@ def connect(uri: str, remedy: str = _RECORD_ELSEWHERE) -> "MlflowClient":
     with _usable(uri, remedy):
         _probe(uri)
         with _one_process_at_a_time(uri):
+            bring_record_along(uri)
             client = MlflowClient(uri, registry_uri=uri)
             client.search_experiments(max_results=1)  # creates the tables of a fresh database
     return client
+
+
+def bring_record_along(uri: str) -> None:
+    """Tells a record in a database file where its files are, if its folder was moved, and the user that it did."""
+    if (database := database_file(uri)) is not None and (told := moved.bring_along(database)):
+        print(told, file=sys.stderr)
 
 
 def pages(search: Callable[..., Any], *asked: Any) -> Iterator[Any]:
@@ -90,7 +99,7 @@ def experiment(client: "MlflowClient", uri: str, name: str, artifacts: Path | No
     Args:
         artifacts: folder of a local database's artifacts; default: mlartifacts beside the database.
     Raises:
-        ConnectionError: the experiment was deleted, or nothing usable answers any more.
+        ConnectionError: the experiment was deleted, its files belong to a place that is gone, nothing usable answers.
     """
     with _usable(uri), _one_process_at_a_time(uri):
         found = client.get_experiment_by_name(name)
@@ -98,7 +107,9 @@ def experiment(client: "MlflowClient", uri: str, name: str, artifacts: Path | No
             return client.create_experiment(name, _artifact_location(uri, artifacts))
         if found.lifecycle_stage == "deleted":
             raise ValueError(f"its experiment {name!r} was deleted; restore it with mlflow experiments restore")
-        return found.experiment_id
+    if (database := database_file(uri)) is not None and (why := moved.astray(database, found.artifact_location)):
+        raise ConnectionError(why)
+    return found.experiment_id
 
 
 def database_file(uri: str) -> Path | None:
@@ -206,4 +217,4 @@ def _one_process_at_a_time(uri: str) -> Iterator[None]:
 def _artifact_location(uri: str, artifacts: Path | None) -> str | None:
     if (database := database_file(uri)) is None:
         return None  # a server's own choice
-    return (artifacts or database.parent / "mlartifacts").resolve().as_uri()
+    return (artifacts or database.parent / moved.ARTIFACTS).resolve().as_uri()

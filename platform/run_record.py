@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepblur.platform import moved
 from deepblur.platform.connection import connect, database_file, failing_plainly, first_line, shown
 from deepblur.platform.enclosed import inside
 from deepblur.platform.provenance import FILE, FORMAT, INPUTS, OPTIONS, OWN
@@ -149,7 +150,7 @@ def read_run(run_id: str, uri: str) -> RunRecord:
             home = client.get_run(parent)
         except Exception:  # as above; the tag is anybody's text
             raise ValueError(
-                f"run {run_id} belongs to the run {parent!r}, which is not recorded at {shown}; reproduce another one"
+                f"run {run_id} belongs to the run {parent!r}, which is not recorded at {shown(uri)}; reproduce another"
             ) from None
     again = f"'{home.data.tags.get('command', 'the command of the study')}'"
     if run.info.status != "FINISHED":
@@ -157,6 +158,12 @@ def read_run(run_id: str, uri: str) -> RunRecord:
     with failing_plainly(uri):
         files = {file.path for file in client.list_artifacts(run_id)}
     if FILE not in files:
+        lie = moved.local(run.info.artifact_uri)
+        if lie is not None and not lie.parent.parent.exists():  # where those of all runs lie
+            raise FileNotFoundError(
+                f"the files of run {run_id} are not at {lie}, where the record says: its runs folder was moved or "
+                f"cleaned. Bring them back there, or put {moved.ARTIFACTS} beside mlflow.db, which then finds them"
+            )
         raise ValueError(
             f"run {run_id} was recorded without {FILE}, by a deepblur that did not keep it; run {again} again, which "
             "reuses what is done and records it"

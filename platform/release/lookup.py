@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlparse
 
-from deepblur.platform.connection import connect, database_file, first_line, pages, shown
+from deepblur.platform import moved
+from deepblur.platform.connection import bring_record_along, connect, database_file, first_line, pages, shown
 from deepblur.platform.inference.failures import ModelError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def registry(uri: str) -> Iterator[Registry]:
         return
     if not file.is_file():
         raise MissingError(f"there is no registry at {uri}")
+    bring_record_along(uri)
     with _open(file, uri) as database:
         if database is not None:
             yield _DatabaseFile(database, uri)
@@ -81,7 +82,7 @@ def fetched(found: Found, uri: str, part: Path = INSIDE) -> Iterator[Path]:
     Raises:
         ModelError: its files cannot be had.
     """
-    local = _local(found.location)
+    local = moved.local(found.location)
     if local is not None:
         if not (local / INSIDE / "model.json").is_file():
             raise ModelError(
@@ -193,10 +194,3 @@ def _open(file: Path, uri: str) -> Iterator[sqlite3.Connection | None]:
         raise ConnectionError(
             f"the registry {uri} cannot be read ({error}); check that it is MLflow's database"
         ) from None
-
-
-def _local(location: str) -> Path | None:
-    parts = urlparse(location)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return Path(unquote(parts.path))
-    return Path(location) if parts.scheme == "" else None
