@@ -1,6 +1,7 @@
 """No cluster that we start takes anybody in: where it listens, and what it asks for."""
 
 import os
+import shutil
 import socket
 import sys
 import urllib.error
@@ -62,6 +63,7 @@ def short(monkeypatch):
     private_cluster.cache_clear()
     yield
     private_cluster.cache_clear()
+    shutil.rmtree(f"/tmp/dbd{os.getpid()}", ignore_errors=True)
 
 
 @pytest.mark.ray
