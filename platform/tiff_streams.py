@@ -31,7 +31,7 @@ def check_streams(page: TiffPage) -> None:
     keyframe = page.keyframe
     if not carries_size(keyframe.compression):
         return
-    handle, told = keyframe.parent.filehandle, {}
+    handle, told = page.parent.filehandle, {}
     if keyframe.compression in _JPEG:
         told = {"tables": page.jpegtables, "header": keyframe.jpegheader}
     most = math.prod(keyframe.chunks)

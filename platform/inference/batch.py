@@ -16,7 +16,15 @@ from typing import Any
 from tqdm import tqdm
 
 from deepblur.platform.image_file import SUFFIXES
-from deepblur.platform.inference.failures import INPUT, OK, USAGE, InputError, OutputError, RestorationError
+from deepblur.platform.inference.failures import (
+    INPUT,
+    OK,
+    USAGE,
+    InputError,
+    OutputError,
+    PartOfSetError,
+    RestorationError,
+)
 from deepblur.platform.lock import LockError, shared
 
 OURS = ("_restored", "_psf", "_wavefront", "_overview", "_gamma")
@@ -123,6 +131,7 @@ def run_all(items: Sequence[Item], work: Callable[[Item, Callable[[float], None]
     """
     done: list[dict[str, Any]] = []
     code = OK
+    given = {item.path.resolve() for item in items}
     with tqdm(total=len(items), unit="image", delay=2, file=sys.stderr, bar_format=_BAR, disable=None) as bar:
         for i, item in enumerate(items):
             bar.set_postfix_str(item.path.name, refresh=False)
@@ -130,13 +139,17 @@ def run_all(items: Sequence[Item], work: Callable[[Item, Callable[[float], None]
                 done.append(work(item, bar.update))
             except (RestorationError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
                 # torch's own and those of the methods: the other images must not pay for them
+                if isinstance(error, PartOfSetError) and error.first.resolve() in given:
+                    done.append({"input": str(item.path), "status": "part", "first": str(error.first)})
+                    continue
                 sentence = " ".join(str(error).split()) or "there is not enough memory; lower --max-memory"
                 sentence = sentence if str(item.path) in sentence else f"{item.path}: {sentence}"
                 with bar.external_write_mode(file=sys.stderr):
                     print(f"error: {sentence}", file=sys.stderr)
                 done.append({"input": str(item.path), "status": "failed", "error": sentence})
                 code = max(code, getattr(error, "exit_code", INPUT))
-            bar.update(i + 1 - bar.n)
+            finally:
+                bar.update(i + 1 - bar.n)
     return done, code
 
 
@@ -162,7 +175,9 @@ def tell(done: Sequence[dict[str, Any]], code: int, as_json: bool, say: Callable
         print(json.dumps({"images": done, "exit_code": code}, indent=2))
     else:
         for entry in done:
-            if entry["status"] != "failed":  # which was said when it happened
+            if entry["status"] == "part":
+                print(f"{entry['input']} was read as a part of {entry['first']}")
+            elif entry["status"] != "failed":  # which was said when it happened
                 say(entry)
     return code
 

@@ -1,5 +1,7 @@
 """What can go wrong for a user who restores images, by kind: each has an exit code and a message of one sentence."""
 
+from pathlib import Path
+
 OK = 0
 USAGE = 2
 """Options that make no sense; argparse's own."""
@@ -19,6 +21,14 @@ class RestorationError(Exception):
 
 class InputError(RestorationError, ValueError):
     """An image that cannot be used."""
+
+
+class PartOfSetError(InputError):
+    """An image that is read as a part of another file, `first`."""
+
+    def __init__(self, message: str, first: Path) -> None:
+        super().__init__(message)
+        self.first = first
 
 
 class ModelError(RestorationError, ValueError):

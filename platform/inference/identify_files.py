@@ -44,7 +44,7 @@ def _identify(
     report, blurs = session.report(notes, asked_for(arguments)), session.blurs
     folder: Path = arguments.output
     files = {"psf": f"{item.name}_psf.tif"}
-    write_psfs(folder / files["psf"], blurs, recording.pixel_um)
+    write_psfs(folder / files["psf"], blurs, recording.pixel_um, recording.pixel_height_um)
     if any(blur.noll for blur in blurs):
         files["gamma"] = f"{item.name}_gamma.csv"
         write_gamma(folder / files["gamma"], blurs)

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,8 @@ from deepblur.platform.inference.silence import silent
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _INFLATION = 2000  # no codec for real images packs more tightly; deflate and JPEG end near 1000
 _HARMLESS_BYTES = 2**20
+_SQUARE = 0.01
+"""Sides of a pixel that differ by less are equal: resolutions are stored as rounded fractions."""
 
 
 class Source(Protocol):
@@ -72,11 +74,21 @@ class Recording:
     bits: int = 0
     """Integers: bits per value that the file declares; 0 for floats."""
     pixel_um: float | None = None
-    """Side of a pixel in the sample, micrometres, where the file says so credibly."""
+    """Width of a pixel in the sample, micrometres, where the file says so credibly."""
+    pixel_height_um: float | None = None
+    """Its height; None where the file does not say."""
     z_um: float | None = None
     """Distance of the planes of a stack, micrometres."""
     interval_s: float | None = None
     """Time between the images of a series, seconds."""
+    notes: tuple[str, ...] = ()
+    """What people should know about the file, a sentence each."""
+
+    @property
+    def square(self) -> bool:
+        """Whether pixels are as high as wide, as far as the file says."""
+        width, height = self.pixel_um, self.pixel_height_um
+        return not width or not height or math.isclose(width, height, rel_tol=_SQUARE)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -159,6 +171,10 @@ def read_recording(path: str | os.PathLike) -> Recording:
 
             recording = open_picture(path)
         _check(recording, size)
+    if not recording.square:
+        sides = f"{recording.pixel_um:.4g} x {recording.pixel_height_um:.4g} µm"
+        note = f"its pixels are not square ({sides}, width x height), but the blur is looked for as if they were"
+        recording = replace(recording, notes=(*recording.notes, note))
     return recording
 
 

@@ -2,11 +2,12 @@
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from deepblur.platform.image_file import MAX_PIXELS, ORIENTATION_TAG, UnreadableImageError, check_pixels, upright
 from deepblur.platform.inference.output_file import replacing
@@ -53,7 +54,7 @@ class PictureSource:
         return _CODED_BYTES * self.values * (2 if self.mode == "16" else 1)
 
     def _decode(self) -> np.ndarray:
-        with Image.open(self.path, formats=_FORMATS) as image:
+        with Image.open(self.path, formats=_FORMATS) as image, _nothing_made_up():
             return np.asarray(image if image.mode == self.mode else image.convert(self.mode))
 
     def _decode_16(self) -> np.ndarray:
@@ -65,6 +66,16 @@ class PictureSource:
         return pixels[..., : SAMPLES[header.colour_type]]
 
 
+@contextmanager
+def _nothing_made_up() -> Iterator[None]:
+    """Within the block Pillow refuses a file that was cut off, whatever another library has told it."""
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
 def open_picture(path: Path) -> Recording:
     """The recording in a picture. Raises almost anything on a damaged file."""
     header = read_header(path)
@@ -73,6 +84,8 @@ def open_picture(path: Path) -> Recording:
     try:
         image = Image.open(path, formats=_FORMATS)
     except UnidentifiedImageError:
+        if path.suffix.lower() == ".ome":
+            raise UnreadableImageError("holds metadata and no pixels; name the image files beside it") from None
         raise UnreadableImageError(
             "is not an image that can be read, or a damaged one; deepblur reads TIFF, PNG, JPEG, BMP and WebP"
         ) from None
@@ -88,7 +101,10 @@ def open_picture(path: Path) -> Recording:
         about, values = _about(path, image, mode), image.height * image.width * samples
         source = PictureSource(path, _format(image), mode, _orientation(path, image), about, values)
         size = (image.width, image.height) if source.orientation in (5, 6, 7, 8) else (image.height, image.width)
-        dpi = image.info.get("dpi")
+        dpi = image.info.get("dpi", (0, 0))
+        sides = [print_pixel_um(float(per_inch), _INCH_UM) for per_inch in dpi]
+        if source.orientation in (5, 6, 7, 8):
+            sides.reverse()
     alpha = int(samples in (2, 4))
     dtype = np.dtype({"1": bool, "I": np.int32, "F": np.float32}.get(mode, np.uint16 if mode == "16" else np.uint8))
     return Recording(
@@ -104,7 +120,8 @@ def open_picture(path: Path) -> Recording:
         rgb=samples >= 3,
         alpha=alpha,
         bits=8 * dtype.itemsize if dtype.kind in "ui" else 0,
-        pixel_um=print_pixel_um(float(dpi[0]), _INCH_UM) if dpi else None,
+        pixel_um=sides[0],
+        pixel_height_um=sides[1],
     )
 
 

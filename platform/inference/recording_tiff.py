@@ -1,21 +1,21 @@
 """TIFF as a recording: its pixels on demand, and what the file says about itself."""
 
 import math
-import os
 import weakref
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
-from tifffile import COMPRESSION, TiffFile, TiffFrame, TiffPage, TiffPageSeries
+from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from deepblur.platform.image_file import UnreadableImageError, check_pixels
 from deepblur.platform.inference.recording import Recording, check_claim, frame_labels
+from deepblur.platform.inference.tiff_claims import check_imagej, check_page, count_pages, cut_short
 from deepblur.platform.inference.tiff_layout import GREY, Layout, layout_of
 from deepblur.platform.inference.tiff_metadata import about
+from deepblur.platform.inference.tiff_ome import Ome, open_ome
 from deepblur.platform.inference.tiff_parts import at_once_bytes, fill
 from deepblur.platform.tiff_streams import check_streams
 
@@ -23,14 +23,24 @@ from deepblur.platform.tiff_streams import check_streams
 class TiffSource:
     """An open TIFF file; closed when nobody needs it any more."""
 
-    def __init__(self, tiff: TiffFile, series: TiffPageSeries, layout: Layout) -> None:
+    def __init__(self, tiff: TiffFile, series: TiffPageSeries, layout: Layout, ome: Ome | None) -> None:
         self.layout = layout
         self.tiff = tiff
         self.series = series
-        self._size = tiff.filehandle.size
-        if series.dataoffset is not None:
-            self._check_reach(series.dataoffset + math.prod(series.shape) * series.dtype.itemsize)
-        weakref.finalize(self, tiff.close)
+        self.ome = ome
+        self.in_a_row = series.dataoffset is not None and not series.is_multifile
+        """Its values lie in a row in one file, whatever its pages say."""
+        if self.in_a_row:
+            assert series.dataoffset is not None
+            reach = series.dataoffset + math.prod(series.shape) * series.dtype.itemsize
+            if reach > tiff.filehandle.size:
+                raise cut_short(tiff.filehandle.size, reach)
+        else:
+            for number in range(layout.blocks):
+                self._found(number)
+        self._sibling: TiffFile | None = None
+        for file in (tiff,) if ome is None else ome.files:
+            weakref.finalize(self, file.close)
 
     def planes(self, index: int) -> np.ndarray:
         layout = self.layout
@@ -45,7 +55,7 @@ class TiffSource:
         return at_once_bytes(self)
 
     def _block(self, number: int) -> np.ndarray:
-        block = self.page(number) if self.series.dataoffset is None else self._contiguous(number)
+        block = self._contiguous(number) if self.in_a_row else self.page(number)
         return self.converted(block.reshape(self.layout.raw_shape))
 
     def converted(self, block: np.ndarray) -> np.ndarray:
@@ -75,51 +85,67 @@ class TiffSource:
         return self.checked_page(number).asarray()
 
     def checked_page(self, number: int) -> TiffPage | TiffFrame:
-        """A page that holds what it says."""
-        page = self.series[number]
-        if page is None:
-            raise UnreadableImageError("is missing from the file, although its metadata names it; save it again")
-        reach = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
-        self._check_reach(reach)
+        """A page that holds what it says, its file open."""
+        page = self._found(number)
         tile = (
             math.prod(self.series.keyframe.chunks) * self.series.dtype.itemsize
         )  # may claim more than the page itself
-        stored = sum(page.databytecounts)
-        check_claim(max(page.nbytes, tile), stored)
-        if page.compression == COMPRESSION.NONE:  # tifffile would fill what is missing with zeros
-            bits = math.prod(page.shape) * self.series.keyframe.bitspersample
-            if stored < bits // 8:
-                raise UnreadableImageError(f"is cut short ({stored} bytes of at least {bits // 8}); copy it again")
+        check_claim(max(page.nbytes, tile), sum(page.databytecounts))
+        self._open(page.parent)
         check_streams(page)
         return page
 
-    def _check_reach(self, reach: int) -> None:
-        if reach > self._size:
-            raise UnreadableImageError(f"is cut short ({self._size} bytes of at least {reach}); copy it again")
+    def _open(self, tiff: TiffFile) -> None:
+        """A set may have more files than a process may open: of those beside the first, one is open at a time."""
+        if tiff is self.tiff or tiff is self._sibling:
+            return
+        if self._sibling is not None:
+            self._sibling.close()
+        tiff.filehandle.open()
+        self._sibling = tiff
+
+    def _found(self, number: int) -> TiffPage | TiffFrame:
+        page = self.series[number]
+        if page is None:
+            raise UnreadableImageError("is missing from the file, although its metadata names it; save it again")
+        try:
+            check_page(page)
+        except UnreadableImageError as error:
+            if page.parent is self.tiff:
+                raise
+            raise UnreadableImageError(f"is a set of files of which {page.parent.filename} {error}") from None
+        return page
 
 
 def open_tiff(path: Path) -> Recording:
     """The recording in a TIFF file. Raises almost anything on a damaged one; `read_recording` makes sentences of it."""
-    tiff = TiffFile(path, _multifile=False)  # one file of a set of OME files is a recording of its own
+    tiff = open_file(path)
     try:
-        series = _only_series(tiff)
-        check_claim(math.prod(series.shape) * series.dtype.itemsize, tiff.filehandle.size)
+        series, ome = image_in(tiff)
+        stored = sum(file.filehandle.size for file in ome.files) if ome else tiff.filehandle.size
+        check_claim(math.prod(series.shape) * series.dtype.itemsize, stored)
         layout = layout_of(series)
-        return _recording(path, layout, TiffSource(tiff, series, layout), series)
+        return _recording(path, layout, TiffSource(tiff, series, layout, ome), series)
     except BaseException:
         tiff.close()
         raise
 
 
-def _only_series(tiff: TiffFile) -> TiffPageSeries:
-    """The image in the file at its finest resolution."""
-    if not tiff.pages:
-        raise UnreadableImageError("has no page; save it again")
+def open_file(path: str | Path) -> TiffFile:
+    """A TIFF file whose OME-XML tifffile leaves to `tiff_ome`."""
+    return TiffFile(path, _multifile=False, is_ome=False)
+
+
+def image_in(tiff: TiffFile) -> tuple[TiffPageSeries, Ome | None]:
+    """The image in the file at its finest resolution, and what OME-XML says about it."""
+    count_pages(tiff)
     first = tiff.pages.first
     if not (isinstance(first.imagelength, int) and isinstance(first.imagewidth, int)):
         raise UnreadableImageError("has sides that are no numbers; save it again")
     check_pixels(first.imagelength, first.imagewidth)
-    _check_declared_planes(tiff)
+    ome = open_ome(tiff) if first.is_ome else None
+    if ome is not None:
+        return ome.series, ome
     images = [series for series in tiff.series if not series.keyframe.is_reduced]  # what is reduced is a thumbnail
     if len(images) > 1:
         sizes = ", ".join("x".join(map(str, series.shape)) for series in images[:4])
@@ -129,21 +155,9 @@ def _only_series(tiff: TiffFile) -> TiffPageSeries:
     series = images[0] if images else tiff.series[0]
     if series.transform is not None:
         raise UnreadableImageError(f"is of the kind {series.kind!r}, whose values are coded; save it as OME-TIFF")
-    return series
-
-
-def _check_declared_planes(tiff: TiffFile) -> None:
-    """OME metadata may name any number of planes, and each would cost memory."""
-    first = tiff.pages.first
-    if not first.is_ome:
-        return
-    root = ElementTree.fromstring(first.description)
-    for pixels in root.findall("{*}Image/{*}Pixels"):
-        planes = math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "ZTC")
-        listed = sum(int(data.get("PlaneCount", data.get("NumPlanes", 0))) for data in pixels.findall("{*}TiffData"))
-        room = os.fstat(tiff.filehandle.fileno()).st_size // 8  # no page is smaller than its directory
-        if max(planes, listed) > room:
-            raise UnreadableImageError(f"names {max(planes, listed)} planes, more than fit in the file; save it again")
+    if tiff.is_imagej:
+        check_imagej(tiff, series)
+    return series, None
 
 
 def _recording(path: Path, layout: Layout, source: TiffSource, series: TiffPageSeries) -> Recording:
@@ -154,8 +168,13 @@ def _recording(path: Path, layout: Layout, source: TiffSource, series: TiffPageS
     if layout.orientation in (5, 6, 7, 8):
         y, x = layout.axes.index("Y"), layout.axes.index("X")
         shape[y], shape[x] = shape[x], shape[y]
-    facts = about(source.tiff, series)
+    facts = about(source.tiff, series, None if source.ome is None else source.ome.image.pixels)
+    if layout.orientation in (5, 6, 7, 8) and facts["pixel_height_um"]:
+        facts["pixel_um"], facts["pixel_height_um"] = facts["pixel_height_um"], facts["pixel_um"]
     names = facts.pop("channel_names")
+    notes = () if source.ome is None else source.ome.notes
+    if source.tiff.pages.first.is_ome and source.ome is None:
+        notes = ("its OME-XML names no image that can be read, so its pages are taken one by one",)
     return Recording(
         path=path,
         format="tiff",
@@ -170,6 +189,7 @@ def _recording(path: Path, layout: Layout, source: TiffSource, series: TiffPageS
         rgb=len(layout.colours) == 3 and "S" in layout.axes and (bool(layout.colour) or page.photometric not in GREY),
         alpha=len(layout.others),
         bits=0 if dtype.kind not in "ui" else 8 if layout.colour else int(page.bitspersample),
+        notes=notes,
         **facts,
     )
 

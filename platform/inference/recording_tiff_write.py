@@ -5,37 +5,40 @@ OME-XML only the places of the planes are written anew. ImageJ stacks are writte
 ImageJ expects them. Lossy compressions become deflate.
 """
 
+import hashlib
 import itertools
 import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 import tifffile
 from tifffile import COMPRESSION, PHOTOMETRIC, RESUNIT, TiffPage, TiffWriter
 
+from deepblur.platform.inference.ome_xml import own_text
 from deepblur.platform.inference.output_file import replacing
 from deepblur.platform.inference.recording import Recording
-from deepblur.platform.inference.recording_tiff import TiffSource
+from deepblur.platform.inference.recording_tiff import TiffSource, image_in, open_file
 from deepblur.platform.inference.scratch import bands
 from deepblur.platform.inference.tiff_layout import Layout
+from deepblur.platform.inference.tiff_ome import Ome
+from deepblur.platform.inference.tiff_words import Words, description_of, later_words, tags_of
 
+_SIGNED = 2**20
+"""Values of a result by which it differs from another one of the same file."""
 _BIG_BYTES = 2**32 - 2**25
 _LOSSLESS = {
     COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS, COMPRESSION.LZMA,
     COMPRESSION.ZSTD,
 }  # fmt: skip
 _PREDICTABLE = _LOSSLESS - {COMPRESSION.PACKBITS}
-_KEPT_TAGS = (
-    269, 271, 272, 274, 285, 305, 306, 315, 316, 33432,  # document, camera, orientation, page, program, date, people
-    700, 33723, 34675,  # XMP, IPTC, colour profile
-    50838, 50839, 51123,  # ImageJ's ranges, LUTs, labels, overlays; Micro-Manager
-)  # fmt: skip
-_OWN_STRUCTURE = ("ome", "imagej", "shaped", "generic", "uniform")
+_OWN_STRUCTURE = ("imagej", "shaped", "generic", "uniform", "scanimage")
+_PAGES_SAY_NOTHING = ("imagej", "shaped")
 
 
 def write_tiff(path: Path, frames: Iterator[np.ndarray], like: Recording) -> None:
@@ -44,28 +47,56 @@ def write_tiff(path: Path, frames: Iterator[np.ndarray], like: Recording) -> Non
     assert isinstance(source, TiffSource)
     layout = source.layout
     options = _options(source, like)
+    said = _later_bytes(source, layout)
     raw = math.prod(layout.shape) * like.dtype.itemsize
     needed = raw if options["compression"] is None else 0
-    with replacing(path, needed) as file, tempfile.TemporaryFile(dir=path.parent) as scratch:
+    with replacing(path, needed + said) as file, tempfile.TemporaryFile(dir=path.parent) as scratch:
         blocks = _blocks(frames, like, layout, scratch)
+        first = next(blocks, None)
+        if source.ome is not None:
+            made = b"" if first is None else first.reshape(-1)[:_SIGNED].tobytes()
+            options["description"] = _ome_description(source.ome, layout, made)
+        once = itertools.chain(() if first is None else (first,), blocks)
+        del first
         with TiffWriter(
             file,
-            bigtiff=source.tiff.is_bigtiff or raw > _BIG_BYTES,
+            bigtiff=source.tiff.is_bigtiff or raw + said > _BIG_BYTES,
             byteorder=source.tiff.byteorder,
             ome=False,
             shaped=False,
         ) as writer:
-            once = itertools.chain(blocks)  # without close(), by which tifffile would cut off the count of frames
-            writer.write(once, shape=(layout.blocks, *layout.block_shape), dtype=like.dtype, **options)
+            if said:
+                _write_pages(writer, once, later_words(source.series, layout.blocks), options)
+            else:  # without close(), by which tifffile would cut off the count of frames
+                writer.write(once, shape=(layout.blocks, *layout.block_shape), dtype=like.dtype, **options)
         _confirm(file.name, layout)
         for _ in blocks:  # where tifffile stops counting, more frames than fit are still an error
             pass
 
 
+def _later_bytes(source: TiffSource, layout: Layout) -> int:
+    """How much the pages say that come after the first."""
+    if source.in_a_row and source.series.kind in _PAGES_SAY_NOTHING:
+        return 0
+    words = later_words(source.series, layout.blocks)
+    return sum(len(text or b"") + sum(12 + len(tag[3]) for tag in tags) for text, tags in words)
+
+
+def _write_pages(
+    writer: TiffWriter, blocks: Iterator[np.ndarray], later: Iterator[Words], options: dict[str, Any]
+) -> None:
+    """One by one, each with what it says."""
+    colours = [tag for tag in options["extratags"] if tag[0] == 320]
+    words = itertools.chain([(options["description"], options["extratags"])], ((t, [*k, *colours]) for t, k in later))
+    for block, (text, tags) in zip(blocks, words, strict=False):
+        writer.write(block, contiguous=False, **options | {"description": text, "extratags": tags})
+
+
 def _confirm(file: str, layout: Layout) -> None:
     """Where a damaged description would say other axes than were read, tifffile's own words for them replace it."""
-    with tifffile.TiffFile(file, _multifile=False) as tiff:
-        series = tiff.series[0]
+    same = False
+    with suppress(Exception), open_file(file) as tiff:
+        series, _ = image_in(tiff)
         same = (series.axes, series.shape) == (layout.axes, layout.shape)
     if not same:
         tifffile.tiffcomment(file, tifffile.tifffile.shaped_description(layout.shape, axes=layout.axes))
@@ -120,7 +151,7 @@ def _options(source: TiffSource, like: Recording) -> dict[str, Any]:
         "metadata": None,
         "software": False,
         "description": _description(source, like),
-        "extratags": _tags(page),
+        "extratags": tags_of(page),
         "planarconfig": None if samples < 0 else "separate" if samples == 0 else "contig",
         "maxworkers": 1,
         **_packing(page, like, contiguous=series.kind == "imagej" and layout.blocks > 1),
@@ -148,52 +179,23 @@ def _packing(page: TiffPage, like: Recording, contiguous: bool) -> dict[str, Any
     return {"compression": page.compression, "predictor": predictor and fits}
 
 
-def _tags(page: TiffPage) -> list[tuple[int, int, int, bytes, bool]]:
-    """Tags that say nothing about where the pixels lie, byte for byte."""
-    handle = page.parent.filehandle
-    kept = []
-    for code in _KEPT_TAGS:
-        tag = page.tags.get(code)
-        if tag is not None and tag.valuebytecount:
-            handle.seek(tag.valueoffset)
-            kept.append((code, int(tag.dtype), int(tag.count), handle.read(tag.valuebytecount), True))
-    return kept
-
-
 def _description(source: TiffSource, like: Recording) -> str | bytes | None:
-    layout, page, kind = source.layout, source.tiff.pages.first, source.series.kind
-    tag = page.tags.get(270)
-    if kind == "ome":
-        return _ome_description(page.description, layout)
-    if kind in _OWN_STRUCTURE:
-        if tag is None or (layout.colour and kind == "shaped"):
-            return None
-        page.parent.filehandle.seek(tag.valueoffset)
-        return page.parent.filehandle.read(tag.valuebytecount).rstrip(b"\0")
+    """Of the first page."""
+    layout, kind = source.layout, source.series.kind
+    if kind in _OWN_STRUCTURE or layout.leading == 0:
+        return None if layout.colour and kind == "shaped" else description_of(source.tiff.pages.first)
     return _translated(layout, like)
 
 
-def _ome_description(xml: str, layout: Layout) -> bytes:
-    """The file's OME-XML with its planes in the order in which they are written."""
-    root = ElementTree.fromstring(xml)
-    ElementTree.register_namespace("", root.tag.partition("}")[0].lstrip("{"))
-    ElementTree.register_namespace("xsi", "http://www.w3.org/2001/XMLSchema-instance")
-    pixels = root.find("{*}Image/{*}Pixels")
-    assert pixels is not None
+def _ome_description(ome: Ome, layout: Layout, made_of: bytes) -> bytes:
+    """The file's OME-XML with its planes in the order in which they are written, and a UUID of its own."""
     fastest_first = layout.axes[: layout.leading][::-1]
     if "S" in layout.axes:
         fastest_first = "C" + fastest_first.replace("C", "")
-    if fastest_first != "".join(axis for axis in pixels.get("DimensionOrder", "") if axis in fastest_first):
-        order = fastest_first + "".join(axis for axis in "CZT" if axis not in fastest_first)
-        pixels.set("DimensionOrder", f"XY{order}")
-    places = pixels.findall("{*}TiffData")
-    where = list(pixels).index(places[0])
-    for place in places:
-        pixels.remove(place)
-    place = ElementTree.Element(places[0].tag, {"IFD": "0", "PlaneCount": str(layout.blocks)})
-    place.tail = places[-1].tail
-    pixels.insert(where, place)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    own = ome.root.get("UUID")  # the same work twice gives the same file, so it follows from what goes in
+    uuid = None if own is None else uuid5(NAMESPACE_OID, own + hashlib.sha256(made_of).hexdigest()).urn
+    root, image = deepcopy((ome.root, ome.image))
+    return own_text(root, image, fastest_first, layout.blocks, uuid)
 
 
 def _translated(layout: Layout, like: Recording) -> str | None:

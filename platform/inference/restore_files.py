@@ -10,7 +10,7 @@ from typing import Any
 from deepblur.platform.inference.batch import Item, ending, items_of, kept, key_of, output_folder, run_all, tell
 from deepblur.platform.inference.choosing import Choice, choose_engine
 from deepblur.platform.inference.engines import Engine
-from deepblur.platform.inference.recording import read_recording, write_recording
+from deepblur.platform.inference.recording import Recording, read_recording, write_recording
 from deepblur.platform.inference.restoration import Options, with_room
 from deepblur.platform.inference.results import (
     write_gamma,
@@ -21,6 +21,7 @@ from deepblur.platform.inference.results import (
 )
 from deepblur.platform.inference.scale import parse_rule
 from deepblur.platform.inference.session import VERSION, Report, Session, with_channels
+from deepblur.platform.inference.tiff_ome import other_files
 from deepblur.platform.inference.tiles import check_tile
 
 
@@ -87,7 +88,7 @@ class _Job:
         self.asked = asked_for(arguments)
 
     def restore(self, item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
-        key = key_of(item.path, self.parts)
+        key = key_of(item.path, [*self.parts, *(key_of(path, ()) for path in other_files(item.path))])
         if not self.again and (report := kept(self.folder, item.name, key)) is not None:
             return report | {"status": "kept"}
         recording = with_room(read_recording(item.path), self.engine, self.options.max_memory_gib, self.folder)
@@ -98,15 +99,15 @@ class _Job:
         files = {"image": f"{item.name}_restored{item.suffix}"}
         write_recording(self.folder / files["image"], session.frames(), recording)
         report = session.report(self.notes, self.asked)
-        files |= self._beside(item, session, report, recording.pixel_um)
+        files |= self._beside(item, session, report, recording)
         value = {"input": str(item.path), "key": key, "files": files, **report.as_json()}
         write_report(self.folder, item.name, value)
         return value | {"status": "done"}
 
-    def _beside(self, item: Item, session: Session, report: Report, pixel_um: float | None) -> dict[str, str]:
+    def _beside(self, item: Item, session: Session, report: Report, recording: Recording) -> dict[str, str]:
         """Write PSFs, coefficients and pictures; what → file name."""
         files = {"psf": f"{item.name}_psf.tif"}
-        write_psfs(self.folder / files["psf"], report.blurs, pixel_um)
+        write_psfs(self.folder / files["psf"], report.blurs, recording.pixel_um, recording.pixel_height_um)
         if any(blur.noll for blur in report.blurs):
             files |= {"gamma": f"{item.name}_gamma.csv", "wavefront": f"{item.name}_wavefront.tif"}
             write_gamma(self.folder / files["gamma"], report.blurs)

@@ -21,10 +21,10 @@ from deepblur.platform.inference.wavefront import wavefront
 GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
 
 
-def write_psfs(path: Path, blurs: Iterable[Blur], pixel_um: float | None) -> None:
+def write_psfs(path: Path, blurs: Iterable[Blur], pixel_um: float | None, height_um: float | None = None) -> None:
     """A float32 TIFF, one page for each blur; a blur that varies over the field has one for each of its places."""
     psfs = [found.psf.numpy().astype(np.float32) for blur in blurs for found in _founds(blur)]
-    _write_tiff(path, np.stack(psfs), pixel_um)
+    _write_tiff(path, np.stack(psfs), pixel_um, height_um)
 
 
 def write_wavefronts(path: Path, blurs: Iterable[Blur]) -> None:
@@ -77,13 +77,13 @@ def _founds(blur: Blur) -> list:
     return [place.found for place in blur.places] or [blur.found]
 
 
-def resolution(pixel_um: float | None) -> dict[str, Any]:
-    """Keywords of tifffile that state the pixel size, if it is known."""
+def resolution(pixel_um: float | None, height_um: float | None = None) -> dict[str, Any]:
+    """Keywords of tifffile that state width and height of a pixel, if the width is known; square if that is all."""
     if not pixel_um:
         return {}
-    return {"resolution": (1e4 / pixel_um, 1e4 / pixel_um), "resolutionunit": "CENTIMETER"}
+    return {"resolution": (1e4 / pixel_um, 1e4 / (height_um or pixel_um)), "resolutionunit": "CENTIMETER"}
 
 
-def _write_tiff(path: Path, pages: np.ndarray, pixel_um: float | None) -> None:
+def _write_tiff(path: Path, pages: np.ndarray, pixel_um: float | None, height_um: float | None = None) -> None:
     with replacing(path, pages.nbytes + 4096) as file:
-        tifffile.imwrite(file, pages, photometric="minisblack", **resolution(pixel_um))
+        tifffile.imwrite(file, pages, photometric="minisblack", **resolution(pixel_um, height_um))

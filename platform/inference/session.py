@@ -46,8 +46,11 @@ class Report:
     """Per channel of a frame."""
     seconds: float
     notes: tuple[str, ...] = ()
+    """About the command."""
     options: dict[str, Any] = field(default_factory=dict)
     """What the user asked for, as plain values."""
+    about_file: tuple[str, ...] = ()
+    """`Recording.notes`."""
 
     @property
     def method(self) -> str:
@@ -78,10 +81,10 @@ class Report:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What was done beside, with the frame that it was done to."""
+        """What to know about the file, and what was done beside, with the frame that it was done to."""
         several = len(self.blurs) > 1
         told = ((blur.place if several else "", remark) for blur in self.blurs for remark in blur.remarks)
-        return tuple(f"{place}: {remark}" if place else remark for place, remark in told)
+        return *self.about_file, *(f"{place}: {remark}" if place else remark for place, remark in told)
 
     @property
     def sentence(self) -> str:
@@ -266,6 +269,7 @@ class Session:
             tiles=self.tiles,
             seconds=self.seconds,
             notes=notes,
+            about_file=self.recording.notes,
         )
 
 

@@ -72,7 +72,9 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
     _write(arguments.output / files["blurry"], np.stack(blurry), recording)
     _write(arguments.output / files["sharp"], np.stack(sharp), recording)
     with replacing(arguments.output / files["true_psf"]) as file:
-        tifffile.imwrite(file, operator.psf(gamma[None])[0, 0].numpy(), **resolution(recording.pixel_um))
+        tifffile.imwrite(
+            file, operator.psf(gamma[None])[0, 0].numpy(), **resolution(recording.pixel_um, recording.pixel_height_um)
+        )
     truth = {
         "format": "deepblur-truth",
         "version": 1,
@@ -128,5 +130,5 @@ def _write(path: Path, frames: np.ndarray, recording: Recording) -> None:
             photometric=kind,
             planarconfig=samples if recording.rgb else None,
             metadata={"axes": recording.axes},
-            **resolution(recording.pixel_um),
+            **resolution(recording.pixel_um, recording.pixel_height_um),
         )

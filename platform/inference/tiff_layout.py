@@ -78,7 +78,14 @@ def layout_of(series: TiffPageSeries) -> Layout:
     """Raises UnreadableImageError, without the file's name, for axes, samples or colours that have no meaning here."""
     page = series.keyframe
     axes, shape = series.axes, tuple(series.shape)
+    if axes.endswith("YXC") and page.axes.endswith("YXS"):  # samples by another name
+        axes = axes[:-1] + "S"
     position = next((k for k in range(len(axes)) if set(axes[k:]) in ({"Y", "X"}, {"Y", "X", "S"})), None)
+    if position is None and set("YX") <= set(axes) <= set(_LEADING + "YXS") and len(set(axes)) == len(axes):
+        raise UnreadableImageError(
+            f"has axes {axes} of sizes {'x'.join(map(str, shape))}, but rows and columns (Y, X) are to come last; "
+            f"save it in the order {''.join(sorted(axes, key='QITZCYXS'.index))}"
+        )
     if position is None or not set(axes[:position]) <= set(_LEADING) or len(set(axes)) < len(axes):
         raise UnreadableImageError(
             f"has axes {axes} of sizes {'x'.join(map(str, shape))}, but only T, Z, C, Y, X and samples have a meaning; "
@@ -101,7 +108,7 @@ def layout_of(series: TiffPageSeries) -> Layout:
     elif colour:
         axes = axes[:position] + "YXS"
         shape = (*shape[:position], page.imagelength, page.imagewidth, 3)
-    inverted = page.photometric == PHOTOMETRIC.MINISWHITE and page.bitspersample > 1
+    inverted = page.photometric == PHOTOMETRIC.MINISWHITE and page.bitspersample > 1 and series.kind != "imagej"
     if inverted and (series.dtype.kind != "u" or page.bitspersample != 8 * series.dtype.itemsize):
         raise UnreadableImageError(
             f"says that 0 is white, but {series.dtype} has no black; invert it and save it again"

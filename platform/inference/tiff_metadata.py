@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypedDict
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from tifffile import TiffFile, TiffPage, TiffPageSeries
 
@@ -23,17 +23,22 @@ _RESOLUTION_UM = {2: 25400.0, 3: 1e4}
 class Facts(TypedDict):
     channel_names: tuple[str, ...]
     pixel_um: float | None
+    pixel_height_um: float | None
     z_um: float | None
     interval_s: float | None
 
 
-def about(tiff: TiffFile, series: TiffPageSeries) -> Facts:
-    """What is written in OME or ImageJ metadata, Zeiss' LSM, or else the resolution tags; None where nothing is."""
-    readers: dict[str, Callable[[TiffFile, TiffPage], Facts]] = {"ome": _ome, "imagej": _imagej, "lsm": _lsm}
-    facts = Facts(channel_names=(), pixel_um=None, z_um=None, interval_s=None)
+def about(tiff: TiffFile, series: TiffPageSeries, pixels: Element | None = None) -> Facts:
+    """What is written in OME or ImageJ metadata, Zeiss' LSM, or else the resolution tags; None where nothing is.
+
+    Args:
+        pixels: the element of OME-XML, if the file has it.
+    """
+    readers: dict[str, Callable[[TiffFile, TiffPage], Facts]] = {"imagej": _imagej, "lsm": _lsm}
+    facts = _no_facts()
     with suppress(Exception):  # metadata are a courtesy: whatever is wrong with them, the pixels count
-        facts.update(readers.get(series.kind, _plain)(tiff, series.keyframe))
-    for key in ("pixel_um", "z_um", "interval_s"):
+        facts = readers.get(series.kind, _plain)(tiff, series.keyframe) if pixels is None else _ome(pixels)
+    for key in ("pixel_um", "pixel_height_um", "z_um", "interval_s"):
         value = facts[key]
         if value is not None and not (math.isfinite(value) and value > 0):
             facts[key] = None
@@ -46,19 +51,22 @@ def print_pixel_um(pixels: float, unit_um: float) -> float | None:
     return side if side <= MAX_PRINT_PIXEL_UM else None
 
 
-def _ome(tiff: TiffFile, page: TiffPage) -> Facts:
-    pixels = ElementTree.fromstring(tiff.pages.first.description).find("{*}Image/{*}Pixels")
-    assert pixels is not None
+def _no_facts() -> Facts:
+    return Facts(channel_names=(), pixel_um=None, pixel_height_um=None, z_um=None, interval_s=None)
+
+
+def _ome(pixels: Element) -> Facts:
     names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
     return Facts(
         channel_names=tuple(name for name in names if name) if all(names) else (),
         pixel_um=_quantity(pixels, "PhysicalSizeX", _UM, "µm"),
+        pixel_height_um=_quantity(pixels, "PhysicalSizeY", _UM, "µm"),
         z_um=_quantity(pixels, "PhysicalSizeZ", _UM, "µm"),
         interval_s=_quantity(pixels, "TimeIncrement", _SECONDS, "s"),
     )
 
 
-def _quantity(pixels: ElementTree.Element, name: str, units: dict[str, float], default: str) -> float | None:
+def _quantity(pixels: Element, name: str, units: dict[str, float], default: str) -> float | None:
     value = pixels.get(name)
     unit = units.get(pixels.get(f"{name}Unit", default).lower())
     return None if value is None or unit is None else float(value) * unit
@@ -69,9 +77,11 @@ def _imagej(tiff: TiffFile, page: TiffPage) -> Facts:
     unit = _UM.get(str(known.get("unit", "")).strip().lower())
     spacing, interval = known.get("spacing"), known.get("finterval")
     first = tiff.pages.first
+    plain = _plain(tiff, first)
     return Facts(
         channel_names=(),
-        pixel_um=_plain(tiff, first)["pixel_um"] if unit is None else _pixel_side(first, unit),
+        pixel_um=plain["pixel_um"] if unit is None else _pixel_side(first, unit),
+        pixel_height_um=plain["pixel_height_um"] if unit is None else _pixel_side(first, unit, 283),
         z_um=None if unit is None or spacing is None else abs(float(spacing)) * unit,
         interval_s=None if interval is None else float(interval) * _SECONDS.get(str(known.get("tunit", "s")), 1.0),
     )
@@ -82,23 +92,26 @@ def _lsm(tiff: TiffFile, page: TiffPage) -> Facts:
     return Facts(
         channel_names=(),
         pixel_um=float(known["VoxelSizeX"]) * 1e6,
+        pixel_height_um=float(known["VoxelSizeY"]) * 1e6,
         z_um=float(known["VoxelSizeZ"]) * 1e6,
         interval_s=float(known.get("TimeIntervall", 0)),
     )
 
 
 def _plain(tiff: TiffFile, page: TiffPage) -> Facts:
-    facts = Facts(channel_names=(), pixel_um=None, z_um=None, interval_s=None)
+    facts = _no_facts()
     unit = page.tags.get(296)
     unit_um = _RESOLUTION_UM.get(2 if unit is None else int(unit.value))
-    side = None if unit_um is None else _pixel_side(page, unit_um)
-    if side is not None and side <= MAX_PRINT_PIXEL_UM:
-        facts["pixel_um"] = side
+    if unit_um is not None:
+        width, height = _pixel_side(page, unit_um), _pixel_side(page, unit_um, 283)
+        if width is not None and width <= MAX_PRINT_PIXEL_UM:
+            facts["pixel_um"], facts["pixel_height_um"] = width, height
     return facts
 
 
-def _pixel_side(page: TiffPage, unit_um: float) -> float | None:
-    tag = page.tags.get(282)
+def _pixel_side(page: TiffPage, unit_um: float, code: int = 282) -> float | None:
+    """From XResolution, or YResolution (283)."""
+    tag = page.tags.get(code)
     if tag is None:
         return None
     pixels, per = tag.value

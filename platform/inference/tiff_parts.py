@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tifffile import TiffFrame, TiffPage
+from tifffile import TiffFile, TiffFrame, TiffPage
 
 from deepblur.platform.image_file import upright
 from deepblur.platform.inference.scratch import bands
@@ -40,7 +40,7 @@ def fill(source: "TiffSource", index: int, out: np.ndarray, release: Callable[[]
 def at_once_bytes(source: "TiffSource") -> float:
     """Memory that decoding the largest part takes, or writing a page, which stays mapped while it is encoded."""
     page, written = source.series.keyframe, math.prod(source.layout.block_shape) * source.series.dtype.itemsize
-    if source.series.dataoffset is not None or page.is_contiguous:
+    if source.in_a_row or page.is_contiguous:
         return max(_READ_BYTES, written)
     per_value = 3.0 * page.dtype.itemsize + _CODEC_BYTES * carries_size(page.compression)
     return max(_READ_BYTES, written, math.prod(page.chunks) * per_value)
@@ -54,23 +54,24 @@ def _parts(source: "TiffSource", number: int) -> Iterator[Part]:
     if separate and source.layout.colour:  # a pixel's colours lie far apart
         yield 0, slice(0, height), slice(0, width), np.moveaxis(source.page(number).reshape(shape), 0, -1)
         return
-    if series.dataoffset is not None:
+    if source.in_a_row:
+        assert series.dataoffset is not None
         start = series.dataoffset + number * math.prod(shape) * series.dtype.itemsize
-        yield from _in_a_row(source, start, (planes, height, width, samples))
+        yield from _in_a_row(source, source.tiff, start, (planes, height, width, samples))
         return
     page = source.checked_page(number)
     keyframe = series.keyframe
     if keyframe.is_contiguous and keyframe.predictor == 1 and keyframe.fillorder == 1:
-        yield from _in_a_row(source, page.dataoffsets[0], (planes, height, width, samples))
+        yield from _in_a_row(source, page.parent, page.dataoffsets[0], (planes, height, width, samples))
     else:
         yield from _segments(page, keyframe, height, width)
 
 
-def _in_a_row(source: "TiffSource", start: int, shape: tuple[int, int, int, int]) -> Iterator[Part]:
+def _in_a_row(source: "TiffSource", tiff: TiffFile, start: int, shape: tuple[int, int, int, int]) -> Iterator[Part]:
     """Parts of values (planes, rows, columns, samples) that lie in a row in the file, from byte `start` on."""
     planes, height, width, samples = shape
-    handle = source.tiff.filehandle
-    dtype = source.series.dtype.newbyteorder(source.tiff.byteorder)
+    handle = tiff.filehandle
+    dtype = source.series.dtype.newbyteorder(tiff.byteorder)
     for plane in range(planes):
         for rows in bands((height, width * samples)):
             handle.seek(start + (plane * height + rows.start) * width * samples * dtype.itemsize)
