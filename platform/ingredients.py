@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ class Kitchen:
         study = self.made["study"]
         parts = {f"{INPUTS}/{STUDY_FILE}": study, **study.get("modules", {})}
         lie = {name: _place(root, part["file"]) for name, part in parts.items()}
-        there = all(_is(lie[name], part["sha256"]) for name, part in parts.items())
+        there = all(_is(lie[name], part["sha256"]) and _is_mine(lie[name], root) for name, part in parts.items())
         in_a_room = study["file"].partition("/")[0] in source_tree.ROOMS  # and so in the hash of the source
         if there and not in_a_room and not any(map(_uses_deepblur, lie.values())):  # any file of this machine
             self.foreign.append(f"{study['file']}, which the record calls its study, though it does not use deepblur")
@@ -193,6 +194,12 @@ class Kitchen:
 def _place(root: Path, name: str) -> Path:
     """Where the record says that a file lies: below the source, or anywhere."""
     return Path(name) if Path(name).is_absolute() else inside(root, name)
+
+
+def _is_mine(file: Path, root: Path) -> bool:
+    """Whether nobody else of this machine can have put a file there; the source itself is told by its hash."""
+    found = file.stat()
+    return file.is_relative_to(root) or (found.st_uid in (0, os.getuid()) and not found.st_mode & stat.S_IWOTH)
 
 
 def _uses_deepblur(file: Path) -> bool:

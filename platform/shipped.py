@@ -9,6 +9,7 @@ from pathlib import Path
 import deepblur
 from deepblur.baselines import SpectralIdentifier
 from deepblur.operators import ZernikeBlur
+from deepblur.platform.enclosed import inside
 from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.model import BlindModel, load_model
 
@@ -81,7 +82,7 @@ def check(model: Path) -> None:
         raise ModelError(f"{sums} is missing; install deepblur again")
     for line in sums.read_text(encoding="utf-8").splitlines():
         told, name = line.split(maxsplit=1)
-        file = model / name
+        file = inside(model, name)
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != told:
             raise ModelError(
                 f"{file} is missing or damaged (its SHA-256 is not the shipped one); install deepblur again"

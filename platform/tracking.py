@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from deepblur.platform import connection, dashboard
+from deepblur.platform.enclosed import files_of
 from deepblur.platform.janitor import Janitor
 from deepblur.platform.naming import searchable
 from deepblur.platform.owner import owner_of
@@ -166,7 +167,11 @@ class Tracker(NoTracker):
         self.attempt(file.name, lambda: self.client.log_artifact(run_id, str(file), folder), None, run=run_id)
 
     def log_folder(self, run_id: str, source: Path, folder: str | None = None) -> None:
-        self.attempt(source.name, lambda: self.client.log_artifacts(run_id, str(source), folder), None, run=run_id)
+        def log() -> None:
+            files_of(source)  # a link in it would publish what lies elsewhere
+            self.client.log_artifacts(run_id, str(source), folder)
+
+        self.attempt(source.name, log, None, run=run_id)
 
     def log_pictures(self, run_id: str, pictures: Mapping[str, Sequence[np.ndarray]]) -> None:
         self.attempt("pictures", lambda: dashboard.log_pictures(self.client, run_id, pictures), None, run=run_id)

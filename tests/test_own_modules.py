@@ -18,7 +18,8 @@ def project(tmp_path, monkeypatch):
         "own_physics/blur.py": "from .deep.lens import X\ndef f():\n    import own_helper\n",
         "own_physics/constants.py": "",
         "own_physics/deep/lens.py": "from .. import __name__\nX = 1\n",
-        "own_helper.py": "import numpy as np\nimport no_such_module_anywhere\n",
+        "own_helper.py": "import numpy as np\nimport no_such_module_anywhere\nimport own_old\n",
+        "own_old.py": "print 'of another Python'\n",
         "own_unused.py": "",
     }
     for name, content in text.items():
@@ -30,6 +31,7 @@ def project(tmp_path, monkeypatch):
 
 NAMES = {
     "own_helper": "own_helper.py",
+    "own_old": "own_old.py",
     "own_physics": "own_physics/__init__.py",
     "own_physics.blur": "own_physics/blur.py",
     "own_physics.constants": "own_physics/constants.py",

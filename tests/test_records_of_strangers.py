@@ -1,8 +1,11 @@
 """A record is a stranger's text: its names stay in their folder, and its code is run only if the user says so."""
 
 import hashlib
+import importlib
+import inspect
 import io
 import json
+import pkgutil
 import shutil
 import sys
 import zipfile
@@ -187,7 +190,7 @@ def test_code_of_a_record_is_run_after_trust_alone(recorded, tmp_path, monkeypat
     }
 
 
-@pytest.mark.parametrize("kept", ["study", "module", "neither", "no study"])
+@pytest.mark.parametrize("kept", ["study", "module", "neither", "no study", "anybody's"])
 def test_a_study_elsewhere_is_the_users_where_it_lies_as_it_was(kept, tmp_path, monkeypatch):
     study, helper = tmp_path / "mine.py", tmp_path / "helper.py"
     text = {study: b"import deepblur, helper\n" if kept != "no study" else b"import helper\n", helper: b"X = 1\n"}
@@ -195,6 +198,7 @@ def test_a_study_elsewhere_is_the_users_where_it_lies_as_it_was(kept, tmp_path, 
     content = {"inputs/study.py": text[study], "own/helper.py": text[helper]}
     for file, what in ((study, "study"), (helper, "module")):
         file.write_bytes(text[file] if kept != what else b"# another\n")
+    helper.chmod(0o666 if kept == "anybody's" else 0o644)
     made = provenance(study={"name": "mine", **part, "modules": {"own/helper.py": module}},
                       source={"hash": source_tree.source_hash(source_tree.root()), "commit": None, "differs": None,
                               "kept": []})  # fmt: skip
@@ -215,11 +219,16 @@ def test_a_study_elsewhere_is_the_users_where_it_lies_as_it_was(kept, tmp_path, 
 
 
 def test_a_study_is_the_file_that_runs_it_and_not_that_of_its_arm(monkeypatch):
-    from deepblur.studies import ablation_start, ablation_unroll
+    import deepblur.studies
 
-    for module in (ablation_start, ablation_unroll, micro_study):  # the first takes over the arm of the second
+    names = [found.name for found in pkgutil.iter_modules(deepblur.studies.__path__)]
+    modules = [importlib.import_module(f"deepblur.studies.{name}") for name in names]
+    studies = [module for module in [*modules, micro_study] if hasattr(module, "STUDY")]
+    assert len(studies) > 15
+    for module in studies:
         assert study_file(module.STUDY) == Path(module.__file__).resolve()
-    assert ablation_start.STUDY.arm is ablation_unroll.STUDY.arm
+    borrowed = [m for m in studies if inspect.getsourcefile(m.STUDY.arm) != m.__file__]
+    assert len(borrowed) >= 9
     program = type(sys)("__main__")  # which runs the study of another file
     program.__dict__.update(__file__=__file__, other=micro_study)
     monkeypatch.setitem(sys.modules, "__main__", program)

@@ -101,6 +101,10 @@ def test_artifacts_lie_beside_the_database_and_long_values_are_cut(open_tracker,
     assert data.data.tags["outcome"].endswith("yy [cut]")
     paths = {f.path for folder in ("report", "pictures", "all") for f in tracker.client.list_artifacts(run, folder)}
     assert paths == {"report/report.html", "pictures/picture.txt", "all/picture.txt"}
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    tracker.log_folder(run, tmp_path, "linked")
+    assert "is a link to /etc/passwd, outside of the folder" in tracker.problems.pop()
+    assert tracker.client.list_artifacts(run, "linked") == []
 
 
 def test_a_failure_in_the_middle_is_noted_and_filled_in_later(open_tracker, monkeypatch, caplog):
