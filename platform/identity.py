@@ -5,6 +5,7 @@ specification, a user's own included: nobody has to keep a list, and what a modu
 """
 
 import ast
+import contextlib
 import dataclasses
 import hashlib
 import sys
@@ -191,7 +192,8 @@ def hash_of(file: Path) -> str:
 
 @cache
 def _hash(content: bytes, python: bool) -> str:
-    content = _plain(ast.parse(content)).encode() if python else content
+    with contextlib.suppress(SyntaxError, ValueError):  # of another Python, and imported under a condition
+        content = _plain(ast.parse(content)).encode() if python else content
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

@@ -102,7 +102,10 @@ def imported_names(file: Path, package: str = "") -> list[str]:
 @cache
 def _imported_names(content: bytes, package: str) -> tuple[str, ...]:
     names: list[str] = []
-    ahead: list[ast.AST] = [ast.parse(content)]
+    try:
+        ahead: list[ast.AST] = [ast.parse(content)]
+    except (SyntaxError, ValueError):  # of another Python, and imported under a condition
+        return ()
     while ahead:
         node = ahead.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
