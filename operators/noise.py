@@ -77,7 +77,6 @@ def _median_magnitude(image: Tensor) -> Tensor:
 
     Positive floats have the order of their bits, so counting the upper 16 bits finds the lower ones that matter.
     """
-    high = torch.tensor(DB2_HIGH, device=image.device)
     H, W = image.shape
     reach = len(DB2_HIGH) - 1
     step = max(1, _AT_ONCE // W)
@@ -85,7 +84,7 @@ def _median_magnitude(image: Tensor) -> Tensor:
     def bits() -> Iterator[Tensor]:
         for row in range(0, H - reach, step):
             part = image[row : min(row + step, H - reach) + reach]
-            yield conv2d(part[None, None], high.outer(high)[None, None]).abs().view(torch.int32).flatten()
+            yield _high_pass(_high_pass(part, 0), 1).abs_().view(torch.int32).flatten()
 
     rank = ((H - reach) * (W - reach) - 1) // 2
     below = _counted((part >> 16 for part in bits()), 2**15)
@@ -94,6 +93,15 @@ def _median_magnitude(image: Tensor) -> Tensor:
     below = _counted((part[part >> 16 == upper] & 0xFFFF for part in bits()), 2**16)
     lower = int(torch.searchsorted(below, rank, right=True))
     return torch.tensor(upper << 16 | lower, dtype=torch.int32, device=image.device).view(torch.float32)
+
+
+def _high_pass(part: Tensor, axis: int) -> Tensor:
+    """Of an image (H, W) along one axis: a quarter of the time of a convolution with both."""
+    length = part.shape[axis] - len(DB2_HIGH) + 1
+    out = DB2_HIGH[0] * part.narrow(axis, 0, length)
+    for place, weight in enumerate(DB2_HIGH[1:], start=1):
+        out.add_(part.narrow(axis, place, length), alpha=weight)
+    return out
 
 
 def _counted(parts: Iterable[Tensor], values: int) -> Tensor:
