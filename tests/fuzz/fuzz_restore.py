@@ -1,6 +1,7 @@
 """Damaged files through the real command: no traceback, no hang, no leftover, no memory that a file merely claims.
 
     python tests/fuzz/fuzz_restore.py --files 2000 --seed 0
+    python tests/fuzz/fuzz_restore.py --files 3000 --seed 0 --kind ome
 
 Each file goes through `deepblur restore` with a tiny model, or, with --reading, only through reading, scaling and
 writing. It is made from the seed and its number alone, so `--first N --files 1` repeats one. Files run in a child
@@ -10,6 +11,7 @@ process whose memory is limited; a child that dies or falls silent is a finding 
 import argparse
 import contextlib
 import io
+import json
 import multiprocessing
 import random
 import resource
@@ -22,7 +24,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import mutants
+import ome_mutants
 
+KINDS = ("bytes", "ome")
 MAX_S = 20.0
 MEMORY_BYTES = 2**30
 
@@ -43,15 +47,22 @@ def study(path: Path, out: Path, model: Path | None) -> str:
         assert refusal.removeprefix("error: ").startswith(f"{path}"), f"names no file: {refusal}"
         assert refusal.strip().count("\n") == 0, f"more than a sentence: {refusal}"
         assert "MemoryError" not in refusal, f"wanted more than {MEMORY_BYTES} bytes: {refusal}"
+        assert "defect of" not in refusal, f"a defect of the method, it says: {refusal}"
         assert "is not defined" not in refusal, f"a defect of ours: {refusal}"
         assert not left, f"left behind: {left}"
         return "refused"
     assert not printed, f"printed: {printed}"
-    name = path.name if model is None else f"{path.stem}_restored{path.suffix}"
+    name = path.name if model is None else _result(out)
     assert name in left, f"no result among {left}"
     assert not [file for file in left if file.startswith(".")], f"left behind: {left}"
     _compare(path, out / name)
     return "restored"
+
+
+def _result(out: Path) -> str:
+    """The name that the report gives the restored image."""
+    (report,) = out.glob("*_report.json")
+    return json.loads(report.read_text(encoding="utf-8"))["files"]["image"]
 
 
 def _command(path: Path, out: Path, model: Path) -> str:
@@ -106,8 +117,13 @@ def micro_model(folder: Path) -> Path:
     return folder / "model"
 
 
-def make(number: int, seed: int, folder: Path, files: dict[str, bytes]) -> tuple[Path, str]:
+def make(number: int, seed: int, folder: Path, files: dict[str, bytes], kind: str = "bytes") -> tuple[Path, str]:
     rng = random.Random(f"{seed}/{number}")
+    if kind == "ome":
+        data, changes = ome_mutants.mutant(rng)
+        path = folder / f"{number}.ome.tif"
+        path.write_bytes(data)
+        return path, changes
     data, changes = mutants.mutant(rng, list(files.values()))
     suffix = rng.choice(mutants.SUFFIXES) if rng.random() < 0.2 else Path(rng.choice(list(files))).suffix
     path = folder / f"{number}{suffix}"
@@ -115,17 +131,19 @@ def make(number: int, seed: int, folder: Path, files: dict[str, bytes]) -> tuple
     return path, changes
 
 
-def in_order(numbers: range, seed: int, folder: Path, model: Path | None = None) -> Counter[str]:
+def in_order(numbers: range, seed: int, folder: Path, model: Path | None = None, kind: str = "bytes") -> Counter[str]:
     """The files one after the other in this process."""
     outcomes: Counter[str] = Counter()
     files = mutants.seeds()
     for number in numbers:
-        outcomes[run_one(number, seed, folder, files, model)] += 1
+        outcomes[run_one(number, seed, folder, files, model, kind)] += 1
     return outcomes
 
 
-def run_one(number: int, seed: int, folder: Path, files: dict[str, bytes], model: Path | None) -> str:
-    path, _ = make(number, seed, folder, files)
+def run_one(
+    number: int, seed: int, folder: Path, files: dict[str, bytes], model: Path | None, kind: str = "bytes"
+) -> str:
+    path, _ = make(number, seed, folder, files, kind)
     out = folder / "out"
     out.mkdir(exist_ok=True)
     try:
@@ -136,20 +154,20 @@ def run_one(number: int, seed: int, folder: Path, files: dict[str, bytes], model
             file.unlink()
 
 
-def child(numbers: range, seed: int, folder: Path, model: Path | None, results: Connection) -> None:
+def child(numbers: range, seed: int, folder: Path, model: Path | None, kind: str, results: Connection) -> None:
     files = mutants.seeds()
     used = Path("/proc/self/statm").read_text().split()[0]
     limit = int(used) * resource.getpagesize() + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for number in numbers:
         try:
-            outcome = run_one(number, seed, folder, files, model)
+            outcome = run_one(number, seed, folder, files, model, kind)
         except BaseException:
             outcome = traceback.format_exc()
         results.send((number, outcome))
 
 
-def supervise(first: int, count: int, seed: int, folder: Path, model: Path | None) -> dict[int, str]:
+def supervise(first: int, count: int, seed: int, folder: Path, model: Path | None, kind: str) -> dict[int, str]:
     """Outcome of each file; a death or a silence of the child counts as the outcome of the file it was at."""
     outcomes: dict[int, str] = {}
     started, told = time.monotonic(), 0.0
@@ -157,7 +175,7 @@ def supervise(first: int, count: int, seed: int, folder: Path, model: Path | Non
     at = first
     while at < first + count:
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=child, args=(range(at, first + count), seed, folder, model, sender))
+        process = context.Process(target=child, args=(range(at, first + count), seed, folder, model, kind, sender))
         process.start()
         sender.close()
         while at < first + count:
@@ -186,17 +204,18 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--reading", action="store_true", help="only read, scale and write")
     options.add_argument("--keep", type=Path, help="folder for the files that found something")
+    options.add_argument("--kind", choices=KINDS, default="bytes", help="bytes: any accident to any file; ome: OME-XML")
     arguments = options.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         model = None if arguments.reading else micro_model(Path(folder))
-        outcomes = supervise(arguments.first, arguments.files, arguments.seed, Path(folder), model)
+        outcomes = supervise(arguments.first, arguments.files, arguments.seed, Path(folder), model, arguments.kind)
     found = {number: text for number, text in outcomes.items() if text not in ("restored", "refused")}
     for number, text in found.items():
         print(f"\n--- file {number} ---\n{text}")
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
-            make(number, arguments.seed, arguments.keep, mutants.seeds())
+            make(number, arguments.seed, arguments.keep, mutants.seeds(), arguments.kind)
     kinds = Counter(outcomes.values())
     print(
         f"{len(outcomes)} files in {time.monotonic() - started:.0f} s (seed {arguments.seed}): {kinds['restored']} "
