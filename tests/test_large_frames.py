@@ -21,6 +21,7 @@ from deepblur.platform.inference.restoration import Options, with_room
 from deepblur.platform.inference.scale import DEFAULT_RULE
 from deepblur.platform.inference.scratch import Scratch
 from deepblur.platform.inference.session import Session, with_channels
+from deepblur.platform.optics.stack import read_stack
 
 H, W = 70, 101
 SIZE = (H, W)
@@ -151,3 +152,12 @@ def test_the_noise_of_a_large_image_is_the_median_of_all_of_it(draw, steps, monk
     monkeypatch.setattr(noise, "_AT_ONCE", 1000)
     assert_close(noise_std_of(image), expected, rtol=1e-4, atol=0)
     assert noise_std_of(torch.zeros(60, 70)) == 0
+
+
+def test_a_stack_that_must_be_held_whole_is_refused_by_its_header(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "beads.tif", values("u2", 3, H, W), photometric="minisblack")
+    free = type("Memory", (), {"available": 1000})
+    monkeypatch.setattr("deepblur.platform.inference.recording.psutil.virtual_memory", lambda: free)
+    monkeypatch.setattr("deepblur.platform.inference.recording.Recording.frame", lambda *_: pytest.fail("read"))
+    with pytest.raises(InputError, match=r"beads.tif: all its frames at once need .* GiB.* take a part of it"):
+        read_stack(tmp_path / "beads.tif")

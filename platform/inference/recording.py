@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import psutil
 
 from deepblur.platform.image_file import MIN_SIDE_PX, UnreadableImageError, check_pixels, unreadable
 from deepblur.platform.inference.failures import InputError
@@ -313,6 +314,16 @@ def check_claim(pixel_bytes: int, stored_bytes: int) -> None:
         raise UnreadableImageError(
             f"claims {pixel_bytes / 1e9:.3g} GB of pixels in {stored_bytes} bytes (a damaged file or a decompression "
             "bomb); save it again"
+        )
+
+
+def check_fits(recording: Recording, bytes_per_value: float) -> None:
+    """For work that holds all frames at once. Raises InputError where memory has no room for them, by the header."""
+    needed, free = bytes_per_value * math.prod(recording.shape), psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{recording.path}: all its frames at once need {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of "
+            "memory are free; take a part of it"
         )
 
 

@@ -14,7 +14,7 @@ from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur, zerni
 from deepblur.platform.inference.batch import ending, output_folder
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.output_file import replacing
-from deepblur.platform.inference.recording import Recording, read_recording
+from deepblur.platform.inference.recording import Recording, check_fits, read_recording
 from deepblur.platform.inference.results import resolution, write_bytes
 from deepblur.platform.inference.scale import scale_of
 from deepblur.platform.inference.session import assembled
@@ -53,6 +53,7 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
     noise = PoissonGaussian(arguments.gain, arguments.read_std)
     gamma = _gamma(arguments, operator)
     recording = read_recording(arguments.image)
+    check_fits(recording, 4.0 * recording.dtype.itemsize + 24 / recording.length)
     scale = scale_of(recording, arguments.scale)
     margin = operator.psf_size // 2
     sharp, blurry = [], []

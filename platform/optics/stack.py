@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deepblur.platform.inference.failures import InputError
-from deepblur.platform.inference.recording import read_recording
+from deepblur.platform.inference.recording import check_fits, read_recording
 
 _PLATEAU_PX = 10
 """So many pixels at the very largest value are a clipped sensor, not noise."""
@@ -75,6 +75,7 @@ def read_stack(path: str | os.PathLike, *, ceiling: float | None = None) -> Bead
     name = Path(path).name
     if recording.channels != 1:
         raise InputError(f"{name}: has {recording.channels} channels; save the channel of the beads alone")
+    check_fits(recording, 2.0 * recording.dtype.itemsize + 16)
     planes = np.stack([frame[0] for frame in recording.frames()])
     bits = recording.bits if planes.dtype.kind == "u" else None
     level = _ceiling(planes, bits, ceiling)
