@@ -10,9 +10,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import NoReturn
 
 import deepblur
 from deepblur.platform import terminal
+from deepblur.platform.printable import printable
 
 COMMANDS = ("restore", "identify", "simulate", "calibrate", "models", "studies", "study", "reproduce", "export")
 """In the order of the help."""
@@ -24,8 +26,13 @@ def _module(name: str) -> ModuleType:
     return import_module(f"deepblur.platform.commands.{name}")
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))  # which may name a file, such as one that begins with a dash
+
+
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
+    result = _Parser(
         prog="deepblur",
         description="Blind identification and deblurring of optical images, and the studies that compare methods.",
         epilog="On a Ray cluster: ray job submit --working-dir . -- python studies/NAME.py --preset quick",

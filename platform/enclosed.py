@@ -24,11 +24,6 @@ def inside(folder: Path, name: object) -> Path:
     return path
 
 
-def printable(text: object) -> str:
-    """A stranger's text for a terminal: what would move its cursor, colour it or end the line is a question mark."""
-    return "".join(character if character.isprintable() else "?" for character in str(text))
-
-
 def files_of(folder: Path) -> dict[str, Path]:
     """Relative name → file, of all that a folder holds, sorted: what may be copied or published of it.
 

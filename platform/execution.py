@@ -29,6 +29,7 @@ from deepblur.platform.identity import differs_here
 from deepblur.platform.image_store import open_store
 from deepblur.platform.journal import Journal, Meter
 from deepblur.platform.ledger import RESULT, complete, replace_file
+from deepblur.platform.printable import printable
 from deepblur.platform.seal import hashes_of, write_sealed
 from deepblur.platform.sources import Source
 from deepblur.platform.stages import Evaluate, Joint, SettingsError, Stage, Training
@@ -305,4 +306,4 @@ def describe_error(error: BaseException) -> str:
 
 def note(text: str) -> None:
     """One line of progress, at once even where the output is a file."""
-    print(text, file=sys.stdout, flush=True)
+    print(printable(text, keep="\n\t"), file=sys.stdout, flush=True)

@@ -25,6 +25,7 @@ import numpy as np
 from deepblur.platform.identity import code_of
 from deepblur.platform.image_file import UnreadableImageError
 from deepblur.platform.lock import locked
+from deepblur.platform.printable import say
 from deepblur.platform.seal import read_sealed, write_sealed
 from deepblur.platform.sources import Entry, Source
 
@@ -242,5 +243,5 @@ class _Progress:
         elapsed_s = time.monotonic() - self.start
         if elapsed_s >= self.next_s:
             left_s = elapsed_s / done * (self.total - done)
-            print(f"decoding {self.what}: {done} of {self.total}, {left_s:.0f} s left", file=sys.stderr, flush=True)
+            say(f"decoding {self.what}: {done} of {self.total}, {left_s:.0f} s left", sys.stderr)
             self.next_s = elapsed_s + min(60.0, max(5.0, elapsed_s / 2))

@@ -5,6 +5,7 @@ undone. That makes photographs slightly non-linear scenes, and keeps figures com
 """
 
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,7 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     """
     path = Path(path)
     try:
-        if not path.is_file():
-            raise UnreadableImageError("there is no such file; restore it or take it off the list")
+        check_plain(path)
         stored, orientation = _stored_values(path)
         height, width = stored.shape[:2]
         if min(height, width) < MIN_SIDE_PX:
@@ -56,6 +56,29 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     if grey.ndim == 3:
         grey = grey @ np.array(LUMA, np.float32)
     return np.ascontiguousarray(upright(grey, orientation))
+
+
+def check_plain(path: Path) -> None:
+    """Raises UnreadableImageError, without the file's name, for what is no file; opening a pipe would wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise UnreadableImageError("there is no such file; check its name") from None
+    except PermissionError:
+        raise UnreadableImageError("may not be read; ask its owner for permission") from None
+    except OSError as error:  # a loop of links, a name that is too long, a file as folder
+        raise UnreadableImageError(f"cannot be found ({error.strerror}); check its name") from None
+    if stat.S_ISDIR(mode):
+        try:
+            os.scandir(path).close()
+        except PermissionError:
+            raise UnreadableImageError("may not be read; ask its owner for permission") from None
+        raise UnreadableImageError("is not a file but a folder; name the images in it one by one")
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    if not stat.S_ISREG(mode):
+        raise UnreadableImageError(
+            f"is not a file but {kinds.get(stat.S_IFMT(mode), 'something else')}; save the image as a file"
+        )
 
 
 def unreadable(path: Path | str, error: Exception) -> str:

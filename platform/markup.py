@@ -1,9 +1,10 @@
 """The few pieces of HTML that the report is made of. Every text that comes in is escaped here, except where marked."""
 
+import html
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
+from deepblur.platform.printable import printable
 from deepblur.platform.verdict import bracketed, signed
 
 CSS = """
@@ -39,6 +40,11 @@ details { margin: 1rem 0 } summary { cursor: pointer }
   h2, h3 { break-after: avoid } .wide, .plot { overflow: visible } .plot svg { min-width: 0 }
   table { font-size: 6.5pt } }
 """
+
+
+def escape(text: str) -> str:
+    """The text as it is read, in HTML."""
+    return html.escape(printable(text, keep="\n\t"))
 
 
 def document(title: str, lead: str, opening: str, sections: Mapping[str, str]) -> str:

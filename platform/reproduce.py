@@ -23,9 +23,9 @@ from typing import Any, TextIO
 from deepblur.platform import child
 from deepblur.platform.connection import default_runs, default_uri
 from deepblur.platform.disk import denied
-from deepblur.platform.enclosed import printable
 from deepblur.platform.ingredients import Ingredient, Kitchen
 from deepblur.platform.ledger import replace_file
+from deepblur.platform.printable import printable
 from deepblur.platform.provenance import FILE, Json, argv, part_of
 from deepblur.platform.run_record import read_run
 

@@ -21,6 +21,7 @@ import torch
 
 from deepblur.platform.dead_leaves import dead_leaves
 from deepblur.platform.image_file import SUFFIXES, read_grey
+from deepblur.platform.printable import printable
 
 CocoPart = Literal["all", "fit", "held"]
 FolderPart = Literal["all", "train", "validation", "test"]
@@ -155,7 +156,7 @@ class Folder:
     def entries(self) -> list[Entry]:
         root = Path(self.root)
         return [
-            Entry(s.name, (root / s.name).relative_to(root.parent).parent.as_posix(), partial(read_grey, root / s.name))
+            Entry(printable(s.name), printable(_group(root, root / s.name)), partial(read_grey, root / s.name))
             for s in self.state()
         ]
 
@@ -290,9 +291,14 @@ def categories(sources: Iterable[Source]) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def _group(root: Path, file: Path) -> str:
+    """The folder of a file, from the last part of the root on."""
+    return file.relative_to(root.parent).parent.as_posix()
+
+
 def _bucket(name: str) -> int:
     """0 … 9, evenly, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 10
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") % 10
 
 
 def _require_one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -318,8 +324,10 @@ def _scan(root: Path) -> list[FileState]:
         above = "" if Path(folder) == root else Path(folder).relative_to(root).as_posix() + "/"
         for file in files:
             if not file.startswith("."):
-                with contextlib.suppress(FileNotFoundError):  # a dangling link
-                    found.append(_file_state(os.path.join(folder, file), above + file))
+                path = os.path.join(folder, file)
+                if os.path.exists(path) or not os.path.islink(path):  # else a link to nothing, or to itself
+                    with contextlib.suppress(FileNotFoundError):  # gone since it was listed
+                        found.append(_file_state(path, above + file))
     return sorted(found)
 
 

@@ -19,6 +19,7 @@ from deepblur.platform import naming, terminal
 from deepblur.platform.cluster import refuse_rays_copy
 from deepblur.platform.connection import database_file, default_runs, default_uri, shown
 from deepblur.platform.disk import denied, writing
+from deepblur.platform.printable import say
 from deepblur.platform.sources import Data, parse_data, parse_test
 from deepblur.platform.stages import Grid, NoiseLevel, RealImages
 from deepblur.platform.study import Study
@@ -229,7 +230,7 @@ def main(study: Study, argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
-        print(f"error: {denied(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        say(f"error: {denied(error) if isinstance(error, OSError) else error}", sys.stderr)
         return 1
     return 0
 

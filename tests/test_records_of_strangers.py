@@ -17,8 +17,9 @@ import micro_study
 import pytest
 
 from deepblur.platform import child, cli, ingredients, source_tree
-from deepblur.platform.enclosed import files_of, inside, printable
+from deepblur.platform.enclosed import files_of, inside
 from deepblur.platform.ingredients import Kitchen
+from deepblur.platform.printable import printable
 from deepblur.platform.provenance import LEFT_OUT, OPTIONS, study_file
 from deepblur.platform.run_record import RunRecord, _fault
 from deepblur.platform.study_cli import parser
@@ -245,7 +246,7 @@ def test_a_child_gets_what_it_needs_and_no_secret(monkeypatch):
 
 
 def test_a_strangers_text_does_not_steer_the_terminal():
-    assert printable("a\x1b[31m\nb\u202e é") == "a?[31m?b? é"
+    assert printable("a\x1b[31m\nb\u202e é") == "a\\x1b[31m\\x0ab\\u202e é"
 
 
 def test_what_a_folder_holds_is_what_may_be_copied_of_it(tmp_path):

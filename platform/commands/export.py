@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
 
     from deepblur.platform.inference.failures import OK, RestorationError
+    from deepblur.platform.printable import say
     from deepblur.platform.release.choice import choose_model
     from deepblur.platform.release.export import export_model
 
@@ -54,9 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
             size=arguments.size,
         )
     except RestorationError as error:
-        print(f"deepblur export: {error}", file=sys.stderr)
+        say(f"deepblur export: {error}", sys.stderr)
         return error.exit_code
-    print(f"{chosen.name} for images of {arguments.size[0]}x{arguments.size[1]} pixels, in {arguments.output}:")
+    say(f"{chosen.name} for images of {arguments.size[0]}x{arguments.size[1]} pixels, in {arguments.output}:")
     for entry in written:
         print(f"  {entry.file:26s} {' + '.join(entry.inputs)} → {', '.join(entry.outputs)}; within "
               f"{entry.difference:.1e} of the model")  # fmt: skip

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from deepblur.platform.enclosed import printable
 from deepblur.platform.inference.failures import OK, USAGE, ModelError
+from deepblur.platform.printable import printable, say
 
 if TYPE_CHECKING:
     from deepblur.platform.release.gate import Decision
@@ -93,10 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
         with failing_plainly(arguments.tracking_uri):
             return actions[arguments.action](arguments)
     except (ModelError, ConnectionError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return ModelError.exit_code
     except OSError as error:
-        print(f"error: {denied(error)}", file=sys.stderr)
+        say(f"error: {denied(error)}", sys.stderr)
         return ModelError.exit_code
     except KeyboardInterrupt:
         print("stopped; nothing was promoted, unless 'deepblur models list' says so", file=sys.stderr)
@@ -109,7 +109,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
     client = open_registry(arguments.tracking_uri, arguments.name)
     for sentence in Succession(client, arguments.name, arguments.tracking_uri).settle():
-        print(sentence, file=sys.stderr)
+        say(sentence, sys.stderr)
     found = versions(client, arguments.name)
     if arguments.json:
         reigns = history(client, arguments.name, arguments.tracking_uri)
@@ -140,15 +140,16 @@ def _show(arguments: argparse.Namespace) -> int:
     from deepblur.platform.release.card import render
 
     title = f"{arguments.name}, version {number}" + "".join(f", {alias}" for alias in version.aliases)
-    print("\n".join(map(printable, render(card, title).split("\n"))))
+    print(printable(render(card, title), keep="\n"))
     at, decision, reason, grid = (version.tags.get(f"gate.{n}", "?") for n in ("at", "decision", "reason", "grid"))
     if any(name.startswith("gate.") for name in version.tags):
         print("## Gate\n")
-        print(printable(f"{at}, {decision}: {reason}. On {grid}.") + "\n")
+        say(f"{at}, {decision}: {reason}. On {grid}.")
+        print()
     for reign in reigns:
-        print(printable(f"Champion since {reign['at']} ({reign['how']})."))
+        say(f"Champion since {reign['at']} ({reign['how']}).")
     if version.run:
-        print(f"Registered {version.created} UTC by run {version.run}, which keeps the evaluation under gate/.")
+        say(f"Registered {version.created} UTC by run {version.run}, which keeps the evaluation under gate/.")
     return OK
 
 
@@ -176,7 +177,7 @@ def _register(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json({"name": arguments.name, "version": version})
     else:
-        print(f"{arguments.model} is version {version} of {arguments.name}; deepblur models promote {version}")
+        say(f"{arguments.model} is version {version} of {arguments.name}; deepblur models promote {version}")
     return OK
 
 
@@ -201,7 +202,7 @@ def _ended(outcome: "Outcome", arguments: argparse.Namespace) -> int:
         if outcome.decision is not None:
             _print_decision(outcome.decision)
         for sentence in outcome.told:
-            print(sentence)
+            say(sentence)
     return OK if outcome.promoted else REFUSED
 
 
@@ -217,7 +218,7 @@ def _announce(promoter: "Promoter") -> None:
 
 def _print_decision(decision: "Decision") -> None:
     for check in decision.checks:
-        print(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.sentence}")
+        say(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.sentence}")
     if len(decision.cells):
         print(f"\nPSNR in dB on {decision.grid}, means of the photographs; difference from {decision.rival}:\n")
         rows: list[tuple[str, ...]] = [
@@ -247,7 +248,7 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
     rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _print_json(value: Any) -> None:

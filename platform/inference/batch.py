@@ -1,7 +1,4 @@
-"""Many image files through one engine: each is done completely, kept from an earlier command, or refused; never half.
-
-An image's report is its last file, and says from what it was made: where it is there and fits, the image is done.
-"""
+"""Many image files through one engine: each is done completely, kept from before, or refused; never half."""
 
 import hashlib
 import json
@@ -9,67 +6,35 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from deepblur.platform.image_file import SUFFIXES
+from deepblur.platform.disk import denied
+from deepblur.platform.image_file import UnreadableImageError, check_plain
 from deepblur.platform.inference.failures import (
     INPUT,
     OK,
+    OUTPUT,
     USAGE,
     InputError,
     OutputError,
     PartOfSetError,
     RestorationError,
 )
+from deepblur.platform.inference.given import Given, Item
 from deepblur.platform.lock import LockError, shared
-
-OURS = ("_restored", "_psf", "_wavefront", "_overview", "_gamma")
-"""How the names of our own results end: a folder's results are not its images."""
-REPORT = "_report.json"
+from deepblur.platform.printable import printable, say
 
 
-@dataclass(frozen=True)
-class Item:
-    """One image file, and the name that its results begin with."""
-
-    path: Path
-    name: str
-
-    @property
-    def suffix(self) -> str:
-        """What follows the stem: ".ome.tif" is one suffix."""
-        return self.path.name[len(_stem(self.path)) :]
-
-
-def items_of(given: Sequence[Path]) -> list[Item]:
-    """The image files that were named, folders looked through (not below), each once.
-
-    Raises:
-        InputError: there is none.
-    """
-    paths: dict[Path, None] = {}
-    for path in given:
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        for file in inside:
-            if file is path or (file.suffix.lower() in SUFFIXES and not _stem(file).endswith(OURS)):
-                paths.setdefault(file)
-    if not paths:
-        raise InputError(
-            f"there is no image in {', '.join(map(str, given))}; name files or folders with {', '.join(SUFFIXES)}"
-        )
-    stems = [_stem(path) for path in paths]
-    return [
-        Item(path, stem if stems.count(stem) == 1 else path.name.replace(".", "_"))
-        for path, stem in zip(paths, stems, strict=True)
-    ]
-
-
-def _stem(path: Path) -> str:
-    return path.stem.removesuffix(".ome") if path.suffix.lower() in (".tif", ".tiff") else path.stem
+@contextmanager
+def output_folders(output: Path, given: Given) -> Iterator[None]:
+    """The output folder and those below it that the images need, as `output_folder`."""
+    with ExitStack() as stack:
+        for below in dict.fromkeys(item.below for item in given.items):
+            stack.enter_context(output_folder(output / below))
+        yield
 
 
 @contextmanager
@@ -98,29 +63,29 @@ def output_folder(folder: Path) -> Iterator[None]:
         yield
 
 
+def check_given(path: Path) -> None:
+    """Raises InputError for what is no file, before anything opens it."""
+    try:
+        check_plain(path)
+    except UnreadableImageError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
 def key_of(path: Path, parts: Sequence[str]) -> str:
     """What the results depend on: the file's content and everything in `parts`."""
+    check_given(path)
     digest = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 22):
                 digest.update(block)
+    except PermissionError:
+        raise InputError(f"{path}: may not be read; ask its owner for permission") from None
     except OSError as error:
-        reason = "there is no such file; check its name" if isinstance(error, FileNotFoundError) else error.strerror
-        raise InputError(f"{path}: {reason}") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); copy it again") from None
     for part in parts:
         digest.update(f"\n{part}".encode())
     return digest.hexdigest()
-
-
-def kept(folder: Path, name: str, key: str) -> dict[str, Any] | None:
-    """The report of an image that is done already, with all its files; None where it is not."""
-    try:
-        report = json.loads((folder / f"{name}{REPORT}").read_text(encoding="utf-8"))
-        complete = report["key"] == key and all((folder / file).is_file() for file in report["files"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return report if complete else None
 
 
 def run_all(items: Sequence[Item], work: Callable[[Item, Callable[[float], None]], dict[str, Any]]) -> tuple[list, int]:
@@ -134,7 +99,7 @@ def run_all(items: Sequence[Item], work: Callable[[Item, Callable[[float], None]
     given = {item.path.resolve() for item in items}
     with tqdm(total=len(items), unit="image", delay=2, file=sys.stderr, bar_format=_BAR, disable=None) as bar:
         for i, item in enumerate(items):
-            bar.set_postfix_str(item.path.name, refresh=False)
+            bar.set_postfix_str(printable(item.path.name), refresh=False)
             try:
                 done.append(work(item, bar.update))
             except (RestorationError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
@@ -142,10 +107,12 @@ def run_all(items: Sequence[Item], work: Callable[[Item, Callable[[float], None]
                 if isinstance(error, PartOfSetError) and error.first.resolve() in given:
                     done.append({"input": str(item.path), "status": "part", "first": str(error.first)})
                     continue
-                sentence = " ".join(str(error).split()) or "there is not enough memory; lower --max-memory"
-                sentence = sentence if str(item.path) in sentence else f"{item.path}: {sentence}"
+                name = printable(str(item.path))
+                sentence = " ".join(printable(str(error).replace(str(item.path), name), keep="\n").split())
+                sentence = sentence or "there is not enough memory; lower --max-memory"
+                sentence = sentence if name in sentence else f"{name}: {sentence}"
                 with bar.external_write_mode(file=sys.stderr):
-                    print(f"error: {sentence}", file=sys.stderr)
+                    say(f"error: {sentence}", sys.stderr)
                 done.append({"input": str(item.path), "status": "failed", "error": sentence})
                 code = max(code, getattr(error, "exit_code", INPUT))
             finally:
@@ -159,27 +126,38 @@ def ending(action: Callable[[], int]) -> int:
     try:
         return action()
     except RestorationError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return error.exit_code
     except ValueError as error:  # an option's value
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return USAGE
+    except OSError as error:  # of a disk that fails, or rights that changed, between our own looks at them
+        say(f"error: {denied(error)}", sys.stderr)
+        return OUTPUT
     except KeyboardInterrupt:
         print("stopped; the same command goes on with what is not done", file=sys.stderr)
         return 130
 
 
-def tell(done: Sequence[dict[str, Any]], code: int, as_json: bool, say: Callable[[dict[str, Any]], None]) -> int:
-    """Print what became of the images, for programs or, by `say`, for people; returns the code."""
+def tell(
+    given: Given, done: Sequence[dict[str, Any]], code: int, as_json: bool, show: Callable[[dict[str, Any]], None]
+) -> int:
+    """Print what became of the images, for programs or, by `show`, for people, and what was left out; the code."""
     if as_json:
-        print(json.dumps({"images": done, "exit_code": code}, indent=2))
+        print(json.dumps({"images": done, "left_out": given.as_json(), "exit_code": code}, indent=2))
     else:
         for entry in done:
             if entry["status"] == "part":
-                print(f"{entry['input']} was read as a part of {entry['first']}")
+                say(f"{entry['input']} was read as a part of {entry['first']}")
             elif entry["status"] != "failed":  # which was said when it happened
-                say(entry)
+                show(entry)
+        given.tell()
     return code
+
+
+def shown(entry: dict[str, Any], what: str, output: Path) -> str:
+    """A file of an image's, below the output folder."""
+    return str((Path(entry["folder"]) / entry["files"][what]).relative_to(output))
 
 
 _BAR = "{l_bar}{bar}| {n:.1f}/{total} images [{elapsed}<{remaining}] {postfix}"

@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from deepblur.platform.inference.batch import Item, ending, items_of, output_folder, run_all, tell
+from deepblur.platform.inference.batch import ending, key_of, output_folders, run_all, shown, tell
 from deepblur.platform.inference.blurs import EMPTY, VERDICTS
+from deepblur.platform.inference.claims import IDENTIFIED, claimed
 from deepblur.platform.inference.engines import Engine
+from deepblur.platform.inference.given import Item, items_of
 from deepblur.platform.inference.recording import read_recording
 from deepblur.platform.inference.restoration import Options, with_room
 from deepblur.platform.inference.restore_files import announced, asked_for, tell_remarks
-from deepblur.platform.inference.results import write_gamma, write_picture, write_psfs, write_report
+from deepblur.platform.inference.results import write_gamma, write_picture, write_psfs
 from deepblur.platform.inference.scale import parse_rule
 from deepblur.platform.inference.session import Session, with_channels
+from deepblur.platform.printable import say
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -25,66 +28,64 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _identify_all(arguments: argparse.Namespace) -> int:
     parse_rule(arguments.scale)
-    items = items_of(arguments.images)
-    with output_folder(arguments.output):
+    given = items_of(arguments.images, arguments.output)
+    with output_folders(arguments.output, given):
         engine, notes = announced(arguments)
-        done, code = run_all(items, lambda item, tick: _identify(engine, item, arguments, notes, tick))
-    return tell(done, code, arguments.json, _say)
+        done, code = run_all(given.items, lambda item, tick: _identify(engine, item, arguments, notes, tick))
+    return tell(given, done, code, arguments.json, lambda entry: _show(entry, arguments.output))
 
 
 def _identify(
     engine: Engine, item: Item, arguments: argparse.Namespace, notes: tuple[str, ...], tick: Callable[[float], None]
 ) -> dict[str, Any]:
+    key, folder = key_of(item.path, [repr(asked_for(arguments))]), arguments.output / item.below
     asked = Options(varying=arguments.varying, max_memory_gib=arguments.max_memory)
-    recording = with_room(read_recording(item.path), engine, asked.max_memory_gib, arguments.output)
+    recording = with_room(read_recording(item.path), engine, asked.max_memory_gib, folder)
     options = with_channels(asked, recording, arguments.channels, len(engine.of_channels))
     session = Session(engine, recording, arguments.scale, options)
     for _ in session.identified():
         tick(1 / recording.length)
     report, blurs = session.report(notes, asked_for(arguments)), session.blurs
-    folder: Path = arguments.output
-    files = {"psf": f"{item.name}_psf.tif"}
-    write_psfs(folder / files["psf"], blurs, recording.pixel_um, recording.pixel_height_um)
-    if any(blur.noll for blur in blurs):
-        files["gamma"] = f"{item.name}_gamma.csv"
-        write_gamma(folder / files["gamma"], blurs)
-    if not arguments.no_pictures:
-        from deepblur.platform.inference.overview import psf_picture, series_picture
+    with claimed(folder, item, IDENTIFIED, key) as place:
+        write_psfs(place.path("psf", "_psf.tif"), blurs, recording.pixel_um, recording.pixel_height_um)
+        if any(blur.noll for blur in blurs):
+            write_gamma(place.path("gamma", "_gamma.csv"), blurs)
+        if not arguments.no_pictures:
+            from deepblur.platform.inference.overview import psf_picture, series_picture
 
-        files["psf_picture"] = f"{item.name}_psf.png"
-        write_picture(folder / files["psf_picture"], psf_picture(report))
-        if recording.length > 1 and blurs[0].noll:
-            files["series"] = f"{item.name}_gamma.png"
-            write_picture(folder / files["series"], series_picture(item.path.name, report, recording.interval_s))
-    value = {"input": str(item.path), "files": files, **report.as_json(), "format": "deepblur-identification"}
-    write_report(folder, f"{item.name}_identify", value)
-    return value | {"status": "done"}
+            write_picture(place.path("psf_picture", "_psf.png"), psf_picture(report))
+            if recording.length > 1 and blurs[0].noll:
+                picture = series_picture(item.path.name, report, recording.interval_s)
+                write_picture(place.path("series", "_gamma.png"), picture)
+        value = place.finish(report.as_json() | {"format": IDENTIFIED.format})
+    return value | {"folder": str(folder), "status": "done"}
 
 
-def _say(entry: dict[str, Any]) -> None:
+def _show(entry: dict[str, Any], output: Path) -> None:
     """The verdict and a table of the coefficients; of a long series the first frames, and how many are how good."""
-    print(f"{entry['input']} -> {entry['files']['psf']}  [{entry['verdict']}] {entry['sentence']}  ({entry['method']})")
+    psf = shown(entry, "psf", output)
+    say(f"{entry['input']} -> {psf}  [{entry['verdict']}] {entry['sentence']}  ({entry['method']})")
     blurs = entry["blurs"]
     for blur in blurs[:_SHOWN]:
         place = ", ".join(part for part in (blur["frame"], blur["channel"]) if part)
         if len(blurs) > 1:
-            print(f"    {place:16} [{blur['verdict']}] {blur['sentence']}")
+            say(f"    {place:16} [{blur['verdict']}] {blur['sentence']}")
         for mode in blur["gamma"]:
             if mode["waves"] is None:
                 continue
             std = "" if mode["std_waves"] is None else f" ± {mode['std_waves']:.3f}"
-            print(f"    {place:16} {mode['name']:30} {mode['waves']:+.3f}{std} waves")
+            say(f"    {place:16} {mode['name']:30} {mode['waves']:+.3f}{std} waves")
         if not blur["gamma"]:
-            print(f"    {place:16} PSF only: see {entry['files']['psf']}")
+            say(f"    {place:16} PSF only: see {psf}")
         for flag in blur["flags"]:
             if flag not in entry["sentence"] + blur["sentence"]:
-                print(f"    {place:16} {flag}")
+                say(f"    {place:16} {flag}")
     if len(blurs) > _SHOWN:
         seen = [blur["gamma"] for blur in blurs if blur["verdict"] != EMPTY]
         rms = [float(np.sqrt(sum(mode["waves"] ** 2 for mode in modes))) for modes in seen]
         verdicts = [blur["verdict"] for blur in blurs]
         counts = ", ".join(f"{verdicts.count(word)} {word}" for word in (*VERDICTS, EMPTY) if word in verdicts)
-        print(
+        say(
             f"    … {len(blurs)} blurs in all: {counts}; wavefront rms {min(rms):.3f} to {max(rms):.3f} waves; see the "
             "CSV file"
         )

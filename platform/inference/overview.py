@@ -16,6 +16,7 @@ from deepblur.platform.inference.restoration import grey_weights
 from deepblur.platform.inference.session import Report
 from deepblur.platform.inference.wavefront import wavefront
 from deepblur.platform.optics.pictures import draw_psf_grid
+from deepblur.platform.printable import printable
 
 DETAIL_PX = 128
 """Side of the part that is shown enlarged."""
@@ -50,7 +51,7 @@ def overview(title: str, before: np.ndarray, after: np.ndarray, report: Report) 
     _gamma(panels[0, 3], blur)
     _wavefront(panels[1, 3], blur)
     words = f"{report.verdict}: {report.sentence}"
-    head = " · ".join(part for part in (title, report.method, report.restorer, report.cutoff) if part)
+    head = " · ".join(part for part in (printable(title), report.method, report.restorer, report.cutoff) if part)
     figure.suptitle(f"{head}\n" + "\n".join(textwrap.wrap(words, 150)),
                     color=_COLOURS[report.verdict], fontsize=9)  # fmt: skip
     return figure
@@ -96,7 +97,7 @@ def series_picture(title: str, report: Report, interval_s: float | None) -> Figu
     axes.axhline(0, color="#1a1a1a", linewidth=0.6)
     axes.set_xlabel("time in s" if interval_s else "frame")
     axes.set_ylabel("coefficient in waves")
-    axes.set_title(f"{title} · {report.cutoff}" if report.cutoff else title)
+    axes.set_title(" · ".join(part for part in (printable(title), report.cutoff) if part))
     figure.legend(loc="outside right upper")
     return figure
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import psutil
 
-from deepblur.platform.image_file import MIN_SIDE_PX, UnreadableImageError, check_pixels, unreadable
+from deepblur.platform.image_file import MIN_SIDE_PX, UnreadableImageError, check_pixels, check_plain, unreadable
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.scratch import MEMORY, Scratch, bands
 from deepblur.platform.inference.silence import silent
@@ -282,10 +282,7 @@ def _one_sentence(name: str | Path) -> Iterator[None]:
 
 
 def _size_on_disk(path: Path) -> int:
-    if not path.exists():
-        raise UnreadableImageError("there is no such file; check its name")
-    if not path.is_file():
-        raise UnreadableImageError("is not a file; name the images in it one by one")
+    check_plain(path)
     size = path.stat().st_size
     if not size:
         raise UnreadableImageError("is empty (0 bytes); copy it again")

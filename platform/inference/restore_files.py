@@ -7,22 +7,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deepblur.platform.inference.batch import Item, ending, items_of, kept, key_of, output_folder, run_all, tell
+from deepblur.platform.inference.batch import check_given, ending, key_of, output_folders, run_all, shown, tell
 from deepblur.platform.inference.choosing import Choice, choose_engine
+from deepblur.platform.inference.claims import RESTORED, Place, claimed, kept
 from deepblur.platform.inference.engines import Engine
+from deepblur.platform.inference.failures import ModelError
+from deepblur.platform.inference.given import Item, items_of
 from deepblur.platform.inference.recording import Recording, read_recording, write_recording
 from deepblur.platform.inference.restoration import Options, with_room
 from deepblur.platform.inference.results import (
     write_gamma,
     write_picture,
     write_psfs,
-    write_report,
     write_wavefronts,
 )
 from deepblur.platform.inference.scale import parse_rule
 from deepblur.platform.inference.session import VERSION, Report, Session, with_channels
 from deepblur.platform.inference.tiff_ome import other_files
 from deepblur.platform.inference.tiles import check_tile
+from deepblur.platform.printable import say
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -34,19 +37,23 @@ def _restore(arguments: argparse.Namespace) -> int:
     parse_rule(arguments.scale)
     if arguments.tile is not None:
         check_tile(arguments.tile)
-    items = items_of(arguments.images)
-    with output_folder(arguments.output):
+    given = items_of(arguments.images, arguments.output)
+    with output_folders(arguments.output, given):
         engine, notes = announced(arguments)
         options = Options(varying=arguments.varying, max_memory_gib=arguments.max_memory, tile_px=arguments.tile)
-        done, code = run_all(items, _Job(engine, options, arguments, notes).restore)
-    return tell(done, code, arguments.json, _say)
+        done, code = run_all(given.items, _Job(engine, options, arguments, notes).restore)
+    return tell(given, done, code, arguments.json, lambda entry: _show(entry, arguments.output))
 
 
 def announced(arguments: argparse.Namespace) -> tuple[Engine, tuple[str, ...]]:
     """The engine that the options name, and what was said about the choice."""
-    engine, note = choose_engine(choice_of(arguments))
+    try:
+        engine, note = choose_engine(choice_of(arguments))
+    except PermissionError as error:
+        name = error.filename or arguments.model
+        raise ModelError(f"{name}: may not be read; ask its owner for permission") from None
     if note:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", sys.stderr)
     return engine, (note,) if note else ()
 
 
@@ -88,55 +95,56 @@ class _Job:
         self.asked = asked_for(arguments)
 
     def restore(self, item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
+        check_given(item.path)
         key = key_of(item.path, [*self.parts, *(key_of(path, ()) for path in other_files(item.path))])
-        if not self.again and (report := kept(self.folder, item.name, key)) is not None:
-            return report | {"status": "kept"}
-        recording = with_room(read_recording(item.path), self.engine, self.options.max_memory_gib, self.folder)
+        folder = self.folder / item.below
+        about = {"input": str(item.path), "folder": str(folder)}
+        if not self.again and (report := kept(folder, item, RESTORED, key)) is not None:
+            return report | about | {"status": "kept"}
+        recording = with_room(read_recording(item.path), self.engine, self.options.max_memory_gib, folder)
         options = with_channels(self.options, recording, self.channels, len(self.engine.of_channels))
         session = Session(
             self.engine, recording, self.scale, options, tick=lambda share: tick(share / recording.length)
         )
-        files = {"image": f"{item.name}_restored{item.suffix}"}
-        write_recording(self.folder / files["image"], session.frames(), recording)
-        report = session.report(self.notes, self.asked)
-        files |= self._beside(item, session, report, recording)
-        value = {"input": str(item.path), "key": key, "files": files, **report.as_json()}
-        write_report(self.folder, item.name, value)
-        return value | {"status": "done"}
+        image = f"_restored{item.suffix}"
+        with claimed(folder, item, RESTORED, key, (image,)) as place:
+            write_recording(place.path("image", image), session.frames(), recording)
+            report = session.report(self.notes, self.asked)
+            self._beside(place, session, report, recording)
+            value = place.finish(report.as_json())
+        return value | about | {"status": "done"}
 
-    def _beside(self, item: Item, session: Session, report: Report, recording: Recording) -> dict[str, str]:
-        """Write PSFs, coefficients and pictures; what → file name."""
-        files = {"psf": f"{item.name}_psf.tif"}
-        write_psfs(self.folder / files["psf"], report.blurs, recording.pixel_um, recording.pixel_height_um)
+    def _beside(self, place: Place, session: Session, report: Report, recording: Recording) -> None:
+        """Write PSFs, coefficients and pictures."""
+        write_psfs(place.path("psf", "_psf.tif"), report.blurs, recording.pixel_um, recording.pixel_height_um)
         if any(blur.noll for blur in report.blurs):
-            files |= {"gamma": f"{item.name}_gamma.csv", "wavefront": f"{item.name}_wavefront.tif"}
-            write_gamma(self.folder / files["gamma"], report.blurs)
-            write_wavefronts(self.folder / files["wavefront"], report.blurs)
+            write_gamma(place.path("gamma", "_gamma.csv"), report.blurs)
+            write_wavefronts(place.path("wavefront", "_wavefront.tif"), report.blurs)
         if self.pictures and session.first is not None:
             from deepblur.platform.inference.overview import overview, psf_picture  # a second that --no-pictures saves
 
-            files |= {"overview": f"{item.name}_overview.png", "psf_picture": f"{item.name}_psf.png"}
-            write_picture(self.folder / files["overview"], overview(item.path.name, *session.first, report))
-            write_picture(self.folder / files["psf_picture"], psf_picture(report))
-        return files
+            picture = overview(place.item.path.name, *session.first, report)
+            write_picture(place.path("overview", "_overview.png"), picture)
+            write_picture(place.path("psf_picture", "_psf.png"), psf_picture(report))
 
 
-def _say(entry: dict[str, Any]) -> None:
+def _show(entry: dict[str, Any], output: Path) -> None:
     """One line about an image, for people."""
     seconds = "done before" if entry["status"] == "kept" else f"{entry['seconds']:.1f} s"
-    print(f"{entry['input']} -> {entry['files']['image']}  [{entry['verdict']}] {entry['sentence']}  ({seconds})")
+    image = shown(entry, "image", output)
+    say(f"{entry['input']} -> {image}  [{entry['verdict']}] {entry['sentence']}  ({seconds})")
     for flag in dict.fromkeys(flag for blur in entry["blurs"] for flag in blur["flags"]):
         if flag not in entry["sentence"]:
-            print(f"    {flag}")
+            say(f"    {flag}")
     tell_remarks(entry)
 
 
 def tell_remarks(entry: dict[str, Any]) -> None:
     """What was done to frames beside, each in a line; of many the first."""
     for remark in entry["remarks"][:_REMARKS]:
-        print(f"    {remark}")
+        say(f"    {remark}")
     if (more := len(entry["remarks"]) - _REMARKS) > 0:
-        print(f"    … and {more} more of the kind; see the report")
+        say(f"    … and {more} more of the kind; see the report")
 
 
 _REMARKS = 10

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deepblur.platform.inference.batch import REPORT
 from deepblur.platform.inference.blurs import Blur
 from deepblur.platform.inference.output_file import replacing
 from deepblur.platform.inference.wavefront import wavefront
+from deepblur.platform.printable import json_text, printable
 
 GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
 
@@ -46,7 +45,8 @@ def write_gamma(path: Path, blurs: Iterable[Blur]) -> None:
             for k, (noll, name) in enumerate(zip(blur.noll, blur.names, strict=True)):
                 std = "" if found.gamma_std is None else _text(found.gamma_std[k])
                 waves = _text(found.gamma[k])
-                writer.writerow([blur.frame, blur.channel, row, column, noll, name, waves, std, blur.verdict])
+                frame, channel = printable(blur.frame), printable(blur.channel)
+                writer.writerow([frame, channel, row, column, noll, name, waves, std, blur.verdict])
     write_bytes(path, text.getvalue().encode())
 
 
@@ -64,8 +64,7 @@ def write_picture(path: Path, figure: Figure) -> None:
 
 def write_report(folder: Path, name: str, report: dict[str, Any]) -> None:
     """The report as JSON: the file that says that an image is done."""
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(folder / f"{name}{REPORT}", text.encode() + b"\n")
+    write_bytes(folder / f"{name}_report.json", json_text(report).encode() + b"\n")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

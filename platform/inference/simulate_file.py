@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 
 from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur, zernike_name
-from deepblur.platform.inference.batch import ending, output_folder
+from deepblur.platform.inference.batch import ending, key_of, output_folder
+from deepblur.platform.inference.claims import SIMULATED, claimed
 from deepblur.platform.inference.failures import InputError
+from deepblur.platform.inference.given import Item
 from deepblur.platform.inference.output_file import replacing
 from deepblur.platform.inference.recording import Recording, check_fits, read_recording
-from deepblur.platform.inference.results import resolution, write_bytes
+from deepblur.platform.inference.results import resolution
 from deepblur.platform.inference.scale import scale_of
 from deepblur.platform.inference.session import assembled
+from deepblur.platform.printable import say
 from deepblur.platform.seeds import generator
 
 MOST = 100
@@ -36,9 +39,9 @@ def _simulate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(truth, indent=2))
     else:
-        print(f"{arguments.image} -> {arguments.output / truth['files']['blurry']}")
+        say(f"{arguments.image} -> {arguments.output / truth['files']['blurry']}")
         for mode in truth["gamma"]:
-            print(f"    {mode['name']:30} {mode['waves']:+.3f} waves")
+            say(f"    {mode['name']:30} {mode['waves']:+.3f} waves")
     return 0
 
 
@@ -68,19 +71,9 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
         y = noise(operator.forward(x[None], gamma[None])[0][None], generator(arguments.seed, "simulated noise", i))[0]
         blurry.append(scale.to_stored(y.numpy(), recording.dtype))
         sharp.append(frame[:, margin : margin + y.shape[1], margin : margin + y.shape[2]])
-    name = arguments.image.stem
-    files = {kind: f"{name}_{kind}.tif" for kind in ("blurry", "sharp", "true_psf")}
-    _write(arguments.output / files["blurry"], np.stack(blurry), recording)
-    _write(arguments.output / files["sharp"], np.stack(sharp), recording)
-    with replacing(arguments.output / files["true_psf"]) as file:
-        tifffile.imwrite(
-            file, operator.psf(gamma[None])[0, 0].numpy(), **resolution(recording.pixel_um, recording.pixel_height_um)
-        )
     truth = {
-        "format": "deepblur-truth",
+        "format": SIMULATED.format,
         "version": 1,
-        "image": str(arguments.image),
-        "files": files,
         "gamma": [
             {"noll": noll, "name": zernike_name(noll), "waves": round(float(waves), 6)}
             for noll, waves in zip(operator.noll, gamma, strict=True)
@@ -90,9 +83,14 @@ def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
         "noise": {"gain": arguments.gain, "read_std": arguments.read_std, "seed": arguments.seed},
         "scale": {"black": scale.black, "white": scale.white},
     }
-    text = json.dumps(truth, indent=2, ensure_ascii=False)
-    write_bytes(arguments.output / f"{name}_truth.json", text.encode() + b"\n")
-    return truth
+    item = Item(arguments.image, arguments.image.stem)
+    with claimed(arguments.output, item, SIMULATED, key_of(item.path, [repr(truth)])) as place:
+        _write(place.path("blurry", "_blurry.tif"), np.stack(blurry), recording)
+        _write(place.path("sharp", "_sharp.tif"), np.stack(sharp), recording)
+        with replacing(place.path("true_psf", "_true_psf.tif")) as file:
+            sides = resolution(recording.pixel_um, recording.pixel_height_um)
+            tifffile.imwrite(file, operator.psf(gamma[None])[0, 0].numpy(), **sides)
+        return place.finish(truth, {"image": str(arguments.image)})
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -4,22 +4,25 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from deepblur.platform.inference.batch import Item, ending, items_of, output_folder
+from deepblur.platform.inference.batch import ending, output_folder
+from deepblur.platform.inference.claims import CALIBRATED, Place, claimed
 from deepblur.platform.inference.failures import OK, OutputError
+from deepblur.platform.inference.given import Item, items_of
 from deepblur.platform.inference.output_file import replacing
-from deepblur.platform.inference.results import write_picture, write_report
+from deepblur.platform.inference.results import write_picture
 from deepblur.platform.optics.beads import Finding
 from deepblur.platform.optics.calibrate import Calibration, calibrate
 from deepblur.platform.optics.measure import Measured, Settings, measure
 from deepblur.platform.optics.model import save_optics
 from deepblur.platform.optics.stack import BeadStack, check_alike, read_stack
+from deepblur.platform.printable import say
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -45,20 +48,39 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         bead_um=arguments.bead_um,
         z_range_um=arguments.z_range,
     )
-    items = items_of(arguments.stacks)
-    with output_folder(output.parent):
-        found, like = _measured(items, settings, arguments)
+    given = items_of(arguments.stacks)
+    pictures = {} if arguments.no_pictures else _beads_pictures(given.items)
+    with (
+        output_folder(output.parent),
+        claimed(output.parent, Item(output, output.stem), CALIBRATED, "", tuple(pictures.values())) as place,
+    ):
+        found, like = _measured(given.items, settings, arguments)
         made = calibrate(found, settings, field_px=like.field_px, pixel_um=like.pixel_um)
-        report = {
-            "format": "deepblur-calibration",
-            "version": 1,
-            "input": [str(item.path) for item in items],
-            "files": _write(output, made, not arguments.no_pictures),
-            **_numbers(made),
+        _write(place, made, pictures)
+        about = {"format": CALIBRATED.format, "version": 1}
+        stacks = {
+            "input": [str(item.path) for item in given.items],
+            "source": [item.source for item in given.items],
         }
-        write_report(output.parent, output.stem, report)
-    print(json.dumps(report, indent=2)) if arguments.json else _say(report)
+        report = place.finish({**stacks, **_numbers(made)}, about)
+    if arguments.json:
+        print(json.dumps(report | {"left_out": given.as_json()}, indent=2))
+    else:
+        _show(report)
+        given.tell()
     return OK
+
+
+def _label(item: Item) -> str:
+    """A stack's name in report and pictures, with its folder where there are several."""
+    return str(item.below / item.path.name)
+
+
+def _beads_pictures(items: Sequence[Item]) -> dict[str, str]:
+    """Label of each stack → how its picture's name ends, all of them different."""
+    alike = len({item.name for item in items}) < len(items)
+    numbers = (f"{k + 1}_" if alike else "" for k in range(len(items)))
+    return {_label(item): f"_beads_{number}{item.name}.png" for item, number in zip(items, numbers, strict=True)}
 
 
 def _measured(
@@ -70,33 +92,30 @@ def _measured(
     for item in tqdm(items, unit="stack", delay=2, file=sys.stderr, disable=None):
         stack = read_stack(item.path, ceiling=arguments.ceiling)
         given = {name: getattr(arguments, name) for name in ("pixel_um", "z_um") if getattr(arguments, name)}
-        stack = replace(stack, **given)
+        stack = replace(stack, name=_label(item), **given)
         check_alike([*headers[:1], stack])
         found.append(measure(stack, settings))
         headers.append(replace(stack, planes=stack.planes[:1]))  # all but the pixels
     return found, headers[0]
 
 
-def _write(output: Path, made: Calibration, pictures: bool) -> dict[str, str]:
-    """Names of the files; the optics come last, so that they are there only with all that explains them."""
-    folder, stem = output.parent, output.stem
-    files = {}
+def _write(place: Place, made: Calibration, pictures: Mapping[str, str]) -> None:
+    """The files; the optics come last, so that they are there only with all that explains them."""
     if pictures:
         from deepblur.platform.optics.pictures import beads_picture, field_picture, optics_picture
 
-        files = {"optics_picture": f"{stem}_optics.png", "field_picture": f"{stem}_field.png"}
-        write_picture(folder / files["optics_picture"], optics_picture(made.optics))
+        write_picture(place.path("optics_picture", "_optics.png"), optics_picture(made.optics))
         sharpest = int(made.optics.gammas.norm(dim=1).argmax())  # a sharp PSF has the most energy
         title = f"PSFs over the field, {made.optics.states[sharpest]}"
-        write_picture(folder / files["field_picture"], field_picture(made.optics, made.optics.gammas[sharpest], title))
+        picture = field_picture(made.optics, made.optics.gammas[sharpest], title)
+        write_picture(place.path("field_picture", "_field.png"), picture)
         for measured in made.measured:
-            name = f"{stem}_beads_{Path(measured.name).stem}.png"
-            write_picture(folder / name, beads_picture(measured.name, measured.beads))
-            files[f"beads {measured.name}"] = name
+            picture = beads_picture(measured.name, measured.beads)
+            write_picture(place.path(f"beads {measured.name}", pictures[measured.name]), picture)
+    output = place.path("optics", ".safetensors")
     with replacing(output):
         pass  # says in one sentence where nothing can be written
     save_optics(made.optics, output)
-    return {**files, "optics": output.name}
 
 
 def _numbers(made: Calibration) -> dict[str, Any]:
@@ -121,22 +140,22 @@ def _numbers(made: Calibration) -> dict[str, Any]:
     }
 
 
-def _say(report: dict[str, Any]) -> None:
+def _show(report: dict[str, Any]) -> None:
     for name, counts in report["beads"].items():
         lost = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n and reason != "kept")
-        print(f"{name}: {counts['kept']} beads kept" + (f"; rejected: {lost}" if lost else ""))
+        say(f"{name}: {counts['kept']} beads kept" + (f"; rejected: {lost}" if lost else ""))
     psfs, maps = report["eigen_psfs"], report["space_maps"]
-    print(
+    say(
         f"{report['states']} states; {psfs} eigen-PSFs explain {100 * report['explained_psfs'][psfs - 1]:.1f} % of the "
         f"PSFs, {maps} spatial maps {100 * report['explained_maps'][maps - 1]:.1f} % of their change over the field: "
         f"K = {psfs * maps}"
     )
     held = report["held_out"]
     if held:
-        print(
+        say(
             f"{held['beads']} beads that were left out are predicted to {held['snr_db']:.1f} dB "
             f"(their noise alone allows {held['snr_of_noise_alone_db']:.1f} dB)"
         )
     for note in report["notes"]:
-        print(f"note: {note}")
-    print(f"-> {report['files']['optics']}, and pictures beside it")
+        say(f"note: {note}")
+    say(f"-> {report['files']['optics']}, and pictures beside it")

@@ -8,6 +8,7 @@ can run.
 
 import json
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,7 @@ def save_optics(optics: Optics, path: str | os.PathLike) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"format": FORMAT, "version": VERSION, "field_px": optics.field_px, "pixel_um": optics.pixel_um,
              "states": optics.states, "notes": optics.notes}  # fmt: skip
-    unfinished = path.with_name(f".{path.name}-{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         tensors = {name: getattr(optics, name).float().contiguous() for name in _TENSORS}
         save_file(tensors, unfinished, metadata={FORMAT: json.dumps(about)})

@@ -12,6 +12,7 @@ from deepblur.platform.comparison_style import styled
 from deepblur.platform.optics.beads import REASONS, Beads
 from deepblur.platform.optics.field_maps import pixel_places
 from deepblur.platform.optics.model import Optics
+from deepblur.platform.printable import printable
 
 GRID = 7
 """PSFs in a row of the field's picture."""
@@ -55,7 +56,7 @@ def beads_picture(name: str, beads: Beads) -> Figure:
         lost = beads.rejected[reason]
         if len(lost):
             axes.plot(lost[:, 1], lost[:, 0], "x", ms=6, color=_MARKS[reason], label=f"{len(lost)} {reason}")
-    axes.set(title=name, xticks=[], yticks=[])
+    axes.set(title=printable(name), xticks=[], yticks=[])
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, frameon=False, fontsize=9)
     return figure
 

@@ -210,8 +210,10 @@ def _complete_or_as_it_was(folder: Path) -> Iterator[Path]:
     try:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; name a new folder for the export")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / SUMMARY).is_file():
-            raise OutputError(f"{folder} holds files that are no export; name a new or empty folder")
+        if others := _others(folder) if folder.is_dir() else []:
+            raise OutputError(
+                f"{folder} holds files that are no export; name a new or empty folder, or move {', '.join(others[:3])}"
+            )
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             fresh = Path(scratch) / "new"
@@ -224,3 +226,13 @@ def _complete_or_as_it_was(folder: Path) -> Iterator[Path]:
         raise
     except OSError as error:
         raise OutputError(f"the export cannot be written to {folder} ({error.strerror or error})") from None
+
+
+def _others(folder: Path) -> list[str]:
+    """What lies in a folder beside the files of an export, which would be replaced with them."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        made = {SUMMARY, *(str(entry["file"]) for entry in summary["files"])}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        made = set()
+    return sorted(path.name for path in folder.iterdir() if path.name not in made)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from deepblur.platform.connection import connect, database_file, first_line, pages, shown
-from deepblur.platform.enclosed import printable
 from deepblur.platform.inference.failures import ModelError
+from deepblur.platform.printable import printable
 from deepblur.platform.release.card import VALIDATED_TAG
 from deepblur.platform.release.succession import Succession
 
