@@ -38,7 +38,7 @@ def replace_outliers(channel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     The channel itself is returned where it has none. Both light and dark ones; integers are rounded.
     """
-    values = np.asarray(channel, np.float32 if channel.dtype.itemsize <= 2 else np.float64)
+    values: np.ndarray = np.asarray(channel, np.float32 if channel.dtype.itemsize <= 2 else np.float64)
     if min(values.shape) < 2 * _REACH + 1 or values.min() == values.max():
         return channel, np.empty((0, 2), int)
     noise = float(noise_std_of(torch.from_numpy(values)))
