@@ -143,7 +143,7 @@ def contrast_sentences(result: StudyResult, paired: pd.DataFrame) -> list[str]:
                 f"{clear} of {len(cells)} cells (noise × η) differ in PSNR after Holm's correction for {len(cells)} "
                 "comparisons; the intervals of cells are not corrected."
             )
-    sentences[0] = f"{question(result.contrast, led.word)} {sentences[0]}"
+    sentences[0] += f" {question(result.contrast, led.word)}"
     if result.one_psf:
         sentences.append("All arms used the same PSF estimates, so PSF SNR is not compared.")
     return sentences
