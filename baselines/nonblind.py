@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from skimage import restoration
 from torch import Tensor
+from torch.nn.functional import pad
 
 from deepblur.baselines.estimate import check_image
 from deepblur.baselines.tv import split_bregman_tv
@@ -25,6 +26,7 @@ from deepblur.operators.convolution import Window
 
 _ITERATIONS_MAX = 200
 _LEAST_NOISE = 2.5e-3  # of the contrast: what rounding and the unknown surroundings leave uncertain without any noise
+_TINY = 1e-6  # of an intensity scale whose white is 1
 _LEAST_REACH = 1e-3  # a scene pixel that sends less of its light into the data is not determined by them
 
 
@@ -104,6 +106,7 @@ def richardson_lucy(
     iterations: int | None = None,
     relative: float = 1.0,
     noise_std: float | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Maximum likelihood under Poisson noise, stopped early, from a flat start.
 
@@ -112,6 +115,8 @@ def richardson_lucy(
 
     Args:
         iterations: strength, at least 1; default 1.5·contrast/σ, at most 200.
+        start: (H, W), what another restorer made, to go on from; its values below a hundredth of σ are raised to it,
+            for a dark pixel stays dark.
         others, returns, raises: as `wiener`; the result is not negative.
     Source: Richardson, JOSA 62(1), 1972; Lucy, Astron. J. 79, 1974; Bertero and Boccacci, Astron. Astrophys. 437, 2005,
         for the border.
@@ -131,7 +136,11 @@ def richardson_lucy(
         Y = torch.fft.rfft2(window.cut_adjoint(y), s=window.torus)
         return window.spread_adjoint(torch.fft.irfft2(otf.conj() * Y, s=window.torus))
 
-    return _cut(maximize_likelihood(known.data, forward, adjoint, iterations=iterations), (h // 2, w // 2))
+    if start is not None:
+        least = max(0.01 * known.noise * known.contrast, _TINY)
+        start = pad(start.to(known.data)[None, None], (w // 2, w // 2, h // 2, h // 2), mode="replicate")[0, 0]
+        start = start.clamp(min=least)
+    return _cut(maximize_likelihood(known.data, forward, adjoint, iterations=iterations, start=start), (h // 2, w // 2))
 
 
 RESTORERS: dict[str, Callable[..., Tensor]] = {"wiener": wiener, "richardson_lucy": richardson_lucy, "tv": tv}
@@ -139,7 +148,12 @@ RESTORERS: dict[str, Callable[..., Tensor]] = {"wiener": wiener, "richardson_luc
 
 
 def maximize_likelihood(
-    data: Tensor, forward: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor], *, iterations: int
+    data: Tensor,
+    forward: Callable[[Tensor], Tensor],
+    adjoint: Callable[[Tensor], Tensor],
+    *,
+    iterations: int,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Richardson–Lucy, x ← x/Aᵀ1 · Aᵀ(y/Ax), for any linear A without negative entries, from a flat x.
 
@@ -149,6 +163,7 @@ def maximize_likelihood(
     Args:
         data: (H, W), y; negative values count as 0.
         forward, adjoint: A, from scenes to the shape of data, and its transpose.
+        start: a scene above 0 in the place of the flat one.
     Raises:
         ValueError: iterations is below 1, or no value of data is above 0.
     """
@@ -161,7 +176,7 @@ def maximize_likelihood(
     dark = 1e-6 * light  # FFT rounding may turn a dark Ax negative
     reach = adjoint(torch.ones_like(data))
     seen = reach > _LEAST_REACH
-    x = torch.full_like(reach, light)
+    x = torch.full_like(reach, light) if start is None else start
     for _ in range(iterations):
         ratio = adjoint(data / forward(x).clamp(min=dark)).clamp(min=0) / reach
         x = torch.where(seen, x * ratio, x)

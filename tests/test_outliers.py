@@ -116,7 +116,7 @@ def test_a_hot_pixel_changes_nothing_but_its_own_surroundings(photo, model, tmp_
         assert cli.main(words) == 0
         said = capsys.readouterr().out
         assert f"    t=1: {remark}" in said
-        assert "    t=2: every pixel has the value 100, so it was copied as it is" in said
+        assert "    t=2: every pixel has the value 100, so it was left as it is" in said
     report = json.loads((tmp_path / "out" / "series_report.json").read_text())
     assert [blur["outliers"]["places"] for blur in report["blurs"]] == [[], [[60, 88]], [[50, 60]]]
     assert np.array_equal(tifffile.imread(tmp_path / "out" / "series_restored.tif")[2], series[2])

@@ -37,7 +37,7 @@ def test_an_empty_frame_is_copied_and_named_and_the_others_are_restored(frames, 
     tifffile.imwrite(tmp_path / "lapse.tif", series, imagej=True, metadata={"axes": "TYX"})
     assert call("restore", tmp_path / "lapse.tif", "-o", tmp_path / "out", "--model", model) == 0
     said = capsys.readouterr().out
-    assert "    t=2: every pixel has the value 100, so it was copied as it is" in said
+    assert "    t=2: every pixel has the value 100, so it was left as it is" in said
     restored = tifffile.imread(tmp_path / "out" / "lapse_restored.tif")
     assert (restored[2] == 100).all()
     report = json.loads((tmp_path / "out" / "lapse_report.json").read_text())
@@ -69,11 +69,11 @@ def test_arrays_keep_the_places_of_empty_frames_and_channels(frames, model):
     empty = [False, True, True, True, False, False, False, False]
     assert [bool(np.isnan(gamma).all()) for gamma in found.gamma] == empty
     assert [bool(np.isnan(psf).all()) for psf in found.psf] == empty
-    assert found.report.remarks[0] == "t=0, channel 1: every pixel has the value 7, so it was copied as it is"
+    assert found.report.remarks[0] == "t=0, channel 1: every pixel has the value 7, so it was left as it is"
     colours = np.stack([frames[0], frames[1], np.full_like(frames[0], 50)], axis=-1)
     found = deepblur.restore(colours, model=model)
     assert (found.image[..., 2] == 50).all()
-    assert found.report.remarks == ("channel 2 is empty and was copied as it is",)
+    assert found.report.remarks == ("channel 2 is empty and was left as it is",)
 
 
 @pytest.mark.parametrize("levels", [(5, 5), (5, 9)])

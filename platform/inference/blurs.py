@@ -124,7 +124,7 @@ def empty_blur(engine: Engine, label: str, channel: str, value: float, scale: Sc
         value = scale.black + value * (scale.white - scale.black)
     nothing = None if engine.operator is None else torch.full((engine.operator.num_parameters,), torch.nan)
     noll = engine.operator.noll if engine.operator is not None else ()
-    sentence = f"every pixel has the value {value:g}, so it was copied as it is"
+    sentence = f"every pixel has the value {value:g}, so it was left as it is"
     return Blur(
         frame=label,
         channel=channel,

@@ -19,9 +19,10 @@ from deepblur.baselines.estimate import READ_PX, count_not_finite, richest
 from deepblur.operators import noise_std_of, zernike_name
 from deepblur.platform.image_file import LUMA
 from deepblur.platform.inference.blurs import Blur, Place, empty_blur
-from deepblur.platform.inference.engines import Engine, Found, Remove
+from deepblur.platform.inference.engines import Engine, Found, Removal, Remove
 from deepblur.platform.inference.failures import InputError
 from deepblur.platform.inference.identification import Identification
+from deepblur.platform.inference.light import in_light, on_dark_ground
 from deepblur.platform.inference.recording import Recording
 from deepblur.platform.inference.reliability import range_flags, verdict_of
 from deepblur.platform.inference.scale import Scale
@@ -110,13 +111,13 @@ def restore_frame(
         for member in members:
             if _constant(stack[member], scratch):
                 restored[member] = stack[member]
-                dead.append(f"channel {member} is empty and was copied as it is")
+                dead.append(f"channel {member} is empty and was left as it is")
                 told(1.0)
                 continue
             if found is None:
                 remove = _varying(engine, grey, places)
             else:
-                remove = engine.prepare(stack[member], found)
+                remove = _remover(engine, stack[member], found, on_dark_ground(grey))
                 strengths.append(remove.settings)
             scratch.release()
             tile_px = MIN_TILE_PX if found is None else options.tile_px or tile_for(engine, stack, options, scratch)
@@ -159,8 +160,9 @@ def identify_frame(
         places = places or _places(engine, found, grey)
         part = grey if engine.whole_field else richest(grey, READ_PX)
         joined = torch.from_numpy(scratch.empty(part.shape)).zero_()
+        remove = _remover(engine, part, found, on_dark_ground(grey))
         restored, _ = restore_in_tiles(
-            part, MAX_TILE_PX, engine.psf_size, engine.prepare(part, found), lambda share: scratch.release(), joined
+            part, MAX_TILE_PX, engine.psf_size, remove, lambda share: scratch.release(), joined
         )
         scale = _of(scales, members)
         blurs.append(_judged(engine, part, restored, found, places, label, name, scale, psfs=len(groups)))
@@ -266,7 +268,14 @@ def _varying(engine: Engine, grey: Tensor, places: list[Place]) -> Remove:
     if not places:
         places += _measured(engine, grey)
     known = {(place.row, place.column): place.found for place in places}
-    return lambda part, place: engine.prepare(part, known[place])(part, place)
+    dark = on_dark_ground(grey)
+    return lambda part, place: _remover(engine, part, known[place], dark)(part, place)
+
+
+def _remover(engine: Engine, y: Tensor, found: Found, dark: bool) -> Removal:
+    """What removes a blur from the tiles of y, an image on a dark ground or not."""
+    removal = engine.prepare(y, found)
+    return in_light(removal, y, found.psf) if dark and not engine.whole_field else removal
 
 
 def _measured(engine: Engine, grey: Tensor) -> list[Place]:
