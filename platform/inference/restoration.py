@@ -201,10 +201,10 @@ def with_room(recording: Recording, engine: Engine, max_memory_gib: float, folde
     held, allowed = psutil.Process().memory_info().rss, max_memory_gib * 2**30
     # a frame as stored and to be stored, before and after, of the first frame too, and grey images and their like
     whole = (2 * stored + 4 * values + 4 * _ARRAYS) * H * W + engine.bytes_per_px * MIN_TILE_PX**2
-    if held + whole <= allowed or held >= allowed:
+    if held + whole <= allowed:
         return recording
     at_once = recording.source.at_once_bytes()
-    if held + at_once > allowed:
+    if held < allowed < held + at_once:
         raise InputError(
             f"{recording.path}: {H}x{W} pixels that are stored in one piece need {(held + at_once) / 2**30:.1f} GiB; "
             f"--max-memory allows {max_memory_gib:g} GiB; save it as a TIFF with tiles or strips, or allow more"
