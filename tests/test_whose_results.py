@@ -14,9 +14,10 @@ from skimage import data
 
 from deepblur.platform import cli
 from deepblur.platform.inference import restore_files
-from deepblur.platform.inference.claims import RESTORED, claimed, kept
+from deepblur.platform.inference.claims import CALIBRATED, RESTORED, claimed, kept
 from deepblur.platform.inference.failures import OutputError
 from deepblur.platform.inference.given import Item, items_of
+from deepblur.platform.optics.calibrate_files import _beads_pictures
 from deepblur.platform.release.export import SUMMARY, _complete_or_as_it_was
 
 CAMERA = data.camera()
@@ -335,3 +336,33 @@ def test_a_pipe_that_is_named_like_a_report_is_not_waited_for(tmp_path):
     image(tmp_path / "a.tif")
     os.mkfifo(tmp_path / "a_report.json")
     assert len(items_of([tmp_path]).items) == 1
+
+
+def test_a_calibration_replaces_only_a_calibration(tmp_path):
+    item = Item(tmp_path / "scope.safetensors", "scope")
+
+    def calibrated():
+        with claimed(tmp_path, item, CALIBRATED, "", ("_beads_a.png",)) as place:
+            place.path("optics", ".safetensors").write_bytes(b"optics")
+            place.finish({"format": CALIBRATED.format})
+
+    calibrated()
+    calibrated()
+    for name in ("scope.safetensors", "scope_beads_a.png"):
+        (tmp_path / name).write_bytes(b"mine")
+        with pytest.raises(OutputError, match="was not made by this command; choose another name"):
+            calibrated()
+        assert (tmp_path / name).read_bytes() == b"mine"
+        (tmp_path / name).write_bytes(b"optics")
+        if name != "scope.safetensors":
+            (tmp_path / name).unlink()
+    calibrated()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_pictures_of_stacks_with_one_name_have_names_of_their_own():
+    items = [Item(Path(f"day{k}/beads.tif"), "beads", Path(f"day{k}")) for k in (1, 2)]
+    assert _beads_pictures(items) == {
+        "day1/beads.tif": "_beads_1_beads.png",
+        "day2/beads.tif": "_beads_2_beads.png",
+    }
