@@ -25,7 +25,7 @@ from deepblur.platform.inference.tiff_metadata import print_pixel_um
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _INCH_UM = 25400.0
 _CODED_BYTES = 7.0
-"""Memory that decoding or encoding takes for each byte of a picture, measured: of PNG with 16 bits the most."""
+"""Memory that decoding or encoding takes for each byte of a picture, on the safe side: of PNG with 16 bits the most."""
 
 
 class PictureSource:
