@@ -57,7 +57,9 @@ def read_description(file: Path) -> dict[str, Any]:
     if (size := file.stat().st_size) > LARGEST_BYTES:
         raise ValueError(f"{file} has {size} bytes, too many for the description of a model; copy the model again")
     try:
-        return parse_description(file.read_text(encoding="utf-8"))
+        return parse_description(file.read_bytes().decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not JSON ({error}); copy the model again") from None
     except ValueError as error:
         raise ValueError(f"{file} {error}; copy the model again") from None
 

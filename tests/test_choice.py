@@ -150,6 +150,8 @@ def test_damage_is_refused_with_a_sentence(copy):
     assert "is damaged" in refused(copy)
     weights.write_bytes(whole)
     edited(copy, deblurrer={"widths": [1 << 17, 1 << 17]})  # would take terabytes if it were built
+    assert "widths is at most" in refused(copy)
+    edited(copy, deblurrer={"widths": [1 << 12, 1 << 12]})
     assert "does not fit the configuration" in refused(copy)
     (copy / "model.json").write_text("[" * 100_000)
     assert "nested too deeply" in refused(copy)

@@ -27,7 +27,9 @@ def packed() -> dict[str, Path]:
     """Name in an MLflow model → file of this deepblur, of all that runs where a version is loaded through MLflow."""
     platform = Path(__file__).resolve().parent.parent
     found = {MODEL_CODE: platform / MODEL_CODE, "code/deepblur/__init__.py": Path(deepblur.__file__)}
-    found |= {f"code/deepblur/platform/{name}": platform / name for name in ("model.py", "serving.py")}
+    found |= {
+        f"code/deepblur/platform/{name}": platform / name for name in ("description.py", "model.py", "serving.py")
+    }
     for room in ("operators", "nets", "baselines"):
         folder = platform.with_name(room)
         found |= {
