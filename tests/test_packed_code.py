@@ -11,6 +11,7 @@ from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.release import promotion
 from deepblur.platform.release.packed_code import copy_of, packed
 from deepblur.platform.release.promotion import Promoter
+from deepblur.platform.source_tree import imported_names
 
 OURS = """flavors:
   python_function:
@@ -25,6 +26,15 @@ OURS = """flavors:
     streamable: false
 saved_input_example_info: {artifact_path: input_example.json}
 """
+
+
+def test_what_is_packed_brings_along_all_that_it_imports_of_the_platform():
+    known = packed()
+    for name, file in known.items():
+        for imported in imported_names(file) if name.endswith(".py") else []:
+            if imported.startswith("deepblur.platform."):
+                module = imported.rpartition(".")[0].replace(".", "/")
+                assert f"code/{module}.py" in known, f"{name} imports {imported}, which no version brings along"
 
 
 def bring_code(version: Path) -> Path:
