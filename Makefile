@@ -27,7 +27,7 @@ test: $(VENV)/installed  ## all tests
 check: $(VENV)/installed  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy deepblur operators nets baselines platform studies
+	$(BIN)/mypy deepblur operators nets baselines platform restoration studies
 
 wheel: $(VENV)/installed  ## build the wheel, install it in an empty environment, import every public name
 	$(BIN)/python tests/wheel_check.py

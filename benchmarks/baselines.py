@@ -34,7 +34,7 @@ from torch.nn.functional import conv2d, pad
 from deepblur.baselines import METHODS, DivergedError, Estimate
 from deepblur.baselines.l0_gradient import tv_final
 from deepblur.operators import UniformGamma, ZernikeBlur
-from deepblur.platform.metrics import psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db
+from deepblur.platform.evaluation.metrics import psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db
 
 PHOTOGRAPHS = ("camera", "astronaut", "coins")
 SIDE, PSF_SIZE = 256, 31

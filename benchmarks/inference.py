@@ -36,10 +36,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import deepblur.nets.torchvision_ops  # noqa: F401  before deepinv, which imports torchvision
 from deepblur.nets import Deblurrer, DRUNet, Identifier
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.memory import PeakMemory
-from deepblur.platform.metrics import psnr_db
-from deepblur.platform.model import BlindModel
-from deepblur.platform.shipped import shipped
+from deepblur.platform.evaluation.metrics import psnr_db
+from deepblur.platform.models.model import BlindModel
+from deepblur.platform.models.shipped import shipped
+from deepblur.platform.system.memory import PeakMemory
 
 WIDTHS, BLOCKS, UNROLL = (32, 64, 128, 256), 4, 4
 GAMMA = torch.tensor([[0.06, -0.05, 0.04, 0.08, -0.06, 0.03, -0.04]])

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 import deepblur
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.inference import light
+from deepblur.restoration import light
 
 LENS = ZernikeBlur(cutoff=0.2)
 EDGE = LENS.psf_size // 2

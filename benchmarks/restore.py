@@ -23,7 +23,7 @@ from skimage.transform import resize
 ROOT = Path(__file__).resolve().parent.parent
 MEASURE = """
 import resource, sys
-from deepblur.platform.cli import main
+from deepblur.cli import main
 code = main(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)
 sys.exit(code)

@@ -37,9 +37,9 @@ import numpy as np
 import psutil
 import torch
 
-from deepblur.platform.model import BlindModel, load_model
-from deepblur.platform.registry import log_and_register
-from deepblur.platform.tracking import Tracker
+from deepblur.platform.models.model import BlindModel, load_model
+from deepblur.platform.registry.publish import log_and_register
+from deepblur.platform.tracking.tracker import Tracker
 
 TOLERANCE = 1e-4
 """Largest difference of a pixel in [0, 1]: threads sum in another order."""

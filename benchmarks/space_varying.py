@@ -110,7 +110,7 @@ def peak_mib(library: str, side: int, task: str) -> float:
 
 
 def report_memory(library: str, side: int, task: str) -> None:
-    from deepblur.platform.memory import PeakMemory
+    from deepblur.platform.system.memory import PeakMemory
 
     with suppress(ImportError):
         import deepinv  # noqa: F401  so that both begin with the same

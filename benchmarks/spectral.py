@@ -29,8 +29,8 @@ from deepblur.baselines.spectral import Objective, search, spectral
 from deepblur.baselines.spectral_choice import equivalents
 from deepblur.baselines.spectrum_model import ORDERS, POWERS, Grid, average_spectrum, basis
 from deepblur.operators import UniformGamma, ZernikeBlur
-from deepblur.platform.image_file import SUFFIXES, read_grey
-from deepblur.platform.metrics import psf_snr_db
+from deepblur.platform.data.image_file import SUFFIXES, read_grey
+from deepblur.platform.evaluation.metrics import psf_snr_db
 
 SIDE = 256
 ETA = 0.15

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from deepblur.platform.cli import COMMANDS, parser
+from deepblur.cli import COMMANDS, parser
 
 PAGE = Path(__file__).resolve().parent / "cli.md"
 _HEAD = """# The command `deepblur`

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepblur.platform.comparison import MethodsResult, interval
-from deepblur.platform.statistics import compare_to_reference
+from deepblur.platform.arms.methods.result import MethodsResult, interval
+from deepblur.platform.evaluation.paired import compare_to_reference
 
 PAGE = Path(__file__).resolve().parent / "results.md"
 _BLOCK = re.compile(r"(<!-- table (\S+) (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

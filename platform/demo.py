@@ -14,10 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from deepblur.platform import terminal
-from deepblur.platform.cluster import private_cluster, running_cluster
-from deepblur.platform.connection import default_uri
-from deepblur.platform.record import commit
+from deepblur.platform.cluster.address import private_cluster, running_cluster
+from deepblur.platform.experiment.record import commit
+from deepblur.platform.system import terminal
+from deepblur.platform.tracking.connection import default_uri
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = "studies/ablation_true_vs_est.py"
@@ -135,11 +135,11 @@ def _write_launcher(file: Path) -> None:
 
 def _send_through_the_gate() -> None:
     """What ships becomes the first champion; the study's best model takes its place, or the registry says why not."""
-    from deepblur.platform import shipped
-    from deepblur.platform.inference.failures import ModelError
-    from deepblur.platform.release.founding import register_folder
-    from deepblur.platform.release.promotion import Promoter
-    from deepblur.platform.release.versions import best_of_study
+    from deepblur.platform.models import shipped
+    from deepblur.platform.registry.promotion import Promoter
+    from deepblur.platform.registry.register_folder import register_folder
+    from deepblur.platform.registry.versions import best_of_study
+    from deepblur.platform.system.errors import ModelError
 
     try:
         uri = default_uri(ROOT / "runs")

@@ -15,17 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from deepblur.platform.doubt import Doubt
-from deepblur.platform.methods import Method
-from deepblur.platform.published import Claim
-from deepblur.platform.search import Search
-from deepblur.platform.sources import Data
-from deepblur.platform.stages import Arm, Grid, RealImages
-from deepblur.platform.tuning import Tuning
+from deepblur.platform.arms.methods.method import Method
+from deepblur.platform.arms.methods.published import Claim
+from deepblur.platform.arms.search.search import Search
+from deepblur.platform.arms.tuning.tuning import Tuning
+from deepblur.platform.arms.uncertainty.uncertainty import Doubt
+from deepblur.platform.data.sources import Data
+from deepblur.platform.training.specification import Arm, Grid, RealImages
 
 if TYPE_CHECKING:
-    from deepblur.platform.graph import Graph
-    from deepblur.platform.study_cli import Plan
+    from deepblur.platform.experiment.command_line import Plan
+    from deepblur.platform.experiment.graph import Graph
 
 F = TypeVar("F", bound=Callable[..., Any])
 _GIVEN = ("data", "seed")  # keywords that the study itself hands to every arm
@@ -58,9 +58,9 @@ class Preset:
     seeds: tuple[int, ...]
     grid: Grid | RealImages
     data: str = "photos"
-    """What to train and test on where the command line names nothing; see `deepblur.platform.sources.parse_data`."""
+    """What to train and test on where the command line names nothing; see `data.sources.parse_data`."""
     test: str | None = None
-    """What to test on instead of the data's own test images; see `deepblur.platform.sources.parse_test`."""
+    """What to test on instead of the data's own test images; see `deepblur.platform.data.sources.parse_test`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Keywords of the arm function that differ from its defaults."""
 
@@ -99,7 +99,7 @@ class Study:
 
     def main(self, argv: Sequence[str] | None = None) -> None:
         """Run from the command line; exits with 0 only if the study is complete."""
-        from deepblur.platform.study_cli import main
+        from deepblur.platform.experiment.command_line import main
 
         sys.exit(main(self, argv))
 

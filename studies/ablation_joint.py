@@ -18,10 +18,10 @@ Outcome  quick, one seed, 7 photographs, 42 draws, 2026-11-23 (--local): joint -
 from dataclasses import replace
 from typing import Any, Literal
 
-from deepblur.platform.methods import Method
-from deepblur.platform.sources import Data
-from deepblur.platform.stages import Arm, Joint, Training
+from deepblur.platform.arms.methods.method import Method
+from deepblur.platform.data.sources import Data
 from deepblur.platform.study import Study, extends
+from deepblur.platform.training.specification import Arm, Joint, Training
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.ablation_unroll import PRESETS
 

@@ -15,9 +15,9 @@ Outcome  quick, 7 photographs, 56 draws, one seed, 2026-11-23, narrow - wide: PS
 from dataclasses import replace
 from typing import Any
 
-from deepblur.platform.methods import Method
-from deepblur.platform.stages import Grid, NoiseLevel
+from deepblur.platform.arms.methods.method import Method
 from deepblur.platform.study import Preset, Study, extends
+from deepblur.platform.training.specification import Grid, NoiseLevel
 from deepblur.studies.ablation_true_vs_est import CLEAN
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.ablation_unroll import PRESETS

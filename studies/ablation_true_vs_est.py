@@ -14,9 +14,9 @@ Outcome  quick, on 7 photographs, 2 seeds, 2026-11-22: no difference shown, esti
 from typing import Literal
 
 from deepblur.operators import NoiseRange, ZernikeBlur
-from deepblur.platform.sources import Data
-from deepblur.platform.stages import Arm, Deblur, Degradation, Grid, Identify, NoiseLevel, Optimization
+from deepblur.platform.data.sources import Data
 from deepblur.platform.study import Preset, Study
+from deepblur.platform.training.specification import Arm, Deblur, Degradation, Grid, Identify, NoiseLevel, Optimization
 
 
 def arm(

@@ -10,7 +10,7 @@ Run      python studies/compact.py --preset quick
                                          (a GPU; DN of the paper's size, left in RUNS/models/standard)
          python studies/compact.py --preset laptop --data folder:photographs
                                          (leaves a model in RUNS/models/compact, as deepblur ships one; with
-                                         RUNS/reader.safetensors of deepblur.platform.reader_training in it)
+                                         RUNS/reader.safetensors of deepblur.platform.training.spectrum_reader in it)
 Outcome  laptop --arms "compact,TV,blurry,true + compact,true + TV" --set dn_steps=5000 on 189 photographs of COCO and
          BSDS, tested on 32 of COCO val, 512 draws, one seed, 2026-11-26. Told the PSF, DN gains +5.92 dB of PSNR
          [+5.30, +6.53] and TV +5.58 [+4.97, +6.16]: 7.42 against 7.61 without noise, 4.48 against 4.06 at 0.01, 4.45
@@ -22,13 +22,13 @@ Outcome  laptop --arms "compact,TV,blurry,true + compact,true + TV" --set dn_ste
 
 from typing import Any
 
-from deepblur.platform.release.packing import pack
-from deepblur.platform.stages import Grid
+from deepblur.platform.arms.methods.pack import pack
 from deepblur.platform.study import Preset, Study
+from deepblur.platform.training.specification import Grid
 from deepblur.studies.compare_methods import arm
 from deepblur.studies.protocol import HIGHEST, LEVELS
 
-LIKELY_ERROR = 0.085  # of the spectral likelihood, see `deepblur.platform.degrade.told`
+LIKELY_ERROR = 0.085  # of the spectral likelihood, see `deepblur.platform.data.observations.told`
 TOLD = {"dn_noise_map": True, "dn_lam_by_noise": True, "dn_lam": 4.0}
 ARMS: dict[str, dict[str, Any]] = {
     "compact": {"psf": "spectral", "image": "deblur", **TOLD},

@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from deepblur.baselines import METHODS, RESTORERS
-from deepblur.platform.methods import Method
-from deepblur.platform.published import Claim, paper_claims
-from deepblur.platform.shipped import reference_for
-from deepblur.platform.sources import Data
-from deepblur.platform.stages import Arm, Grid, NoiseLevel, Restore
+from deepblur.platform.arms.methods.method import Method
+from deepblur.platform.arms.methods.published import Claim, paper_claims
+from deepblur.platform.arms.tuning.result import read_tuned
+from deepblur.platform.data.sources import Data
+from deepblur.platform.models.shipped import reference_for
 from deepblur.platform.study import Preset, Study, extends
-from deepblur.platform.tuning_result import read_tuned
+from deepblur.platform.training.specification import Arm, Grid, NoiseLevel, Restore
 from deepblur.studies.ablation_true_vs_est import CLEAN
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
@@ -96,8 +96,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "blurry": {"psf": "none", "image": "blurry"},
     "true + DN": {"psf": "true", "image": "deblur"},
 }
-"""Arm → where its PSF comes from and what restores with it; see `deepblur.platform.methods.Method`. "mean" is the mean
-PSF of the family, "true" the true one: those arms are oracles. "shipped" is the model in weights/, told the optics."""
+"""Arm → where its PSF comes from and what restores with it; see `Method`. "mean" is the mean PSF
+of the family, "true" the true one: those arms are oracles. "shipped" is the model in weights/, told the optics."""
 
 
 def defaults(method: str, names: tuple[str, ...]) -> dict[str, Any]:

@@ -19,11 +19,11 @@ Outcome  quick, one seed, 7 photographs, 2026-11-23: no sampler can be called be
 from dataclasses import replace
 from typing import Any
 
-from deepblur.platform.search import Pruner, Sampler, Search
-from deepblur.platform.sources import Data
-from deepblur.platform.space import Between, OneOf
-from deepblur.platform.stages import Grid
+from deepblur.platform.arms.search.search import Pruner, Sampler, Search
+from deepblur.platform.arms.tuning.space import Between, OneOf
+from deepblur.platform.data.sources import Data
 from deepblur.platform.study import Preset, Study, extends
+from deepblur.platform.training.specification import Grid
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 QUICK = {  # what IN depends on has few values, so that trials share what they train

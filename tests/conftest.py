@@ -40,7 +40,7 @@ def mlflow_template(tmp_path_factory):
         fcntl.flock(lock, fcntl.LOCK_EX)
         template = root / f"mlflow-{version('mlflow')}.db"  # the folder may outlive an update of MLflow
         if not template.is_file():
-            from deepblur.platform.connection import connect
+            from deepblur.platform.tracking.connection import connect
 
             connect(f"sqlite:///{root}/mlflow-template-new.db")
             (root / "mlflow-template-new.db").rename(template)

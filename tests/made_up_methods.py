@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from deepblur.platform.comparison import LOST, MethodPicture, MethodsResult
+from deepblur.platform.arms.methods.result import LOST, MethodPicture, MethodsResult
 
 ARMS = {  # arm → PSF SNR without noise (None: estimates no PSF), PSNR gain (None: restores nothing), seconds
     "blurry": (None, 0.0, 0.001),

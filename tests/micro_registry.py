@@ -9,11 +9,11 @@ from torch import nn
 
 from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.connection import database_file
-from deepblur.platform.model import save_model
-from deepblur.platform.release.gate import LatencyBound
-from deepblur.platform.release.grid import GRID
-from deepblur.platform.tracking import Tracker
+from deepblur.platform.models.model import save_model
+from deepblur.platform.registry.gate import LatencyBound
+from deepblur.platform.registry.gate_grid import GRID
+from deepblur.platform.tracking.connection import database_file
+from deepblur.platform.tracking.tracker import Tracker
 
 NAME = "deepblur"
 MICRO = replace(GRID, name="micro", families=((4, 5, 6),), eta_waves=(0.05,), noise=GRID.noise[:1], crop_px=48)

@@ -9,9 +9,9 @@ from typing import Any
 
 from micro_study import STUDY as BASE
 
-from deepblur.platform.search import Pruner, Sampler, Search
-from deepblur.platform.sources import Data
-from deepblur.platform.space import Between, OneOf
+from deepblur.platform.arms.search.search import Pruner, Sampler, Search
+from deepblur.platform.arms.tuning.space import Between, OneOf
+from deepblur.platform.data.sources import Data
 from deepblur.platform.study import Study, extends
 
 SPACE = {

@@ -7,9 +7,9 @@ Measure  Nothing that anybody should quote.
 from typing import Literal
 
 from deepblur.operators import NoiseRange, ZernikeBlur
-from deepblur.platform.sources import Data
-from deepblur.platform.stages import Arm, Deblur, Degradation, Grid, Identify, NoiseLevel, Optimization
+from deepblur.platform.data.sources import Data
 from deepblur.platform.study import Preset, Study
+from deepblur.platform.training.specification import Arm, Deblur, Degradation, Grid, Identify, NoiseLevel, Optimization
 
 
 def arm(

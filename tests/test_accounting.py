@@ -7,11 +7,12 @@ import time
 import pytest
 from micro_study import STUDY
 
-from deepblur.platform import accounting, study_run
-from deepblur.platform.accounting import CLASSES, Budget, Cost, by_class, cost_of, cost_table
-from deepblur.platform.cost_report import cost_section
-from deepblur.platform.ledger import Ledger
-from deepblur.platform.study_cli import main, parser
+from deepblur.platform.experiment import run as study_run
+from deepblur.platform.experiment.command_line import main, parser
+from deepblur.platform.report.sections import cost_section
+from deepblur.platform.stages import cost as accounting
+from deepblur.platform.stages.cost import CLASSES, Budget, Cost, by_class, cost_of, cost_table
+from deepblur.platform.stages.ledger import Ledger
 
 FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from micro_registry import add_version, empty_registry, home_of, tikhonov_model
 
-from deepblur.platform.connection import database_file
-from deepblur.platform.inference.failures import ModelError
-from deepblur.platform.release import lookup
-from deepblur.platform.release.choice import NoChampionError, choose_model
+from deepblur.platform.registry import lookup
+from deepblur.platform.registry.choice import NoChampionError, choose_model
+from deepblur.platform.system.errors import ModelError
+from deepblur.platform.tracking.connection import database_file
 
 ROOT = Path(__file__).resolve().parent.parent
 Y = torch.linspace(0, 1, 32 * 40).reshape(1, 1, 32, 40)
@@ -176,13 +176,18 @@ def foreign_folder(foreign: Path, mark: Path, model_folder: Path, kind: str) -> 
     """An MLflow model folder in which all that can run leaves the file `mark`."""
     payload = pickle.dumps(Bomb(mark))
     model = foreign / "artifacts" / "model"
-    (foreign / "code" / "deepblur" / "platform").mkdir(parents=True)
+    (foreign / "code" / "deepblur" / "platform" / "models").mkdir(parents=True)
     (foreign / "data").mkdir()
     model.mkdir(parents=True)
     for name in ("python_model.pkl", "model.pkl", "data.pkl", "data/model.pth", "artifacts/model/weights.pt"):
         (foreign / name).write_bytes(payload)
     torch.save({"weights": Bomb(mark)}, foreign / "checkpoint.pt")
-    for name in ("code/sitecustomize.py", "code/deepblur/__init__.py", "code/deepblur/platform/model.py", "loader.py"):
+    for name in (
+        "code/sitecustomize.py",
+        "code/deepblur/__init__.py",
+        "code/deepblur/platform/models/model.py",
+        "loader.py",
+    ):
         (foreign / name).write_text(f"import os\nos.system('touch {mark}')\n")
     (foreign / "MLmodel").write_text(
         "flavors:\n  python_function:\n    code: code\n    loader_module: loader\n    python_model: python_model.pkl\n"
@@ -201,7 +206,7 @@ def test_nothing_of_a_foreign_folder_is_run(folder, tmp_path):
     for kind in KINDS:
         foreign_folder(tmp_path / kind, mark, folder, kind)
     code = (
-        "import sys\nfrom deepblur.platform.release.choice import ModelError, choose_model\n"
+        "import sys\nfrom deepblur.platform.registry.choice import ModelError, choose_model\n"
         "for folder in sys.argv[1:]:\n"
         "    try: print('loaded', choose_model(folder).name)\n"
         "    except ModelError as error: print('refused', error)\n"
@@ -222,7 +227,7 @@ def test_nothing_of_a_foreign_folder_is_run(folder, tmp_path):
 
 
 def test_the_default_registry_is_the_nearest(tmp_path, monkeypatch):
-    from deepblur.platform.connection import registry_uri
+    from deepblur.platform.tracking.connection import registry_uri
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

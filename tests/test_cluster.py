@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from micro_study import STUDY
 
-from deepblur.platform import cluster
-from deepblur.platform.cluster import on_loopback, private_cluster, running_cluster
-from deepblur.platform.study_cli import main, plan
+from deepblur.platform.cluster import address as cluster
+from deepblur.platform.cluster.address import on_loopback, private_cluster, running_cluster
+from deepblur.platform.experiment.command_line import main, plan
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from deepblur.platform.study_cli import parser
+from deepblur.platform.experiment.command_line import parser
 from deepblur.studies.ablation_true_vs_est import STUDY
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +102,7 @@ def test_the_environment_names_our_settings_and_nothing_listens_on_the_outside(c
     commands = "\n".join([*cluster["setup_commands"], *cluster["head_start_ray_commands"]])
     for name in OURS:
         assert f"{name}=" in commands
-        assert any(name in path.read_text() for path in ROOT.glob("platform/*.py")), f"nobody reads {name}"
+        assert any(name in path.read_text() for path in (ROOT / "platform").rglob("*.py")), f"nobody reads {name}"
     assert "RAY_AUTH_MODE=token" in commands
     assert "--dashboard-host=127.0.0.1" in commands
     assert "0.0.0.0" not in commands

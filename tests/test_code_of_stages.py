@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from micro_study import STUDY
 
-from deepblur.platform import identity, source_tree
-from deepblur.platform.doubt import Read
-from deepblur.platform.methods import METHODS, Assess, Method
+from deepblur.platform.arms.methods.method import METHODS, Assess, Method
+from deepblur.platform.arms.tuning.tuning import Tune, Tuning
+from deepblur.platform.arms.uncertainty.uncertainty import Read
+from deepblur.platform.data.sources import parse_data
 from deepblur.platform.optics.family import FieldBlur
-from deepblur.platform.sources import parse_data
-from deepblur.platform.stages import Evaluate
-from deepblur.platform.tuning import Tune, Tuning
+from deepblur.platform.stages import identity
+from deepblur.platform.system import source_tree
+from deepblur.platform.training.specification import Evaluate
 
 DATA = parse_data("dead-leaves")
 PRINTS = {DATA.train: "a", DATA.validation: "b", DATA.test: "c"}
@@ -93,21 +94,21 @@ def changed(before):
 ALL = {"identify", "deblur", "field", "watched", "evaluate", "read", "assess", "l0", "tune"}
 MEASURED = {"evaluate", "read", "assess", "l0", "tune", "watched"}
 EDITS = {  # file → whose results it decides about
-    "platform/metrics.py": ALL,
-    "platform/stages.py": ALL,
-    "platform/model.py": {"read", "assess", "l0", "tune"},
+    "platform/evaluation/metrics.py": ALL,
+    "platform/training/specification.py": ALL,
+    "platform/models/model.py": {"read", "assess", "l0", "tune"},
     "operators/pupil.py": ALL,
     "nets/identifier.py": ALL,
-    "platform/training.py": ALL - {"l0", "tune"},
-    "platform/evaluation.py": MEASURED,
-    "platform/inference/uncertainty.py": {"read"},
+    "platform/training/trainer.py": ALL - {"l0", "tune"},
+    "platform/arms/trained/measure.py": MEASURED,
+    "platform/models/uncertainty.py": {"read"},
     "platform/optics/field_maps.py": {"field"},
     "baselines/l0_kernel.py": {"l0", "tune"},
     "baselines/spectral.py": set(),
-    "platform/space.py": {"tune"},
-    "platform/report.py": set(),  # what shows and stores results does not change them
-    "platform/ledger.py": set(),
-    "platform/tracking.py": set(),
+    "platform/arms/tuning/space.py": {"tune"},
+    "platform/arms/trained/report.py": set(),  # what shows and stores results does not change them
+    "platform/stages/ledger.py": set(),
+    "platform/tracking/tracker.py": set(),
     "studies/content.py": set(),
 }
 
@@ -121,29 +122,33 @@ def test_an_edit_reaches_the_stages_that_run_the_code_and_no_other(source, file,
 
 def test_the_noise_that_a_level_stands_for_counts(source):
     before = keys()
-    source("platform/stages.py", "0.5 * self.gain", "0.4 * self.gain")
+    source("platform/training/specification.py", "0.5 * self.gain", "0.4 * self.gain")
     assert changed(before) == ALL
 
 
 def test_comments_docstrings_and_layout_do_not_count(source):
     before = keys()
-    source("platform/metrics.py", '"""', '"""Said otherwise. ')
-    source("platform/training.py", "\nimport math", "\n# why\nimport math  # what\n\n")
+    source("platform/evaluation/metrics.py", '"""', '"""Said otherwise. ')
+    source("platform/training/trainer.py", "\nimport math", "\n# why\nimport math  # what\n\n")
     assert changed(before) == set()
 
 
 def test_a_new_import_counts_at_once(source):
     before = keys()
-    source("platform/losses.py", "from torch", "from deepblur.platform.texture import local_std\nfrom torch")
-    assert "platform/texture" in arm().identify.code()
+    source(
+        "platform/training/losses.py",
+        "from torch",
+        "from deepblur.platform.evaluation.texture import local_std\nfrom torch",
+    )
+    assert "platform/evaluation/texture" in arm().identify.code()
     assert "identify" in changed(before)
 
 
 def test_the_code_of_what_a_stage_needs_counts(source):
     """A network is trained anew, so what was measured with the old one is, too."""
     before = keys()["assess"]
-    source("platform/training.py")
-    assert "platform/training" not in stages()["assess"].code()
+    source("platform/training/trainer.py")
+    assert "platform/training/trainer" not in stages()["assess"].code()
     assert keys()["assess"] != before
 
 
@@ -261,10 +266,10 @@ def test_a_class_that_was_typed_in_by_hand_is_refused(own, monkeypatch):
 def test_a_process_with_other_code_is_told_which(own):
     """What a worker finds out before it begins: its own modules and deepblur's must be those of the driver."""
     _, folder = own
-    code = identity.code_of(("platform/training",), [sys.modules["own_blur"].MyBlur])
-    assert {"own_blur", "own_lens", "own_constants", "platform/training", "operators/pupil"} <= code.keys()
+    code = identity.code_of(("platform/training/trainer",), [sys.modules["own_blur"].MyBlur])
+    assert {"own_blur", "own_lens", "own_constants", "platform/training/trainer", "operators/pupil"} <= code.keys()
     assert identity.differs_here(code) is None
-    assert identity.differs_here({**code, "platform/training": "x"}) == "platform/training"
+    assert identity.differs_here({**code, "platform/training/trainer": "x"}) == "platform/training/trainer"
     assert identity.differs_here({**code, "__main__": "x", "own_that_is_not_imported_here": "x"}) is None
     (folder / "own_lens.py").write_text("def bent(gamma):\n    return gamma\n")
     assert identity.differs_here(code) is None  # this process has imported the old one

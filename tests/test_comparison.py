@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from made_up_methods import ARMS, result, table
 
-from deepblur.platform.comparison import MEASURES, rival_leads
+from deepblur.platform.arms.methods.result import MEASURES, rival_leads
 
 FEW = {arm: ARMS[arm] for arm in ("deep-blur", "l0_gradient", "spectral", "NAFNet", "IN only", "oracle")}
 SMALL = {"arms": FEW, "etas": (0.1, 0.15), "images": 6, "noises": {"high": 0.12, "clean": 0.0}}

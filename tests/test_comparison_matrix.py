@@ -5,7 +5,7 @@ import pytest
 from made_up_methods import result, table
 from matplotlib.patches import Rectangle
 
-from deepblur.platform.comparison_matrix import generalisation
+from deepblur.platform.arms.methods.matrix import generalisation
 
 ARMS = {"deep-blur": (14.0, 3.0, 0.4), "small eta": (11.0, 2.0, 0.4), "blurry": (None, 0.0, 0.1)}
 NOISES = {"clean": 0.0, "low": 0.02, "high": 0.12}

@@ -7,10 +7,11 @@ import pytest
 from made_up_methods import ARMS, picture, result, table
 from matplotlib.figure import Figure
 
-from deepblur.platform import comparison_pictures, comparison_plots
-from deepblur.platform.comparison import LOST
-from deepblur.platform.comparison_report import FIGURES
-from deepblur.platform.comparison_style import looks, rendered
+from deepblur.platform.arms.methods import charts as comparison_plots
+from deepblur.platform.arms.methods import strips as comparison_pictures
+from deepblur.platform.arms.methods.report import FIGURES
+from deepblur.platform.arms.methods.result import LOST
+from deepblur.platform.report.style import looks, rendered
 
 FEW = {arm: ARMS[arm] for arm in ("blurry", "deep-blur", "l0_gradient", "NAFNet", "IN only", "oracle")}
 SMALL = {"arms": FEW, "etas": (0.1, 0.15), "images": 9, "noises": {"clean": 0.0, "high": 0.12}}

@@ -8,11 +8,11 @@ import pytest
 import torch
 from micro_comparison import STUDY
 
-from deepblur.platform.assessment import time_limit
-from deepblur.platform.memory import PeakMemory
-from deepblur.platform.stages import RealImages
+from deepblur.platform.arms.methods.assess import time_limit
+from deepblur.platform.experiment.command_line import main
 from deepblur.platform.study import Preset, Study
-from deepblur.platform.study_cli import main
+from deepblur.platform.system.memory import PeakMemory
+from deepblur.platform.training.specification import RealImages
 
 FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
 

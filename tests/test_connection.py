@@ -15,11 +15,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from deepblur.platform import connection, tracking
-from deepblur.platform.cli import main
-from deepblur.platform.connection import connect, first_line, shown, without_password
-from deepblur.platform.record import show_where
-from deepblur.platform.study_cli import plan
+from deepblur.cli import main
+from deepblur.platform.experiment.command_line import plan
+from deepblur.platform.experiment.record import show_where
+from deepblur.platform.tracking import connection
+from deepblur.platform.tracking import tracker as tracking
+from deepblur.platform.tracking.connection import connect, first_line, shown, without_password
 from deepblur.studies.ablation_true_vs_est import STUDY
 
 PASSWORDS = ("hunter2", "hun@ter2", "hun/ter2", "hun:ter2", "hun%40ter2", "hun%ter2", "h@u/n:t?e#r@2", "hun ter2")
@@ -112,7 +113,7 @@ def test_the_repository_that_a_run_names_has_no_token(monkeypatch, tmp_path, mlf
 def test_a_server_that_fails_later_is_told_without_a_password(monkeypatch, capsys):
     from mlflow.exceptions import MlflowException
 
-    from deepblur.platform.release import versions
+    from deepblur.platform.registry import versions
 
     def fails(uri, name):
         raise MlflowException(f"API request to {uri}/api failed with exception HTTPSConnectionPool")

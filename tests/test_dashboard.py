@@ -16,9 +16,9 @@ import pytest
 from micro_study import STUDY
 from test_reproduce import images
 
-from deepblur.platform.dashboard import comparison_page, run_page, view_page
-from deepblur.platform.study_cli import main
-from deepblur.platform.tracking import Tracker
+from deepblur.platform.experiment.command_line import main
+from deepblur.platform.tracking.pages import comparison_page, run_page, view_page
+from deepblur.platform.tracking.tracker import Tracker
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ROOT = Path(__file__).resolve().parent.parent

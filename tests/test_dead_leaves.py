@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepblur.platform.dead_leaves import dead_leaves
+from deepblur.platform.data.dead_leaves import dead_leaves
 
 
 def test_the_power_spectrum_falls_as_that_of_photographs(rng):

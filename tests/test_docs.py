@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from doc_pages import PAGES, ROOT, Block, blocks, commands, is_plain
 
-from deepblur import baselines
+from deepblur import baselines, cli
 from deepblur.baselines import nonblind
-from deepblur.platform import cli, study_cli
 from deepblur.platform.commands.studies import installed
+from deepblur.platform.experiment import command_line as study_cli
 
 WITH_BLOCKS = [page for page in PAGES if any(block.kind in ("sh", "python") for block in blocks(page))]
 OUTSIDE = {  # programs that are not ours
@@ -74,7 +74,7 @@ def environment(folder, monkeypatch):
     """
     programs = folder / ".bin"
     programs.mkdir()
-    for name, module in (("deepblur", " -m deepblur.platform.cli"), ("python", "")):
+    for name, module in (("deepblur", " -m deepblur.cli"), ("python", "")):
         file = programs / name
         file.write_text(f'#!/bin/sh\nexec "{sys.executable}"{module} "$@"\n')
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
@@ -214,7 +214,7 @@ def test_the_reference_of_commands_is_that_of_the_parsers():
 
 def messages():
     """Every text in the source, with a mark where a value comes in."""
-    rooms = ("deepblur", "operators", "nets", "baselines", "platform", "studies")
+    rooms = ("deepblur", "operators", "nets", "baselines", "platform", "restoration", "studies")
     for file in (file for room in rooms for file in (ROOT / room).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):

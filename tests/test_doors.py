@@ -13,11 +13,11 @@ import pytest
 from test_ray import SLOW, start, wait_for_a_checkpoint
 
 from deepblur.platform import demo
-from deepblur.platform.cluster import private_cluster
+from deepblur.platform.cluster.address import private_cluster
 
 JOB = """
 import os, pathlib, ray, sys
-from deepblur.platform import scheduling
+from deepblur.platform.cluster import queue as scheduling
 scheduling.connect()
 assert ray.get(ray.remote(lambda: 1).remote()) == 1
 pathlib.Path(sys.argv[-1], "done").write_text(os.environ["MLFLOW_TRACKING_PASSWORD"])

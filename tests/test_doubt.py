@@ -10,10 +10,9 @@ import pytest
 from micro_study import STUDY as BASE
 
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.doubt import Answer, Doubt
-from deepblur.platform.doubt_methods import ANSWERS, Draws, draws_of, fitted
-from deepblur.platform.doubt_report import write_doubt
-from deepblur.platform.doubt_result import (
+from deepblur.platform.arms.uncertainty.answers import ANSWERS, Draws, draws_of, fitted
+from deepblur.platform.arms.uncertainty.report import write_doubt
+from deepblur.platform.arms.uncertainty.result import (
     COVERAGES,
     LEVELS,
     DoubtResult,
@@ -22,10 +21,11 @@ from deepblur.platform.doubt_result import (
     risk_curve,
     score_table,
 )
-from deepblur.platform.sources import Data
-from deepblur.platform.stages import Grid, NoiseLevel
+from deepblur.platform.arms.uncertainty.uncertainty import Answer, Doubt
+from deepblur.platform.data.sources import Data
+from deepblur.platform.experiment.command_line import main
 from deepblur.platform.study import Preset, Study, extends
-from deepblur.platform.study_cli import main
+from deepblur.platform.training.specification import Grid, NoiseLevel
 
 FLOOR, FACTOR = 0.01, 1.5
 

@@ -8,11 +8,11 @@ from micro_study import STUDY
 from torch import nn
 from torch.testing import assert_close
 
-from deepblur.platform.evaluation import cells, measure
-from deepblur.platform.image_store import open_store
-from deepblur.platform.results import MEASURES
-from deepblur.platform.sources import Data, DeadLeaves
-from deepblur.platform.stages import Grid, NoiseLevel
+from deepblur.platform.arms.trained.measure import cells, measure
+from deepblur.platform.arms.trained.result import MEASURES
+from deepblur.platform.data.sources import Data, DeadLeaves
+from deepblur.platform.data.store import open_store
+from deepblur.platform.training.specification import Grid, NoiseLevel
 
 DATA = Data(*((DeadLeaves(3, 80, seed=i),) for i in range(3)))
 GRID = Grid(

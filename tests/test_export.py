@@ -11,14 +11,14 @@ import torch
 from torch.nn.functional import avg_pool2d
 from torch.testing import assert_close
 
+from deepblur import cli
 from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
-from deepblur.platform import cli
-from deepblur.platform.inference.failures import OutputError
-from deepblur.platform.model import BlindModel, save_model
-from deepblur.platform.release import exchange
-from deepblur.platform.release.export import SUMMARY, TOLERANCE, ExportError, export_model
-from deepblur.platform.release.real_network import RealDeblurrer, RealIdentifier, RealModel
+from deepblur.platform.export import exchange
+from deepblur.platform.export.export import SUMMARY, TOLERANCE, ExportError, export_model
+from deepblur.platform.export.real_network import RealDeblurrer, RealIdentifier, RealModel
+from deepblur.platform.models.model import BlindModel, save_model
+from deepblur.platform.system.errors import OutputError
 
 SIZE = (24, 31)
 OPERATOR = ZernikeBlur(noll=(4, 5, 6), psf_size=9)
@@ -212,7 +212,7 @@ def test_the_command_says_what_it_wrote_or_what_is_missing(model, tmp_path, monk
 
 
 def test_the_packages_scaling_is_that_of_its_description():
-    from deepblur.platform.release.bioimage import scaled
+    from deepblur.platform.export.bioimage import scaled
 
     stored = np.arange(1001, dtype=np.float32).reshape(1, 1, 7, 143)
     assert_close(torch.from_numpy(scaled(stored))[0, 0, 0, 1].item(), 0.0, rtol=0, atol=1e-6)

@@ -17,14 +17,15 @@ import pytest
 from micro_study import STUDY
 from PIL import Image
 
-from deepblur.platform import execution, study_run
-from deepblur.platform.disk import DiskFullError, writing
-from deepblur.platform.execution import live_rows
-from deepblur.platform.image_store import open_store
-from deepblur.platform.ledger import RESULT, Ledger
-from deepblur.platform.seal import write_sealed
-from deepblur.platform.sources import Folder
-from deepblur.platform.study_cli import main
+from deepblur.platform.data.sources import Folder
+from deepblur.platform.data.store import open_store
+from deepblur.platform.experiment import run as study_run
+from deepblur.platform.experiment.command_line import main
+from deepblur.platform.stages import work as execution
+from deepblur.platform.stages.ledger import RESULT, Ledger
+from deepblur.platform.stages.work import live_rows
+from deepblur.platform.system.disk import DiskFullError, writing
+from deepblur.platform.system.seal import write_sealed
 
 OPTIONS = ("--local", "--arms", "true", "--data", "photos", "--tracking-uri", "none")
 FULL = r"the disk of .* is full \(\d+\.\d MB free\); make room, then the same command goes on where this one stopped"
@@ -144,7 +145,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from micro_study import STUDY
-from deepblur.platform.ledger import Ledger
+from deepblur.platform.stages.ledger import Ledger
 Ledger.finish = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL)
 STUDY.main(sys.argv[2:])
 """

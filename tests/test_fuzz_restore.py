@@ -11,7 +11,7 @@ import fuzz_restore
 import mutants
 import ome_mutants
 
-from deepblur.platform.inference.recording import read_recording
+from deepblur.restoration.images.io import read_recording
 
 
 @pytest.mark.parametrize(

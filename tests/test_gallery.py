@@ -9,9 +9,9 @@ import torch
 from micro_comparison import STUDY
 from skimage.io import imread
 
-from deepblur.platform import gallery
-from deepblur.platform.metrics import psnr_db
-from deepblur.platform.study_cli import main
+from deepblur.platform.arms.methods import gallery
+from deepblur.platform.evaluation.metrics import psnr_db
+from deepblur.platform.experiment.command_line import main
 
 ARM = "Wiener"
 

@@ -13,14 +13,15 @@ import pytest
 import torch
 from micro_registry import FAST, MICRO, copy_of, home_of
 
-from deepblur.platform.connection import connect
-from deepblur.platform.inference.failures import ModelError
-from deepblur.platform.model import load_model
-from deepblur.platform.release import clean_process, gate, succession
-from deepblur.platform.release.gate import BLURRY, compare, judge
-from deepblur.platform.release.grid import GRID, score
-from deepblur.platform.release.promotion import Promoter
-from deepblur.platform.release.succession import CHAMPION, CLAIM, BusyError, Claim, Succession
+from deepblur.platform.models.model import load_model
+from deepblur.platform.registry import champion as succession
+from deepblur.platform.registry import clean_process, gate
+from deepblur.platform.registry.champion import CHAMPION, CLAIM, BusyError, Claim, Succession
+from deepblur.platform.registry.gate import BLURRY, compare, judge
+from deepblur.platform.registry.gate_grid import GRID, score
+from deepblur.platform.registry.promotion import Promoter
+from deepblur.platform.system.errors import ModelError
+from deepblur.platform.tracking.connection import connect
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -192,8 +193,8 @@ def test_who_compared_with_an_earlier_champion_compares_again(promoter, monkeypa
 MOVERS = """
 import json, os, sys, time
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store  # once for all children
-from deepblur.platform.release.succession import ChampionMovedError, Succession
-from deepblur.platform.connection import connect
+from deepblur.platform.registry.champion import ChampionMovedError, Succession
+from deepblur.platform.tracking.connection import connect
 
 def move(uri, to, dies_after, lock, start):
     client = connect(uri)

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from deepblur.baselines import METHODS, DivergedError, goldstein_fattal
 from deepblur.baselines.goldstein_fattal import first_support, power_spectrum, spread, support_of
 from deepblur.baselines.whitening import autocorrelation, primitive_directions, project, whitened_projections
-from deepblur.platform.metrics import psf_ncc, psnr_db, registered_psf_snr_db
+from deepblur.platform.evaluation.metrics import psf_ncc, psnr_db, registered_psf_snr_db
 
 
 def registered(image, reference):

@@ -13,13 +13,14 @@ import tifffile
 from micro_registry import tikhonov_model
 from skimage import data
 
-from deepblur.platform import cli, markup
-from deepblur.platform.execution import note
-from deepblur.platform.image_file import UnreadableImageError, read_grey
-from deepblur.platform.image_store import open_store
-from deepblur.platform.inference.recording import read_recording
-from deepblur.platform.printable import json_text, printable
-from deepblur.platform.sources import Folder
+from deepblur import cli
+from deepblur.platform.data.image_file import UnreadableImageError, read_grey
+from deepblur.platform.data.sources import Folder
+from deepblur.platform.data.store import open_store
+from deepblur.platform.report import page as markup
+from deepblur.platform.stages.work import note
+from deepblur.platform.system.printable import json_text, printable
+from deepblur.restoration.images.io import read_recording
 
 LATIN_1 = os.fsdecode(b"gr\xf6\xdfe.tif")
 EVIL = "x\x1b[2J\x1b]0;owned\x07\nb.tif -> b_restored.tif  [good] all\u202e is \u0085well\x9b.tif"

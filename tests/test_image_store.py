@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from deepblur.platform import image_cache
-from deepblur.platform.image_file import read_grey
-from deepblur.platform.image_store import ImageStore, open_store
-from deepblur.platform.seal import read_sealed, write_sealed
-from deepblur.platform.sources import Coco, DeadLeaves, Folder, Photos
+from deepblur.platform.data import cache as image_cache
+from deepblur.platform.data.image_file import read_grey
+from deepblur.platform.data.sources import Coco, DeadLeaves, Folder, Photos
+from deepblur.platform.data.store import ImageStore, open_store
+from deepblur.platform.system.seal import read_sealed, write_sealed
 
 REAL = Path(os.environ.get("DEEPBLUR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -147,8 +147,8 @@ def test_folders_that_are_not_ours_stay_in_the_cache(tmp_path):
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from deepblur.platform import sources
-from deepblur.platform.image_store import open_store
+from deepblur.platform.data import sources
+from deepblur.platform.data.store import open_store
 fast = sources.read_grey
 def slow(path):
     print("decoded", path.name, file=sys.stderr)

@@ -8,12 +8,12 @@ import time
 
 import psutil
 
-from deepblur.platform.janitor import Janitor, attend
-from deepblur.platform.tracking import Tracker
+from deepblur.platform.tracking.orphaned_runs import Janitor, attend
+from deepblur.platform.tracking.tracker import Tracker
 
 DRIVER = """
 import sys, time
-from deepblur.platform.tracking import Tracker
+from deepblur.platform.tracking.tracker import Tracker
 tracker = Tracker.open(sys.argv[1], "study")
 parent = tracker.study_run(key="s", name="study", params={})
 children = [tracker.child_run(parent=parent, key=key, name=key, params={}) for key in "ab"]

@@ -13,7 +13,7 @@ from deepblur.baselines.l0_gradient import l0_gradient, l0_image, pyramid, tv_fi
 from deepblur.baselines.l0_kernel import basic_kernel, centred, iterative_kernel, without_small_parts
 from deepblur.baselines.noise import denoised
 from deepblur.operators import noise_std_of, transfer_function
-from deepblur.platform.metrics import psnr_db, registered_psf_snr_db
+from deepblur.platform.evaluation.metrics import psnr_db, registered_psf_snr_db
 
 
 def circular(image, psf):

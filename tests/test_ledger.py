@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from deepblur.platform.ledger import RESULT, Ledger, complete
-from deepblur.platform.ledger_schema import open_database
-from deepblur.platform.seal import hashes_of, write_sealed
+from deepblur.platform.stages.ledger import RESULT, Ledger, complete
+from deepblur.platform.stages.ledger_schema import open_database
+from deepblur.platform.system.seal import hashes_of, write_sealed
 
 
 def folder_of(ledger, key, text="done", **result):
@@ -73,7 +73,9 @@ def test_a_folder_from_a_killed_attempt_is_swept_and_a_finished_one_wins(tmp_pat
 
 
 def test_two_writers_are_refused_in_one_sentence(tmp_path):
-    code = f"from pathlib import Path; from deepblur.platform.ledger import Ledger; Ledger(Path({str(tmp_path)!r}))"
+    code = (
+        f"from pathlib import Path; from deepblur.platform.stages.ledger import Ledger; Ledger(Path({str(tmp_path)!r}))"
+    )
     with Ledger(tmp_path):
         second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert second.returncode == 1

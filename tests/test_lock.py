@@ -6,15 +6,15 @@ from multiprocessing import get_context
 
 import pytest
 
-from deepblur.platform.connection import connect
-from deepblur.platform.image_cache import open_cache
-from deepblur.platform.inference.batch import output_folder
-from deepblur.platform.inference.failures import OutputError
-from deepblur.platform.journal import Journal
-from deepblur.platform.ledger import Ledger, replace_file
-from deepblur.platform.lock import LockError, locked, shared
-from deepblur.platform.release.succession import Succession
-from deepblur.platform.sources import DeadLeaves
+from deepblur.platform.data.cache import open_cache
+from deepblur.platform.data.sources import DeadLeaves
+from deepblur.platform.registry.champion import Succession
+from deepblur.platform.stages.heartbeat import Journal
+from deepblur.platform.stages.ledger import Ledger, replace_file
+from deepblur.platform.system.errors import OutputError
+from deepblur.platform.system.lock import LockError, locked, shared
+from deepblur.platform.tracking.connection import connect
+from deepblur.restoration.batch.image_files import output_folder
 
 WORK = "four years of work"
 
@@ -120,7 +120,7 @@ def _enter(path, told, leave):
 
 def test_a_lock_file_that_was_removed_meanwhile_is_not_the_lock(tmp_path, monkeypatch):
     """Between opening and locking, the last holder may remove the file: whoever locked that one holds nothing."""
-    from deepblur.platform import lock
+    from deepblur.platform.system import lock
 
     path, opened = tmp_path / "lock", []
     really = lock.open_lock

@@ -9,10 +9,10 @@ from torch import nn
 
 from deepblur.baselines import METHODS
 from deepblur.operators import PoissonGaussian
-from deepblur.platform.degrade import observe
-from deepblur.platform.methods import Assess, Method, estimate
-from deepblur.platform.sources import parse_data
-from deepblur.platform.stages import NoiseLevel
+from deepblur.platform.arms.methods.method import Assess, Method, estimate
+from deepblur.platform.data.observations import observe
+from deepblur.platform.data.sources import parse_data
+from deepblur.platform.training.specification import NoiseLevel
 
 DATA = parse_data("dead-leaves")
 

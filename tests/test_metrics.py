@@ -10,7 +10,15 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.testing import assert_close
 
-from deepblur.platform.metrics import CEILING_DB, otf_error, psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db, ssim
+from deepblur.platform.evaluation.metrics import (
+    CEILING_DB,
+    otf_error,
+    psf_ncc,
+    psf_snr_db,
+    psnr_db,
+    registered_psf_snr_db,
+    ssim,
+)
 
 ALL = [psf_snr_db, registered_psf_snr_db, psf_ncc, partial(otf_error, cutoff=0.2), psnr_db, ssim]
 

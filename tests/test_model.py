@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from deepblur.baselines import SpectralIdentifier, spectral
 from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.model import BlindModel, load_model, save_model
+from deepblur.platform.models.model import BlindModel, load_model, save_model
 
 OPERATOR = ZernikeBlur(noll=(4, 5, 6), psf_size=9, pupil_size=33)
 IDENTIFIER = {"num_parameters": 3, "arch": "compact", "widths": (4, 6), "log_spectrum": True, "output_scale": 0.1}

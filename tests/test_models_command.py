@@ -6,16 +6,17 @@ from functools import partial
 import pytest
 from micro_registry import FAST, MICRO, copy_of, tikhonov_model
 
+from deepblur.cli import main
 from deepblur.platform import demo
-from deepblur.platform.cli import main
-from deepblur.platform.connection import connect
-from deepblur.platform.inference.choosing import Choice, choose_engine
-from deepblur.platform.inference.failures import ModelError
-from deepblur.platform.registry import CODE_TAG
-from deepblur.platform.release import founding, promotion
-from deepblur.platform.release.grid import score
-from deepblur.platform.release.promotion import Promoter
-from deepblur.platform.release.versions import best_of_study
+from deepblur.platform.registry import promotion
+from deepblur.platform.registry import register_folder as founding
+from deepblur.platform.registry.gate_grid import score
+from deepblur.platform.registry.promotion import Promoter
+from deepblur.platform.registry.publish import CODE_TAG
+from deepblur.platform.registry.versions import best_of_study
+from deepblur.platform.system.errors import ModelError
+from deepblur.platform.tracking.connection import connect
+from deepblur.restoration.engine_choice import Choice, choose_engine
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from deepblur.platform.connection import connect
-from deepblur.platform.moved import bring_along, local
-from deepblur.platform.release.lookup import registry
-from deepblur.platform.run_record import read_run
-from deepblur.platform.tracking import KEY_TAG, Tracker
+from deepblur.platform.registry.lookup import registry
+from deepblur.platform.reproduce.recorded_run import read_run
+from deepblur.platform.tracking.connection import connect
+from deepblur.platform.tracking.moved import bring_along, local
+from deepblur.platform.tracking.tracker import KEY_TAG, Tracker
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from micro_comparison import STUDY as COMPARISON
 from micro_study import STUDY
 
-from deepblur.platform import naming
-from deepblur.platform.dashboard import VIEWS, comparison_page, run_page
-from deepblur.platform.study_cli import plan
+from deepblur.platform.experiment.command_line import plan
+from deepblur.platform.tracking import names as naming
+from deepblur.platform.tracking.pages import VIEWS, comparison_page, run_page
 
 
 def test_a_curve_is_told_by_its_network_and_by_where_it_was_measured():

@@ -12,8 +12,8 @@ from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 from test_ray import STUDY, command, curves, finish, start, wait_for_a_checkpoint
 
-from deepblur.platform.cluster import private_cluster
-from deepblur.platform.scheduling import set_for_ray
+from deepblur.platform.cluster.address import private_cluster
+from deepblur.platform.cluster.queue import set_for_ray
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 900

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from deepblur.platform.statistics import compare_to_reference, paired_differences
+from deepblur.platform.evaluation.paired import compare_to_reference, paired_differences
 
 REPEATS = 300
 

@@ -10,9 +10,9 @@ import tifffile
 from numpy.testing import assert_array_equal
 from test_recording import values
 
-from deepblur.platform import cli
-from deepblur.platform.inference.failures import InputError, PartOfSetError
-from deepblur.platform.inference.recording import read_recording, write_recording
+from deepblur import cli
+from deepblur.platform.system.errors import InputError, PartOfSetError
+from deepblur.restoration.images.io import read_recording, write_recording
 
 H, W = 40, 48
 NS = "http://www.openmicroscopy.org/Schemas/OME/2016-06"

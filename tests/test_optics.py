@@ -11,16 +11,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from deepblur.cli import main
 from deepblur.operators.microscope import Microscope, MicroscopeState
-from deepblur.platform.cli import main
-from deepblur.platform.inference.failures import InputError, ModelError
-from deepblur.platform.metrics import registered_psf_snr_db
+from deepblur.platform.evaluation.metrics import registered_psf_snr_db
 from deepblur.platform.optics.calibrate import calibrate
 from deepblur.platform.optics.field_maps import field_maps, nodes, pixel_places, sample_maps
 from deepblur.platform.optics.measure import Settings, measure, without_bead
-from deepblur.platform.optics.model import load_optics, save_optics
+from deepblur.platform.optics.optics_file import load_optics, save_optics
 from deepblur.platform.optics.simulate import Slide, random_state, simulate_stack, true_psfs
 from deepblur.platform.optics.stack import stack_of
+from deepblur.platform.system.errors import InputError, ModelError
 
 SCOPE = Microscope()
 SLIDE = Slide(field_px=(320, 384), beads=30, planes=3, spacing_px=40)

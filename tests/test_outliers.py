@@ -10,9 +10,9 @@ from micro_registry import tikhonov_model
 from skimage import data
 
 import deepblur
+from deepblur import cli
 from deepblur.operators import ZernikeBlur
-from deepblur.platform import cli
-from deepblur.platform.inference.outliers import replace_outliers
+from deepblur.restoration.outliers import replace_outliers
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from micro_registry import FAST, MICRO, add_version, empty_registry, home_of
 
-from deepblur.platform.cli import main
-from deepblur.platform.inference.failures import ModelError
-from deepblur.platform.release import promotion
-from deepblur.platform.release.packed_code import copy_of, packed
-from deepblur.platform.release.promotion import Promoter
-from deepblur.platform.source_tree import imported_names
+from deepblur.cli import main
+from deepblur.platform.registry import promotion
+from deepblur.platform.registry.packed_code import copy_of, packed
+from deepblur.platform.registry.promotion import Promoter
+from deepblur.platform.system.errors import ModelError
+from deepblur.platform.system.source_tree import imported_names
 
 OURS = """flavors:
   python_function:

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from torch.testing import assert_close
 
 from deepblur.baselines.phase_retrieval import random_starts, retrieve_phase, tidy
-from deepblur.platform.metrics import registered_psf_snr_db
+from deepblur.platform.evaluation.metrics import registered_psf_snr_db
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -10,8 +10,8 @@ import tifffile
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from deepblur.platform.inference.failures import InputError
-from deepblur.platform.inference.recording import read_recording, recording_of, write_recording
+from deepblur.platform.system.errors import InputError
+from deepblur.restoration.images.io import read_recording, recording_of, write_recording
 
 H, W = 12, 20  # not square
 DTYPES = ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")

@@ -9,8 +9,8 @@ import tifffile
 from PIL import Image
 from test_recording import H, W, values
 
-from deepblur.platform.inference.failures import InputError
-from deepblur.platform.inference.recording import read_recording
+from deepblur.platform.system.errors import InputError
+from deepblur.restoration.images.io import read_recording
 
 
 def cut(path, part=0.5):

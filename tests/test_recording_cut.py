@@ -11,8 +11,8 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from test_recording import H, W, values
 
-from deepblur.platform.inference.failures import InputError
-from deepblur.platform.inference.recording import read_recording
+from deepblur.platform.system.errors import InputError
+from deepblur.restoration.images.io import read_recording
 
 sys.path.append(str(Path(__file__).parent / "fuzz"))
 

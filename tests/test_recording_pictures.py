@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from test_recording import H, W, round_trip, values
 
-from deepblur.platform.inference.recording import read_recording
+from deepblur.restoration.images.io import read_recording
 
 
 def test_a_palette_becomes_colour(tmp_path):
@@ -50,7 +50,7 @@ def test_pictures_without_loss(tmp_path, kind, samples):
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 4])
 def test_png_of_sixteen_bits(tmp_path, samples):
-    from deepblur.platform.inference.recording_png import encode16
+    from deepblur.restoration.images.png import encode16
 
     pixels = values("u2", H, W, samples)
     path = tmp_path / "a.png"

@@ -7,8 +7,8 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from test_recording import H, W, round_trip, values
 
-from deepblur.platform.inference.failures import InputError
-from deepblur.platform.inference.recording import read_recording, write_recording
+from deepblur.platform.system.errors import InputError
+from deepblur.restoration.images.io import read_recording, write_recording
 
 BLACK = {"photometric": "minisblack", "metadata": None}
 
@@ -152,7 +152,7 @@ def test_pixels_that_are_not_square_are_said_to_be_so(tmp_path, name):
 
 
 def test_the_psf_of_pixels_that_are_not_square_carries_both_sides(tmp_path):
-    from deepblur.platform.inference.results import resolution
+    from deepblur.restoration.batch.outputs import resolution
 
     tifffile.imwrite(tmp_path / "psf.tif", np.ones((3, 3), "f4"), **resolution(0.1, 0.2))
     with tifffile.TiffFile(tmp_path / "psf.tif") as tiff:

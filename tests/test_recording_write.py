@@ -10,10 +10,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from deepblur.platform.inference import output_file
-from deepblur.platform.inference.failures import InputError, OutputError
-from deepblur.platform.inference.output_file import replacing
-from deepblur.platform.inference.recording import read_recording, write_recording
+from deepblur.platform.system import whole_files as output_file
+from deepblur.platform.system.errors import InputError, OutputError
+from deepblur.platform.system.whole_files import replacing
+from deepblur.restoration.images.io import read_recording, write_recording
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (3, 12, 20), np.uint8)
 
@@ -149,7 +149,7 @@ def test_a_folder_without_permission(recording, out):
 
 
 def test_a_large_recording_is_bigtiff(tmp_path, monkeypatch):
-    from deepblur.platform.inference import recording_tiff_write
+    from deepblur.restoration.images import tiff_write as recording_tiff_write
 
     monkeypatch.setattr(recording_tiff_write, "_BIG_BYTES", 100)
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, photometric="minisblack")

@@ -16,14 +16,16 @@ from pathlib import Path
 import micro_study
 import pytest
 
-from deepblur.platform import child, cli, ingredients, source_tree
-from deepblur.platform.enclosed import files_of, inside
-from deepblur.platform.ingredients import Kitchen
-from deepblur.platform.printable import printable
-from deepblur.platform.provenance import LEFT_OUT, OPTIONS, study_file
-from deepblur.platform.run_record import RunRecord, _fault
-from deepblur.platform.study_cli import parser
-from deepblur.platform.tracking import KEY_TAG, Tracker
+from deepblur import cli
+from deepblur.platform.experiment.command_line import parser
+from deepblur.platform.experiment.provenance import LEFT_OUT, OPTIONS, study_file
+from deepblur.platform.reproduce import requirements as ingredients
+from deepblur.platform.reproduce.recorded_run import RunRecord, _fault
+from deepblur.platform.reproduce.requirements import Kitchen
+from deepblur.platform.system import child, source_tree
+from deepblur.platform.system.enclosed import files_of, inside
+from deepblur.platform.system.printable import printable
+from deepblur.platform.tracking.tracker import KEY_TAG, Tracker
 
 PLACES = ["/etc/passwd", "../x", "a/../../x", "a/..", "", ".", "a\0b", "a\nb", "C:\\x", "c:x", "a\\..\\x", 3, None]
 

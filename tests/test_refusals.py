@@ -9,13 +9,13 @@ import pytest
 import tifffile
 from micro_study import STUDY
 
-from deepblur.platform import cli
-from deepblur.platform.disk import denied
-from deepblur.platform.inference.failures import ModelError, OutputError
-from deepblur.platform.release import choice
-from deepblur.platform.release.export import _complete_or_as_it_was
-from deepblur.platform.sources import Folder
-from deepblur.platform.study_cli import main
+from deepblur import cli
+from deepblur.platform.data.sources import Folder
+from deepblur.platform.experiment.command_line import main
+from deepblur.platform.export.export import _complete_or_as_it_was
+from deepblur.platform.registry import choice
+from deepblur.platform.system.disk import denied
+from deepblur.platform.system.errors import ModelError, OutputError
 
 REFUSED = PermissionError(13, "Permission denied", "shut")
 SAID = "shut cannot be read or written (permission denied); correct its permissions or name another"
@@ -108,7 +108,7 @@ def test_what_the_system_refuses_is_one_sentence():
 
 
 def test_a_study_that_may_not_write_its_results(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("deepblur.platform.study_run._ledger", refuse)
+    monkeypatch.setattr("deepblur.platform.experiment.run._ledger", refuse)
     assert main(STUDY, ["--local", "--runs", str(tmp_path), "--tracking-uri", "none"]) == 1
     assert capsys.readouterr().err == (
         f"error: the folder of results {tmp_path} cannot be written to (Permission denied); choose another one with "
@@ -117,7 +117,7 @@ def test_a_study_that_may_not_write_its_results(tmp_path, monkeypatch, capsys):
 
 
 def test_a_study_that_may_not_read_something(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("deepblur.platform.study_run.arms_of", refuse)
+    monkeypatch.setattr("deepblur.platform.experiment.run.arms_of", refuse)
     assert main(STUDY, ["--local", "--runs", str(tmp_path), "--tracking-uri", "none"]) == 1
     assert capsys.readouterr().err == f"error: {SAID}\n"
 
@@ -151,7 +151,7 @@ def test_models_and_registries_that_may_not_be_read(monkeypatch, capsys):
         choice.choose_model("shut")
     assert cli.main(["export", "shut", "-o", "out"]) == 5
     assert SAID in capsys.readouterr().err
-    monkeypatch.setattr("deepblur.platform.release.versions.open_registry", refuse)
+    monkeypatch.setattr("deepblur.platform.registry.versions.open_registry", refuse)
     assert cli.main(["models", "list"]) == 5
     assert capsys.readouterr().err == f"error: {SAID}\n"
 
@@ -164,7 +164,7 @@ def test_an_export_into_a_folder_that_may_not_be_searched(tmp_path, monkeypatch)
 
 
 def test_a_record_that_may_not_be_read(monkeypatch, capsys):
-    monkeypatch.setattr("deepblur.platform.reproduce.read_run", refuse)
+    monkeypatch.setattr("deepblur.platform.reproduce.reproduce.read_run", refuse)
     assert cli.main(["reproduce", "0" * 32, "--json"]) == 2
     said = capsys.readouterr()
     assert json.loads(said.out)["verdict"] == f"error: {SAID}"

@@ -14,12 +14,12 @@ from torch.testing import assert_close
 
 from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.inference.failures import ModelError
-from deepblur.platform.model import load_model, save_model
-from deepblur.platform.registry import load_registered, log_and_register
-from deepblur.platform.release.clean_process import works_in_a_clean_process
-from deepblur.platform.release.packed_code import copy_of
-from deepblur.platform.tracking import NoTracker, Tracker
+from deepblur.platform.models.model import load_model, save_model
+from deepblur.platform.registry.clean_process import works_in_a_clean_process
+from deepblur.platform.registry.packed_code import copy_of
+from deepblur.platform.registry.publish import load_registered, log_and_register
+from deepblur.platform.system.errors import ModelError
+from deepblur.platform.tracking.tracker import NoTracker, Tracker
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = np.linspace(0, 1, 24 * 31, dtype=np.float32).reshape(1, 1, 24, 31)
@@ -91,7 +91,7 @@ import sys
 sys.path = [p for p in sys.path if p != {str(ROOT)!r}]
 import json, mlflow, numpy as np
 model = mlflow.pyfunc.load_model("models:/deepblur/{version}")
-import deepblur.platform.model as loaded
+import deepblur.platform.models.model as loaded
 y = np.linspace(0, 1, 24 * 31, dtype=np.float32).reshape(1, 1, 24, 31)
 out = model.predict(y)
 taller = model.predict(np.concatenate([y, y], axis=2).repeat(2, axis=0))

@@ -6,11 +6,11 @@ from dataclasses import asdict
 import pytest
 from micro_registry import copy_of
 
-from deepblur.platform.cli import main
-from deepblur.platform.connection import connect, pages
-from deepblur.platform.release.card import render
-from deepblur.platform.release.succession import CLAIM, HISTORY, Claim, Succession
-from deepblur.platform.release.versions import best_of_study
+from deepblur.cli import main
+from deepblur.platform.models.card import render
+from deepblur.platform.registry.champion import CLAIM, HISTORY, Claim, Succession
+from deepblur.platform.registry.versions import best_of_study
+from deepblur.platform.tracking.connection import connect, pages
 
 SETTINGS = (HISTORY, CLAIM + "1")
 DAMAGED = ["", "x", "[", "[" * 4000, "{}", "[1]", "null", '{"a": 1}', '[{"version": 3, "at": "", "how": ""}]',

@@ -8,8 +8,8 @@ import torch
 from skimage import data
 
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.inference.identification import Identification
-from deepblur.platform.inference.reliability import (
+from deepblur.platform.models.readings import Identification
+from deepblur.restoration.reliability import (
     LARGEST_WHITENESS,
     Residual,
     largest_whiteness,

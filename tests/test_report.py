@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepblur.platform.report import Picture, StudyResult, summary_table, text_summary, write_report
-from deepblur.platform.results import paired_table
-from deepblur.platform.verdict import WIDTH, baseline_sentences, contrast_sentences
+from deepblur.platform.arms.trained.report import Picture, StudyResult, summary_table, text_summary, write_report
+from deepblur.platform.arms.trained.result import paired_table
+from deepblur.platform.arms.trained.text import WIDTH, baseline_sentences, contrast_sentences
 
 VOID = {"meta", "img", "br"}
 

@@ -15,13 +15,14 @@ import pytest
 from micro_study import STUDY
 from PIL import Image
 
-from deepblur.platform import cli, source_tree
-from deepblur.platform.ingredients import Kitchen
-from deepblur.platform.provenance import argv, options
-from deepblur.platform.reproduce import compare
-from deepblur.platform.run_record import read_run
-from deepblur.platform.study_cli import main, plan
-from deepblur.platform.tracking import Tracker
+from deepblur import cli
+from deepblur.platform.experiment.command_line import main, plan
+from deepblur.platform.experiment.provenance import argv, options
+from deepblur.platform.reproduce.recorded_run import read_run
+from deepblur.platform.reproduce.reproduce import compare
+from deepblur.platform.reproduce.requirements import Kitchen
+from deepblur.platform.system import source_tree
+from deepblur.platform.tracking.tracker import Tracker
 
 
 def images(folder, brightest=255):

@@ -10,12 +10,12 @@ from torch.testing import assert_close
 import deepblur
 from deepblur.baselines.estimate import richest
 from deepblur.operators import ZernikeBlur
-from deepblur.platform import shipped
-from deepblur.platform.inference.choosing import Choice, choose_engine
-from deepblur.platform.inference.engines import Found, TrainingFreeEngine, classical
-from deepblur.platform.inference.failures import InputError, ModelError
-from deepblur.platform.inference.restoration import Options, identify_frame, restore_frame
-from deepblur.platform.metrics import psnr_db
+from deepblur.platform.evaluation.metrics import psnr_db
+from deepblur.platform.models import shipped
+from deepblur.platform.system.errors import InputError, ModelError
+from deepblur.restoration.engine_choice import Choice, choose_engine
+from deepblur.restoration.engines import Found, TrainingFreeEngine, classical
+from deepblur.restoration.frame import Options, identify_frame, restore_frame
 
 OPERATOR = ZernikeBlur(noll=(4, 5, 6))
 GAMMA = torch.tensor([0.1, -0.06, 0.08])

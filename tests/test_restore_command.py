@@ -15,7 +15,7 @@ from micro_registry import tikhonov_model
 from PIL import Image
 from skimage import data
 
-from deepblur.platform import cli
+from deepblur import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -146,7 +146,7 @@ def test_a_place_that_cannot_be_written_to_is_one_sentence(images, tmp_path, mod
 def test_killed_at_any_time_the_same_command_goes_on_to_the_same_files(images, tmp_path, model):
     for i in range(3):
         (images / f"copy{i}.png").write_bytes((images / "grey.png").read_bytes())
-    code = "import sys; from deepblur.platform.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from deepblur.cli import main; sys.exit(main(sys.argv[1:]))"
 
     def command(out):
         options = ["restore", str(images), "-o", str(out), "--model", model, "--no-pictures"]

@@ -10,16 +10,16 @@ import torch
 from skimage import data
 from torch import nn
 
+from deepblur.cli import main
 from deepblur.nets import Deblurrer, Identifier
-from deepblur.platform.cli import main
-from deepblur.platform.inference.engine_optics import OpticsEngine
-from deepblur.platform.inference.failures import InputError, ModelError
-from deepblur.platform.inference.restoration import Options, restore_frame
-from deepblur.platform.metrics import psf_snr_db
+from deepblur.platform.evaluation.metrics import psf_snr_db
 from deepblur.platform.optics.family import FieldBlur, OpticsFile, VirtualScope, local_coefficients
-from deepblur.platform.optics.model import save_optics
+from deepblur.platform.optics.networks import TrainedOptics, load_trained, networks_folder, save_trained
+from deepblur.platform.optics.optics_file import save_optics
 from deepblur.platform.optics.simulate import Slide
-from deepblur.platform.optics.trained import TrainedOptics, load_trained, networks_folder, save_trained
+from deepblur.platform.system.errors import InputError, ModelError
+from deepblur.restoration.field_engine import OpticsEngine
+from deepblur.restoration.frame import Options, restore_frame
 from deepblur.studies.space_varying import STUDY
 
 SCOPE = VirtualScope(slide=Slide(field_px=(256, 256), beads=25, planes=3, spacing_px=38), stacks=3, unseen_stacks=0,

@@ -12,12 +12,12 @@ from micro_registry import tikhonov_model
 from skimage import data
 
 import deepblur
+from deepblur import cli
 from deepblur.operators import ZernikeBlur
-from deepblur.platform import cli
-from deepblur.platform.inference.choosing import Choice, choose_engine
-from deepblur.platform.inference.engines import Found, TrainingFreeEngine
-from deepblur.platform.inference.failures import InputError, ModelError
-from deepblur.platform.inference.restoration import Options, identify_frame, restore_frame
+from deepblur.platform.system.errors import InputError, ModelError
+from deepblur.restoration.engine_choice import Choice, choose_engine
+from deepblur.restoration.engines import Found, TrainingFreeEngine
+from deepblur.restoration.frame import Options, identify_frame, restore_frame
 
 GAMMA = torch.tensor([[0.1, -0.06, 0.08]])
 

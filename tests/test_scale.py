@@ -7,9 +7,9 @@ import pytest
 import tifffile
 from numpy.testing import assert_array_equal
 
-from deepblur.platform.inference.failures import InputError
-from deepblur.platform.inference.recording import read_recording, recording_of
-from deepblur.platform.inference.scale import Scale, Scaling, parse_rule, scale_of
+from deepblur.platform.system.errors import InputError
+from deepblur.restoration.images.io import read_recording, recording_of
+from deepblur.restoration.scale import Scale, Scaling, parse_rule, scale_of
 
 
 def normal(dtype, *shape, middle=1000, spread=100):

@@ -10,14 +10,14 @@ import pytest
 from micro_search import SPACE, STUDY
 from micro_study import STUDY as BASE
 
-from deepblur.platform.execution import Work
-from deepblur.platform.search import Search, costs
-from deepblur.platform.search_history import History
-from deepblur.platform.search_loop import END, WAIT, Loop
-from deepblur.platform.sources import parse_data
-from deepblur.platform.space import Between, OneOf
-from deepblur.platform.stages import Training
-from deepblur.platform.study_cli import main
+from deepblur.platform.arms.search.history import History
+from deepblur.platform.arms.search.loop import END, WAIT, Loop
+from deepblur.platform.arms.search.search import Search, costs
+from deepblur.platform.arms.tuning.space import Between, OneOf
+from deepblur.platform.data.sources import parse_data
+from deepblur.platform.experiment.command_line import main
+from deepblur.platform.stages.work import Work
+from deepblur.platform.training.specification import Training
 
 FAST = ["--local", "--data", "dead-leaves"]
 GRID = BASE.presets["quick"].grid

@@ -10,14 +10,15 @@ from micro_search import SPACE
 from micro_search import STUDY as SEARCH
 from test_search import GRID, SILENT, Results, made_up_works, run, score, search
 
-from deepblur.platform import search_loop, search_run
-from deepblur.platform.disk import DiskFullError
-from deepblur.platform.execution import of_the_settings
-from deepblur.platform.search_history import History
-from deepblur.platform.search_loop import END, Loop
-from deepblur.platform.space import Between, OneOf
-from deepblur.platform.stages import SettingsError, Training
-from deepblur.platform.study_cli import main
+from deepblur.platform.arms.search import loop as search_loop
+from deepblur.platform.arms.search import run as search_run
+from deepblur.platform.arms.search.history import History
+from deepblur.platform.arms.search.loop import END, Loop
+from deepblur.platform.arms.tuning.space import Between, OneOf
+from deepblur.platform.experiment.command_line import main
+from deepblur.platform.stages.work import of_the_settings
+from deepblur.platform.system.disk import DiskFullError
+from deepblur.platform.training.specification import SettingsError, Training
 
 FAST = ["--local", "--data", "photos", "--tracking-uri", "none", "--images", "1", "--draws", "1", "--eta", "0.1"]
 

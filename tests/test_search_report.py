@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from test_report import study
 
-from deepblur.platform import search_plots, search_space_plots
-from deepblur.platform.layout import LAYOUTS
-from deepblur.platform.search_importance import importances
-from deepblur.platform.search_report import FIGURES, search_page, write_search
-from deepblur.platform.search_result import (
+from deepblur.platform.arms.search import charts as search_plots
+from deepblur.platform.arms.search import space_charts as search_space_plots
+from deepblur.platform.arms.search.importance import importances
+from deepblur.platform.arms.search.report import FIGURES, search_page, write_search
+from deepblur.platform.arms.search.result import (
     SECONDARY,
     Objective,
     SearchResult,
@@ -26,8 +26,9 @@ from deepblur.platform.search_result import (
     non_dominated,
     pareto,
 )
-from deepblur.platform.search_text import sampler_sentences, search_metrics, search_text
-from deepblur.platform.verdict import WIDTH
+from deepblur.platform.arms.search.text import sampler_sentences, search_metrics, search_text
+from deepblur.platform.arms.trained.text import WIDTH
+from deepblur.platform.experiment.result import LAYOUTS
 
 GAIN = Objective(name="psnr_gain_db", direction="maximize", label="PSNR gain (dB)")
 WORK = Objective(name="gmacs", direction="minimize", label="operations (10⁹)")

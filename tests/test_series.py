@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from skimage import data
 
 import deepblur
-from deepblur.platform import cli
+from deepblur import cli
 
 FAST = ("--no-pictures",)
 

@@ -21,9 +21,9 @@ from torch.testing import assert_close
 
 from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.model import load_model, save_model
-from deepblur.platform.registry import save_pyfunc
-from deepblur.platform.serving import Bounded, answer, read_request
+from deepblur.platform.models.model import load_model, save_model
+from deepblur.platform.registry.publish import save_pyfunc
+from deepblur.platform.registry.requests import Bounded, answer, read_request
 
 IMAGES = np.random.default_rng(0).random((2, 1, 24, 31), dtype=np.float32)
 JSON = "application/json"
@@ -230,7 +230,7 @@ def test_integers_and_noise_beyond_the_scale_are_intensities():
 
 
 def test_a_request_that_cannot_be_answered_is_not_parsed(monkeypatch):
-    monkeypatch.setattr("deepblur.platform.serving.json.loads", lambda text: pytest.fail("parsed"))
+    monkeypatch.setattr("deepblur.platform.registry.requests.json.loads", lambda text: pytest.fail("parsed"))
     deep = b'{"inputs": [0,' + (b"[" * 400 + b"]" * 400 + b",") * 100 + b"0]}"
     for data, status in ((b'{"inputs": [[[[' + b"0," * 9000 + b"0]]]]}", 413), (deep, 400), (b"{" * 2000, 400)):
         assert answer(data, JSON, None, max_pixels=MAX_PIXELS).status == status

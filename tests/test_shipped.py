@@ -9,12 +9,12 @@ from deepblur.baselines import SpectralIdentifier
 from deepblur.baselines.spectrum_reader import SpectrumReader
 from deepblur.nets import Deblurrer
 from deepblur.operators import ZernikeBlur
-from deepblur.platform import shipped
-from deepblur.platform.inference.choosing import Choice, choose_engine
-from deepblur.platform.inference.engines import Found
-from deepblur.platform.inference.failures import ModelError
-from deepblur.platform.metrics import psf_snr_db, psnr_db
-from deepblur.platform.model import load_model, save_model, weights_of
+from deepblur.platform.evaluation.metrics import psf_snr_db, psnr_db
+from deepblur.platform.models import shipped
+from deepblur.platform.models.model import load_model, save_model, weights_of
+from deepblur.platform.system.errors import ModelError
+from deepblur.restoration.engine_choice import Choice, choose_engine
+from deepblur.restoration.engines import Found
 from deepblur.studies.compact import STUDY
 
 OPERATOR = ZernikeBlur()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepblur.platform.sources import PHOTOGRAPHS, Coco, Data, DeadLeaves, Folder, Photos, parse_data
+from deepblur.platform.data.sources import PHOTOGRAPHS, Coco, Data, DeadLeaves, Folder, Photos, parse_data
 
 REAL = Path(os.environ.get("DEEPBLUR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

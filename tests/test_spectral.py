@@ -13,8 +13,8 @@ from deepblur.baselines.spectral import Objective, search, spectral
 from deepblur.baselines.spectral_choice import equivalents, sparsest
 from deepblur.baselines.spectrum_model import Grid, average_spectrum, basis
 from deepblur.operators import UniformGamma, ZernikeBlur
-from deepblur.platform.image_file import read_grey
-from deepblur.platform.metrics import psf_snr_db
+from deepblur.platform.data.image_file import read_grey
+from deepblur.platform.evaluation.metrics import psf_snr_db
 
 REAL = Path(os.environ.get("DEEPBLUR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 GAMMA = torch.tensor([[0.08, -0.11, 0.05, 0.10, -0.06, 0.12, -0.09]], dtype=torch.float64)

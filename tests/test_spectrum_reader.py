@@ -9,8 +9,8 @@ from deepblur.baselines.spectral import spectral
 from deepblur.baselines.spectrum_model import Grid, average_spectrum
 from deepblur.baselines.spectrum_reader import SIDE, InformedObjective, SpectrumReader
 from deepblur.operators import UniformGamma, ZernikeBlur
-from deepblur.platform import reader_training
-from deepblur.platform.reader_training import set_coordinates
+from deepblur.platform.training import spectrum_reader as reader_training
+from deepblur.platform.training.spectrum_reader import set_coordinates
 
 FAMILY = ZernikeBlur(noll=(4, 5, 7), psf_size=15)
 SMALL = {"coordinates": 5, "widths": (4, 6), "hidden": 8}

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from deepblur.platform.statistics import (
+from deepblur.platform.evaluation.paired import (
     compare_to_reference,
     crossed_p,
     holm,

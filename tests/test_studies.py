@@ -5,10 +5,10 @@ import importlib
 import pandas as pd
 import pytest
 
+from deepblur.platform.arms.methods.published import Claim
 from deepblur.platform.commands.studies import installed as studies
-from deepblur.platform.published import Claim
-from deepblur.platform.sources import parse_data, parse_test
-from deepblur.platform.study_cli import main
+from deepblur.platform.data.sources import parse_data, parse_test
+from deepblur.platform.experiment.command_line import main
 
 STUDIES = {name: importlib.import_module(f"deepblur.studies.{name}").STUDY for name in studies()}
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from micro_study import STUDY
 
-from deepblur.platform.model import load_model
-from deepblur.platform.study_cli import main, parser, plan
+from deepblur.platform.experiment.command_line import main, parser, plan
+from deepblur.platform.models.model import load_model
 
 FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from micro_study import STUDY
 
-from deepblur.platform import cli, terminal
-from deepblur.platform.study_cli import main
+from deepblur import cli
+from deepblur.platform.experiment.command_line import main
+from deepblur.platform.system import terminal
 
 ROOT = Path(__file__).resolve().parent.parent
-HELP = "import sys; from deepblur.platform import cli; sys.exit(cli.main(sys.argv[1:]))"
+HELP = "import sys; from deepblur import cli; sys.exit(cli.main(sys.argv[1:]))"
 
 
 def printing(program, **streams):
@@ -51,7 +52,7 @@ def test_a_study_is_complete_where_the_terminal_takes_ascii_only(tmp_path, monke
 
 def test_a_reader_that_left_and_a_full_disk_are_borne():
     program = (
-        "import sys; from deepblur.platform import terminal; terminal.guard()\n"
+        "import sys; from deepblur.platform.system import terminal; terminal.guard()\n"
         "for _ in range(9): print('x' * 9000, flush=True)\n"
         "sys.stderr.write(str(terminal.lost()))"
     )

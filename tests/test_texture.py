@@ -7,7 +7,7 @@ import torch
 from skimage.filters import sobel
 from torch.testing import assert_close
 
-from deepblur.platform.texture import edge_density, local_std
+from deepblur.platform.evaluation.texture import edge_density, local_std
 
 
 def values(*numbers):

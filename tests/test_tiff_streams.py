@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from deepblur.platform.image_file import UnreadableImageError, read_grey
-from deepblur.platform.inference.failures import InputError
-from deepblur.platform.inference.recording import read_recording
-from deepblur.platform.tiff_streams import stream_shape
+from deepblur.platform.data.image_file import UnreadableImageError, read_grey
+from deepblur.platform.data.tiff_streams import stream_shape
+from deepblur.platform.system.errors import InputError
+from deepblur.restoration.images.io import read_recording
 
 SIDE = 64
 CODECS = {

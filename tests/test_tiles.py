@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from deepblur.nets import Deblurrer, DRUNet
 from deepblur.nets.deblurrer import margin_px
 from deepblur.operators import ZernikeBlur, pad_for_circular
-from deepblur.platform.inference.tiles import (
+from deepblur.restoration.tiles import (
     ALIGN_PX,
     FRAME_PX,
     MIN_TILE_PX,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from deepblur.platform import janitor, tracking
-from deepblur.platform.connection import database_file, default_uri
-from deepblur.platform.tracking import DRIVER, DRIVER_TAG, NoTracker, Tracker
+from deepblur.platform.tracking import orphaned_runs as janitor
+from deepblur.platform.tracking import tracker as tracking
+from deepblur.platform.tracking.connection import database_file, default_uri
+from deepblur.platform.tracking.tracker import DRIVER, DRIVER_TAG, NoTracker, Tracker
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ from micro_study import STUDY
 from torch.testing import assert_close
 
 from deepblur.operators import noise_std_of
-from deepblur.platform.degrade import BLOCK, ERROR_FLOOR, ERROR_POWER, draw_batch, mean_psf
-from deepblur.platform.image_store import open_store
-from deepblur.platform.losses import LOSSES
-from deepblur.platform.metrics import psf_snr_db
-from deepblur.platform.sources import Data, DeadLeaves
-from deepblur.platform.stages import Joint, Training
-from deepblur.platform.tasks import JointTask, build
-from deepblur.platform.training import result_of, train
+from deepblur.platform.data.observations import BLOCK, ERROR_FLOOR, ERROR_POWER, draw_batch, mean_psf
+from deepblur.platform.data.sources import Data, DeadLeaves
+from deepblur.platform.data.store import open_store
+from deepblur.platform.evaluation.metrics import psf_snr_db
+from deepblur.platform.training.losses import LOSSES
+from deepblur.platform.training.specification import Joint, Training
+from deepblur.platform.training.tasks import JointTask, build
+from deepblur.platform.training.trainer import result_of, train
 
 DATA = Data(*((DeadLeaves(3, 80, seed=i),) for i in range(3)))
 CPU = torch.device("cpu")

@@ -6,14 +6,14 @@ import pytest
 from micro_comparison import LEVELS
 from micro_comparison import STUDY as COMPARISON
 
-from deepblur.platform import tuning
-from deepblur.platform.methods import Method
-from deepblur.platform.space import Between, OneOf
-from deepblur.platform.stages import Grid
+from deepblur.platform.arms.methods.method import Method
+from deepblur.platform.arms.tuning import tuning
+from deepblur.platform.arms.tuning.result import read_tuned
+from deepblur.platform.arms.tuning.space import Between, OneOf
+from deepblur.platform.arms.tuning.tuning import Tuning, _before
+from deepblur.platform.experiment.command_line import main
 from deepblur.platform.study import Preset, Study
-from deepblur.platform.study_cli import main
-from deepblur.platform.tuning import Tuning, _before
-from deepblur.platform.tuning_result import read_tuned
+from deepblur.platform.training.specification import Grid
 
 FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
 SPACES = {
@@ -116,7 +116,7 @@ def test_what_cannot_be_searched_is_refused():
 
 
 def _data():
-    from deepblur.platform.sources import parse_data
+    from deepblur.platform.data.sources import parse_data
 
     return parse_data("dead-leaves")
 

@@ -12,13 +12,13 @@ from micro_registry import tikhonov_model
 from PIL import Image
 from skimage import data
 
-from deepblur.platform import cli
-from deepblur.platform.inference import restore_files
-from deepblur.platform.inference.claims import CALIBRATED, RESTORED, claimed, kept
-from deepblur.platform.inference.failures import OutputError
-from deepblur.platform.inference.given import Item, items_of
-from deepblur.platform.optics.calibrate_files import _beads_pictures
-from deepblur.platform.release.export import SUMMARY, _complete_or_as_it_was
+from deepblur import cli
+from deepblur.platform.export.export import SUMMARY, _complete_or_as_it_was
+from deepblur.platform.system.errors import OutputError
+from deepblur.restoration.batch import restore as restore_files
+from deepblur.restoration.batch.calibrate import _beads_pictures
+from deepblur.restoration.batch.inputs import Item, items_of
+from deepblur.restoration.batch.ownership import CALIBRATED, RESTORED, claimed, kept
 
 CAMERA = data.camera()
 

@@ -23,10 +23,11 @@ for room in (operators, nets, baselines):
         getattr(room, name)
 from deepblur.operators import EigenPSFBlur, PoissonGaussian, ProductConvolutionBlur, ZernikeBlur
 from deepblur.nets import Deblurrer, DRUNet, Identifier
-import deepblur.platform.study, deepblur.platform.study_run, deepblur.platform.scheduling, deepblur.platform.registry
+import deepblur.platform.study, deepblur.platform.experiment.run, deepblur.platform.cluster.queue
+import deepblur.platform.registry.publish, deepblur.restoration.api
 from deepblur.platform.commands.studies import installed as studies
 assert "ablation_true_vs_est" in studies(), studies()
-from deepblur.platform import shipped
+from deepblur.platform.models import shipped
 shipped.shipped(shipped.DEFAULT)
 from deepblur.studies.compare_methods import TUNED
 assert TUNED.is_file(), TUNED

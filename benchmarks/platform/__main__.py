@@ -5,7 +5,7 @@ Measure  overhead  one training on one thread, bare, with --local and on Ray, ea
                    with the same weights. The bare loop runs first and last: the two differ by the noise.
          reuse     12 arms that differ in DN only, each as a study by itself and all as one.
          trials    what a trial costs that does nothing: in the search loop, and on Ray Tune, two at a time.
-         mlflow    8 processes that write at once, to a server and to a sqlite file, as `platform/tracking.py` does it
+         mlflow    8 processes that write at once, to a server and to a sqlite file, as `tracking/tracker.py` does it
                    and one call a point. Every point is counted afterwards.
          memory    a driver that goes on with a search of 1,000 trials.
 Cost     10 min on two quiet cores; on busy ones the ratios of `overhead` mean nothing

@@ -7,9 +7,9 @@ from pathlib import Path
 from fresh import fresh, resident_mb
 from trials import SILENT, Results, grid, made_up, search
 
-from deepblur.platform.ledger import Ledger
-from deepblur.platform.search_history import History
-from deepblur.platform.search_loop import Job, Loop
+from deepblur.platform.arms.search.history import History
+from deepblur.platform.arms.search.loop import Job, Loop
+from deepblur.platform.stages.ledger import Ledger
 
 VALIDATIONS = 9
 MEASURES = {"psnr_gain_db": 1.0, "psf_snr_db": 10.0, "ssim_gain": 0.1, "latency_ms": 5.0, "gmacs": 0.1,

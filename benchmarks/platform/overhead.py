@@ -15,16 +15,16 @@ from fresh import fresh
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from deepblur.platform.degrade import BLOCK, draw_batch
-from deepblur.platform.dispatch import carry_out_here
-from deepblur.platform.execution import Work
-from deepblur.platform.image_store import open_store
-from deepblur.platform.journal import cpu_seconds
-from deepblur.platform.ledger import Ledger
-from deepblur.platform.seeds import stream
-from deepblur.platform.sources import parse_data
-from deepblur.platform.stages import Arm, Identify
-from deepblur.platform.tasks import IdentifyTask
+from deepblur.platform.data.observations import BLOCK, draw_batch
+from deepblur.platform.data.sources import parse_data
+from deepblur.platform.data.store import open_store
+from deepblur.platform.stages.dispatch import carry_out_here
+from deepblur.platform.stages.heartbeat import cpu_seconds
+from deepblur.platform.stages.ledger import Ledger
+from deepblur.platform.stages.work import Work
+from deepblur.platform.system.seeds import stream
+from deepblur.platform.training.specification import Arm, Identify
+from deepblur.platform.training.tasks import IdentifyTask
 from deepblur.studies.ablation_true_vs_est import STUDY
 
 PERCENT_GOAL, FIXED_GOAL_S = 3.0, 5.0
@@ -146,7 +146,7 @@ def local(work: Work) -> Timing:
 
 def through_ray(work: Work) -> Timing:
     """As a study does it: a driver, a ledger, Ray Train. A second training, a short one, follows."""
-    from deepblur.platform import scheduling
+    from deepblur.platform.cluster import queue as scheduling
 
     imported = time.time()
     scheduling.connect()

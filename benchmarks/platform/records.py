@@ -28,7 +28,7 @@ def batched(uri: str, parent: str, writer: int, rows: int, pieces: int) -> tuple
 
     Returns: the run, when it was opened and when it was ended, and what could not be recorded.
     """
-    from deepblur.platform.tracking import Tracker
+    from deepblur.platform.tracking.tracker import Tracker
 
     tracker = Tracker.open(uri, EXPERIMENT)
     whole = curve(rows)
@@ -45,7 +45,7 @@ def batched(uri: str, parent: str, writer: int, rows: int, pieces: int) -> tuple
 
 def one_by_one(uri: str, parent: str, writer: int, rows: int) -> tuple[str, float, float, list[str]]:
     """The same curve, one call of MLflow's client a point."""
-    from deepblur.platform.connection import connect
+    from deepblur.platform.tracking.connection import connect
 
     client = connect(uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -64,7 +64,7 @@ def one_by_one(uri: str, parent: str, writer: int, rows: int) -> tuple[str, floa
 
 def lost(uri: str, runs: list[str], rows: int) -> int:
     """Points of the curves that MLflow does not have, or has twice."""
-    from deepblur.platform.connection import connect
+    from deepblur.platform.tracking.connection import connect
 
     client = connect(uri)
     wrong = 0
@@ -120,7 +120,7 @@ def records(folder: Path, quick: bool) -> Iterator[str]:
 
 
 def _compare(name: str, uri: str, rows: int, pieces: int, single: int) -> Iterator[str]:
-    from deepblur.platform.tracking import Tracker
+    from deepblur.platform.tracking.tracker import Tracker
 
     tracker = Tracker.open(uri, EXPERIMENT)
     parent = tracker.study_run(key="all", name="all", params={})

@@ -9,8 +9,8 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from deepblur.platform.experiment.command_line import main
 from deepblur.platform.study import Study
-from deepblur.platform.study_cli import main
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 CHOICES = {"dn_unroll": (1, 2, 3), "dn_shared": (False, True), "dn_lr": (1e-3, 3e-3)}

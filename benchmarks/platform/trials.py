@@ -11,14 +11,14 @@ from typing import Any
 from fresh import fresh
 from overhead import work_of
 
-from deepblur.platform.execution import Work
-from deepblur.platform.image_store import open_store
-from deepblur.platform.methods import Assess, Method
-from deepblur.platform.search import Sampler, Search, costs
-from deepblur.platform.search_history import History
-from deepblur.platform.search_loop import END, Job, Loop
-from deepblur.platform.sources import parse_data
-from deepblur.platform.stages import Arm, Grid
+from deepblur.platform.arms.methods.method import Assess, Method
+from deepblur.platform.arms.search.history import History
+from deepblur.platform.arms.search.loop import END, Job, Loop
+from deepblur.platform.arms.search.search import Sampler, Search, costs
+from deepblur.platform.data.sources import parse_data
+from deepblur.platform.data.store import open_store
+from deepblur.platform.stages.work import Work
+from deepblur.platform.training.specification import Arm, Grid
 from deepblur.studies.search_unroll_noise_eta import STUDY
 
 DATA = parse_data("dead-leaves")
@@ -116,8 +116,8 @@ def short_training(runs: Path) -> Works:
 
 def on_ray(runs: Path, tasks: int, trainings: int) -> dict[str, tuple[int, float, float]]:
     """Name → (how many, seconds of all with two at a time, seconds of one stage itself)."""
-    from deepblur.platform import scheduling
-    from deepblur.platform.trials import run_trials
+    from deepblur.platform.arms.search.ray_trials import run_trials
+    from deepblur.platform.cluster import queue as scheduling
 
     scheduling.connect()
     resources = scheduling.Resources()

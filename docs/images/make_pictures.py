@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from deepblur.platform import cli
+from deepblur import cli
 from deepblur.platform.optics.simulate import write_stacks
 
 HERE = Path(__file__).resolve().parent

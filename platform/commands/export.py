@@ -1,4 +1,4 @@
-"""`deepblur export MODEL`; see `deepblur.platform.release.export`."""
+"""`deepblur export MODEL`; see `deepblur.platform.export.export`."""
 
 import argparse
 import re
@@ -39,10 +39,10 @@ def _size(text: str) -> tuple[int, int]:
 def run(arguments: argparse.Namespace) -> int:
     import sys
 
-    from deepblur.platform.inference.failures import OK, RestorationError
-    from deepblur.platform.printable import say
-    from deepblur.platform.release.choice import choose_model
-    from deepblur.platform.release.export import export_model
+    from deepblur.platform.export.export import export_model
+    from deepblur.platform.registry.choice import choose_model
+    from deepblur.platform.system.errors import OK, RestorationError
+    from deepblur.platform.system.printable import say
 
     try:
         chosen = choose_model(arguments.model, tracking_uri=arguments.tracking_uri, runs=arguments.runs)

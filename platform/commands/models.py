@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from deepblur.platform.inference.failures import OK, USAGE, ModelError
-from deepblur.platform.printable import printable, say
+from deepblur.platform.system.errors import OK, USAGE, ModelError
+from deepblur.platform.system.printable import printable, say
 
 if TYPE_CHECKING:
-    from deepblur.platform.release.gate import Decision
-    from deepblur.platform.release.promotion import Outcome, Promoter
-    from deepblur.platform.release.versions import Version
+    from deepblur.platform.registry.gate import Decision
+    from deepblur.platform.registry.promotion import Outcome, Promoter
+    from deepblur.platform.registry.versions import Version
 
 HELP = "the registered models: list, show, compare, register, promote, rollback"
 REFUSED = 1
@@ -73,8 +73,8 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.connection import failing_plainly, registry_uri
-    from deepblur.platform.disk import denied
+    from deepblur.platform.system.disk import denied
+    from deepblur.platform.tracking.connection import failing_plainly, registry_uri
 
     if not re.fullmatch(r"\w[\w .+-]{0,99}", arguments.name):
         allowed = "letters, digits and . + - _ or blanks"
@@ -104,8 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.release.succession import Succession
-    from deepblur.platform.release.versions import history, open_registry, versions
+    from deepblur.platform.registry.champion import Succession
+    from deepblur.platform.registry.versions import history, open_registry, versions
 
     client = open_registry(arguments.tracking_uri, arguments.name)
     for sentence in Succession(client, arguments.name, arguments.tracking_uri).settle():
@@ -126,8 +126,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.release.choice import choose_model
-    from deepblur.platform.release.versions import history, number_of, open_registry, versions
+    from deepblur.platform.registry.choice import choose_model
+    from deepblur.platform.registry.versions import history, number_of, open_registry, versions
 
     client = open_registry(arguments.tracking_uri, arguments.name)
     number = number_of(client, arguments.name, arguments.version)
@@ -137,7 +137,7 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json({**version.as_json(), "card": card, "reigns": reigns})
         return OK
-    from deepblur.platform.release.card import render
+    from deepblur.platform.models.card import render
 
     title = f"{arguments.name}, version {number}" + "".join(f", {alias}" for alias in version.aliases)
     print(printable(render(card, title), keep="\n"))
@@ -154,7 +154,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.release.versions import number_of
+    from deepblur.platform.registry.versions import number_of
 
     promoter = _promoter(arguments)
     pair = [number_of(promoter.client, arguments.name, spoken) for spoken in (arguments.version, arguments.other)]
@@ -171,7 +171,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _register(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.release.founding import register_folder
+    from deepblur.platform.registry.register_folder import register_folder
 
     version = register_folder(arguments.model, arguments.tracking_uri, arguments.name)
     if arguments.json:
@@ -182,7 +182,7 @@ def _register(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.release.versions import number_of
+    from deepblur.platform.registry.versions import number_of
 
     promoter = _promoter(arguments)
     number = number_of(promoter.client, arguments.name, arguments.version)
@@ -207,7 +207,7 @@ def _ended(outcome: "Outcome", arguments: argparse.Namespace) -> int:
 
 
 def _promoter(arguments: argparse.Namespace) -> "Promoter":
-    from deepblur.platform.release.promotion import Promoter
+    from deepblur.platform.registry.promotion import Promoter
 
     return Promoter(arguments.tracking_uri, arguments.name, trust=getattr(arguments, "trust", False))
 
@@ -234,7 +234,7 @@ def _print_decision(decision: "Decision") -> None:
 
 
 def _row(version: "Version") -> tuple[str, ...]:
-    from deepblur.platform.release.versions import number
+    from deepblur.platform.registry.versions import number
 
     tags = version.tags
     origin = ", ".join(tags[name] for name in ("study", "arm", "seed") if name in tags)

@@ -1,4 +1,4 @@
-"""`deepblur reproduce RUN_ID`; see `deepblur.platform.reproduce`."""
+"""`deepblur reproduce RUN_ID`; see `deepblur.platform.reproduce.reproduce`."""
 
 import argparse
 from pathlib import Path
@@ -29,6 +29,6 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.reproduce import main
+    from deepblur.platform.reproduce.reproduce import main
 
     return main(arguments)

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from deepblur.operators import eigen_psfs
-from deepblur.platform.inference.failures import InputError
 from deepblur.platform.optics.field_maps import LEAST_BEADS, NODES, field_maps
 from deepblur.platform.optics.measure import Measured, Settings
-from deepblur.platform.optics.model import Optics
+from deepblur.platform.optics.optics_file import Optics
+from deepblur.platform.system.errors import InputError
 
 MOST_PSFS, MOST_MAPS = 8, 8
 _SHOWN = 20

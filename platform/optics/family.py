@@ -18,13 +18,13 @@ from deepblur.operators import Blur, Boundary, EigenPSFBlur
 from deepblur.operators.blur import BoundBlur
 from deepblur.operators.convolution import Window, check_boundary
 from deepblur.operators.microscope import Microscope, MicroscopeState
-from deepblur.platform.inference.failures import ModelError
 from deepblur.platform.optics.beads import MARGIN_PX, Beads, centred_patches
 from deepblur.platform.optics.calibrate import calibrate, states_of
 from deepblur.platform.optics.field_maps import FieldModel, pixel_places, sample_maps
 from deepblur.platform.optics.measure import Measured, Settings, measure
-from deepblur.platform.optics.model import Optics, load_optics
+from deepblur.platform.optics.optics_file import Optics, load_optics
 from deepblur.platform.optics.simulate import Slide, planes_of, random_state, simulate_stack, true_psfs
+from deepblur.platform.system.errors import ModelError
 
 PLACES = 5
 """PSFs are compared at 5 × 5 places of the field."""

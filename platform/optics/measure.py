@@ -5,10 +5,10 @@ from typing import Literal
 
 import numpy as np
 
-from deepblur.platform.inference.failures import InputError
 from deepblur.platform.optics.beads import Beads, Finding, bead_transfer, find_beads
 from deepblur.platform.optics.field_maps import FieldModel
 from deepblur.platform.optics.stack import BeadStack
+from deepblur.platform.system.errors import InputError
 
 _LIGHT_INSIDE = 0.5
 """Of a bead's light in focus; planes where less falls into the patches show what lies outside of them, not the PSF."""

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from deepblur.platform.comparison_style import styled
 from deepblur.platform.optics.beads import REASONS, Beads
 from deepblur.platform.optics.field_maps import pixel_places
-from deepblur.platform.optics.model import Optics
-from deepblur.platform.printable import printable
+from deepblur.platform.optics.optics_file import Optics
+from deepblur.platform.report.style import styled
+from deepblur.platform.system.printable import printable
 
 GRID = 7
 """PSFs in a row of the field's picture."""

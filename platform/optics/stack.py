@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepblur.platform.inference.failures import InputError
-from deepblur.platform.inference.recording import check_fits, read_recording
+from deepblur.platform.system.errors import InputError
+from deepblur.restoration.images.io import check_fits, read_recording
 
 _PLATEAU_PX = 10
 """So many pixels at the very largest value are a clipped sensor, not noise."""

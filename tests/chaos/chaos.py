@@ -27,7 +27,7 @@ import services
 from events import EVENTS
 from world import World
 
-from deepblur.platform.cluster import private_cluster
+from deepblur.platform.cluster.address import private_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 SOUND = (

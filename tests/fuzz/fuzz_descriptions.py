@@ -29,10 +29,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from deepblur.nets import Deblurrer, Identifier
-from deepblur.platform.inference.failures import RestorationError
 from deepblur.platform.optics.family import OpticsFile
-from deepblur.platform.optics.model import Optics, load_optics, save_optics
-from deepblur.platform.optics.trained import load_trained, networks_folder, save_trained
+from deepblur.platform.optics.networks import load_trained, networks_folder, save_trained
+from deepblur.platform.optics.optics_file import Optics, load_optics, save_optics
+from deepblur.platform.system.errors import RestorationError
 
 MAX_S = 30
 MEMORY_BYTES = 3 * 2**30

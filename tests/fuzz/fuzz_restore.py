@@ -67,7 +67,7 @@ def _result(out: Path) -> str:
 
 def _command(path: Path, out: Path, model: Path) -> str:
     """The refusal that `deepblur restore` prints, "" for none."""
-    from deepblur.platform import cli
+    from deepblur import cli
 
     code = cli.main(["restore", str(path), "-o", str(out), "--model", str(model), "--no-pictures"])
     assert code in (0, 4), f"exit code {code}: {sys.stderr.getvalue()}"  # type: ignore[attr-defined]
@@ -76,9 +76,9 @@ def _command(path: Path, out: Path, model: Path) -> str:
 
 def _round_trip(path: Path, target: Path) -> str:
     """The refusal, "" for none."""
-    from deepblur.platform.inference.failures import RestorationError
-    from deepblur.platform.inference.recording import read_recording, write_recording
-    from deepblur.platform.inference.scale import scale_of
+    from deepblur.platform.system.errors import RestorationError
+    from deepblur.restoration.images.io import read_recording, write_recording
+    from deepblur.restoration.scale import scale_of
 
     try:
         like = read_recording(path)
@@ -90,7 +90,7 @@ def _round_trip(path: Path, target: Path) -> str:
 
 
 def _compare(path: Path, target: Path) -> None:
-    from deepblur.platform.inference.recording import read_recording
+    from deepblur.restoration.images.io import read_recording
 
     before, after = read_recording(path), read_recording(target)
     assert (after.shape, after.dtype, after.axes) == (before.shape, before.dtype, before.axes), f"{before} → {after}"
@@ -104,7 +104,7 @@ def micro_model(folder: Path) -> Path:
 
     from deepblur.nets import Deblurrer, Identifier
     from deepblur.operators import ZernikeBlur
-    from deepblur.platform.model import save_model
+    from deepblur.platform.models.model import save_model
 
     torch.set_num_threads(1)
     told = {"num_parameters": 3, "arch": "compact", "widths": (4, 6)}

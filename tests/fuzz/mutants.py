@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from deepblur.platform.inference.recording_png import encode16
+from deepblur.restoration.images.png import encode16
 
 SUFFIXES = (".tif", ".tiff", ".ome.tif", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".lsm", ".gif", ".txt", "")
 _NUMBERS = (0, 1, 2, 7, 8, 127, 255, 256, 32767, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)

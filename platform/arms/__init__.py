@@ -1,0 +1,4 @@
+"""The kinds of study, one folder each: trained networks, methods, uncertainties, tunings, searches.
+
+A kind uses `experiment` and all below it, and no other kind above it.
+"""

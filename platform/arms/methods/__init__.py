@@ -1,0 +1,1 @@
+"""Methods under comparison: where a PSF comes from, and what restores with it."""

@@ -1,0 +1,250 @@
+"""A method under comparison: where its PSF comes from, what restores with it, and the networks and settings it takes.
+
+Every combination is one line of a study, so that rivals share all but what makes them different: ℓ0's own restoration,
+TV with IN's PSF, DN with the true operator.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from deepblur.baselines import METHODS, RESTORERS, Estimate, SpectralIdentifier, patchwise
+from deepblur.operators import Blur, ZernikeBlur
+from deepblur.platform.data.observations import Batch, mean_psf
+from deepblur.platform.data.sources import Source
+from deepblur.platform.models.shipped import referred, told
+from deepblur.platform.optics.family import FieldBlur
+from deepblur.platform.optics.field_identification import SOURCES, identify_field, nearest
+from deepblur.platform.stages.identity import with_imports
+from deepblur.platform.training.specification import Degradation, Grid, NoiseLevel, RealImages, Stage, Training
+
+FROM_TRUTH = ("true", "odd")
+"""PSF sources that only a simulation has: the true γ, and the true γ with all even orders set to zero."""
+_GAMMA = ("identify", "true", "odd", "unaberrated", "spectral", "shipped", *SOURCES)
+_PSF = ("none", *_GAMMA, "mean", *METHODS)
+_IMAGE = ("none", "blurry", "own", "deblur", "shipped", "restore", "patchwise", *RESTORERS)
+_NEEDS = {
+    **dict.fromkeys(("identify", "patchwise", "patches", "fitted", "average"), "identify"),
+    "deblur": "deblur",
+    "restore": "restore",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One way of blind (or, with the true PSF, informed) deblurring.
+
+    Raises:
+        ValueError: an unknown name, a network that is missing, or a restoration that needs what the PSF's source lacks.
+    """
+
+    degradation: Degradation
+    """The operator family that the method may know, the η it expects, and the noise that its networks saw."""
+    psf: str
+    """identify (IN), shipped (what identifies in `shipped`), true, odd (true odd orders, even ones zero), unaberrated,
+    mean (of the family), none, a name of deepblur.baselines.METHODS or, of blurs that vary over the field, of
+    deepblur.platform.optics.field_identification.SOURCES."""
+    image: str
+    """own (what the blind method restores), deblur (DN), shipped (the DN of `shipped`), restore (NAFNet), patchwise
+    (IN and Richardson-Lucy by patches), a name of deepblur.baselines.RESTORERS, blurry (what was
+    observed), or none."""
+    networks: tuple[Training, ...] = ()
+    shipped: str = ""
+    """The model out of weights/ that is meant, as `deepblur.platform.models.shipped.reference` names it."""
+    knows: FieldBlur | None = None
+    """The calibrated family that the method believes in, where that of `degradation`, which blurs, is another."""
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Keywords of the handcrafted part: of METHODS[psf] where image is "own", else of RESTORERS[image]."""
+    tuned: tuple[tuple[NoiseLevel, dict[str, Any]], ...] = field(default=(), hash=False)
+    """Settings by noise level, which win over `settings`; a level between two takes those of the nearest."""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("psf", self.psf, _PSF), ("image", self.image, _IMAGE)):
+            if value not in known:
+                raise ValueError(f"a method's {name} is one of {', '.join(known)}; got {value!r}")
+        have = {kind for network in self.networks for kind in network.gives()}
+        need = {_NEEDS[part] for part in (self.psf, self.image) if part in _NEEDS}
+        if need - have:
+            raise ValueError(f"the method psf={self.psf!r}, image={self.image!r} needs a trained {need - have}")
+        if self.image == "own" and self.psf not in METHODS:
+            raise ValueError(f"only a blind method of its own restores its own image; got psf={self.psf!r}")
+        if self.image in ("deblur", "shipped") and self.psf not in _GAMMA:
+            raise ValueError(f"DN needs parameters γ, which {self.psf!r} does not estimate; take another restorer")
+        if "shipped" in (self.psf, self.image) and not self.shipped:
+            raise ValueError("psf or image 'shipped' needs the field shipped, which names the model")
+        if self.psf in SOURCES and not isinstance(self.family, FieldBlur):
+            raise ValueError(f"{self.psf!r} finds blurs that vary over the field; got {self.family}")
+        if self.image in RESTORERS and self.psf == "none":
+            raise ValueError(f"{self.image} needs a PSF; got psf='none'")
+
+    @property
+    def family(self) -> Blur:
+        """The blurs that the method believes in."""
+        return self.degradation.operator if self.knows is None else self.knows
+
+    def handcrafted(self) -> Callable[..., Any] | None:
+        """The function that the settings belong to."""
+        return METHODS[self.psf] if self.image == "own" else RESTORERS.get(self.image)
+
+    def code(self) -> tuple[str, ...]:
+        """What it alone runs of the package: a change in one method leaves the others' results standing."""
+        modules = {function.__module__ for function in self.functions()}
+        parts = {module.removeprefix("deepblur.").replace(".", "/") for module in modules if "deepblur." in module}
+        if self.shipped:
+            parts.add("baselines/spectral_identifier")
+        if isinstance(self.family, FieldBlur):
+            parts.add("platform/optics/field_identification")
+        return with_imports(*parts)
+
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """What is found by the names of its PSF and image, in the baselines or where a user put it."""
+        functions = (METHODS.get(self.psf), RESTORERS.get(self.image), patchwise if self.image == "patchwise" else None)
+        return tuple(function for function in functions if function is not None)
+
+    def settings_at(self, level: NoiseLevel | None) -> dict[str, Any]:
+        """The settings at one noise level; None where the noise is not known, as in real images."""
+        if not self.tuned or level is None:
+            return self.settings
+        nearest = min(self.tuned, key=lambda entry: abs(entry[0].std - level.std))
+        return {**self.settings, **nearest[1]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assess(Stage):
+    """Measure one method on one image of the grid: the unit that is distributed, and lost if the method fails."""
+
+    kind: ClassVar[str] = "assess"
+    entry: ClassVar[tuple[str, ...]] = ("platform/arms/methods/assess", "platform/training/tasks")
+
+    method: Method
+    grid: Grid | RealImages
+    test: tuple[Source, ...]
+    position: int
+    """Which of the usable images of the test source."""
+
+    def runs(self) -> tuple[str, ...]:
+        return (*self.entry, *self.method.code())
+
+    def uses(self) -> tuple[Any, ...]:
+        return self.method.functions()
+
+    def needs(self) -> tuple[Stage, ...]:
+        return self.method.networks
+
+    def reads(self) -> tuple[tuple[Source, ...], ...]:
+        return (self.test,)
+
+
+@torch.no_grad()
+def estimate(
+    method: Method,
+    networks: Mapping[str, nn.Module],
+    image: Tensor,
+    truth: Batch | None,
+    *,
+    level: NoiseLevel | None,
+    seed: int,
+) -> Estimate:
+    """Run the method on one observation.
+
+    Args:
+        networks: kind of network → the finished one, on the image's device.
+        image: (H, W).
+        truth: a batch of one with what was observed, for the oracles; None for real images.
+        level: the noise, where it is known; it only chooses between tuned settings.
+        seed: of the method's own random numbers.
+    Raises:
+        ValueError: the method needs the truth and there is none.
+        DivergedError: the method came to no finite estimate.
+    """
+    settings = method.settings_at(level)
+    if method.image == "patchwise":
+        # patches of the size that IN was trained on
+        settings = {"patch_px": method.degradation.crop_px, **settings}
+        return patchwise(image, networks["identify"], method.degradation.operator, **settings)
+    if method.psf in SOURCES:
+        return _estimate_field(method, networks, image, truth)
+    found = _find_psf(method, networks, image, truth, settings if method.image == "own" else {}, seed)
+    y = image[None, None]
+    if method.image in ("own", "none", "blurry"):
+        return found
+    if method.image == "deblur":
+        assert found.gamma is not None
+        operator = method.degradation.operator if method.psf in FROM_TRUTH else method.family
+        restored = networks["deblur"](y, found.gamma[None].to(y), operator)[0, 0]
+    elif method.image == "shipped":
+        assert found.gamma is not None
+        operator = method.degradation.operator if method.psf in FROM_TRUTH else method.family
+        restored = referred(method.shipped, str(image.device)).deblurrer(y, found.gamma[None].to(y), operator)[0, 0]
+    elif method.image == "restore":
+        restored = networks["restore"](y)[0, 0]
+    else:
+        assert found.psf is not None
+        restored = RESTORERS[method.image](image, found.psf, **settings)
+    return Estimate(image=restored.float(), psf=found.psf, gamma=found.gamma, gamma_std=found.gamma_std)
+
+
+def _estimate_field(method: Method, networks: Mapping[str, nn.Module], image: Tensor, truth: Batch | None) -> Estimate:
+    family = method.family
+    assert isinstance(family, FieldBlur)
+    if method.psf == "calibrated":
+        if truth is None:
+            raise ValueError("psf='calibrated' needs the truth, which real images have not; leave this method out")
+        gamma = nearest(family, truth.psf[0, 0])
+        if method.image == "deblur":
+            image = networks["deblur"](image[None, None], gamma, family)[0, 0].float()
+        return Estimate(image=image, psf=family.psf(gamma)[0, 0])
+    patch_px = next(n.degradation.crop_px for n in method.networks if n.kind == "identify")
+    found = identify_field(method.psf, networks, image, family, patch_px)
+    if method.image == "deblur":
+        image = networks["deblur"](image[None, None], found.gamma, found.operator)[0, 0].float()
+    return Estimate(image=image, psf=found.psf)
+
+
+def _find_psf(
+    method: Method,
+    networks: Mapping[str, nn.Module],
+    image: Tensor,
+    truth: Batch | None,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> Estimate:
+    """The PSF with, of methods that restore by themselves, their image; of the others the observation."""
+    degradation, source = method.degradation, method.psf
+    operator = degradation.operator if source in FROM_TRUTH else method.family
+    if source in METHODS:
+        offered = {
+            "psf_size": operator.psf_shape[0],
+            "seed": seed,
+            "operator": operator,
+            "eta_waves": degradation.eta_waves,
+        }
+        accepted = inspect.signature(METHODS[source]).parameters
+        return METHODS[source](image, **{k: v for k, v in offered.items() if k in accepted}, **settings)
+    if source == "none":
+        return Estimate(image=image)
+    if source == "mean":
+        return Estimate(image=image, psf=mean_psf(operator, degradation.eta_waves)[0, 0].to(image))
+    if source in FROM_TRUTH and truth is None:
+        raise ValueError(f"psf={source!r} needs the truth, which real images have not; leave this method out")
+    if source == "shipped":
+        assert isinstance(operator, ZernikeBlur)
+        model = told(referred(method.shipped, str(image.device)), operator, degradation.eta_waves)
+        assert isinstance(model.identifier, SpectralIdentifier)
+        return model.identifier.estimate(image)
+    if source == "identify":
+        gamma = operator.settled(networks["identify"](image[None, None]).float())
+    elif source == "unaberrated":
+        gamma = image.new_zeros(1, operator.num_parameters)
+    else:
+        assert source in FROM_TRUTH
+        assert truth is not None
+        gamma = truth.gamma
+        if source == "odd":
+            assert isinstance(operator, ZernikeBlur)
+            gamma = gamma * torch.tensor(operator.even, device=image.device).logical_not()
+    return Estimate(image=image, psf=operator.psf(gamma)[0, 0], gamma=gamma[0])

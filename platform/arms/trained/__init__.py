@@ -1,0 +1,1 @@
+"""Arms that train networks: identification, deblurring, both, and restorers without an operator."""

@@ -1,0 +1,1 @@
+"""The settings of handcrafted methods, tuned on validation images before they are compared."""

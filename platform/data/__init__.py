@@ -1,0 +1,4 @@
+"""Where sharp images come from, and how observations are made of them.
+
+Uses `operators` and `system`.
+"""

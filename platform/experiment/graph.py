@@ -1,0 +1,127 @@
+"""The stage graph of a plan: every stage once, what needs what, and which results belong to which arm and seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deepblur.platform.arms.methods.method import Assess, Method
+from deepblur.platform.arms.search.search import Search
+from deepblur.platform.arms.trained.measure import usable_images
+from deepblur.platform.arms.tuning.tuning import Tune, Tuning
+from deepblur.platform.arms.uncertainty.uncertainty import Doubt, Read
+from deepblur.platform.data.sources import Source
+from deepblur.platform.data.store import ImageStore
+from deepblur.platform.experiment.command_line import Plan
+from deepblur.platform.stages.work import Work
+from deepblur.platform.training.specification import Arm, Evaluate, Grid, Stage, Training
+
+Arms = Mapping[tuple[str, int], Arm | Method | Tuning | Doubt]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The stages of a plan: every stage once, what needs what, and which results belong to which arm and seed."""
+
+    works: dict[str, Work]
+    results: dict[tuple[str, int], tuple[str, ...]]
+    """(arm, seed) → keys of the stages that measure it: one evaluation, or one stage per image, noise level or
+    member of an ensemble."""
+    arms: dict[tuple[str, int], Arm | Method | Tuning | Doubt]
+
+    def inputs(self, arm: str, seed: int) -> dict[str, str]:
+        """Kind → key of the trainings of an arm; of the first member of an ensemble."""
+        return self.works[self.results[arm, seed][0]].inputs
+
+    def trainings(self, arm: str, seed: int) -> list[str]:
+        """Keys of every training that an arm rests on, each once."""
+        found: dict[str, None] = {}
+        ahead = [key for stage in self.results[arm, seed] for key in self.works[stage].inputs.values()]
+        while ahead:
+            key = ahead.pop()
+            found[key] = None
+            ahead += self.works[key].inputs.values()
+        return list(found)
+
+
+def arms_of(plan: Plan) -> dict[tuple[str, int], Arm | Method | Tuning | Search | Doubt]:
+    """The arms of a plan, built for every seed."""
+    return {(arm, seed): plan.study.build(arm, settings=plan.settings, data=plan.data, seed=seed)
+            for seed in plan.seeds for arm in plan.arms}  # fmt: skip
+
+
+def measurements(arm: Arm | Method | Tuning | Doubt, plan: Plan, images: int, seed: int) -> list[Stage]:
+    """The stages that measure one arm at one seed.
+
+    Args:
+        images: how many test images the grid takes.
+    """
+    test = plan.data.test
+    if isinstance(arm, Method):
+        return [Assess(method=arm, grid=plan.grid, test=test, position=i) for i in range(images)]
+    assert isinstance(plan.grid, Grid)
+    if isinstance(arm, Arm):
+        return [Evaluate(arm=arm, grid=plan.grid, test=test)]
+    held = plan.data.validation
+    if isinstance(arm, Doubt):
+        return [Read(identify=member, grid=plan.grid, validation=held, test=test) for member in arm.members]
+    return [Tune(tuning=arm, noise=level, grid=plan.grid, validation=held, seed=seed)
+            for level in plan.grid.noise]  # fmt: skip
+
+
+def build_graph(plan: Plan, arms: Arms, stores: Mapping[tuple[Source, ...], ImageStore]) -> Graph:
+    """Every stage of the arms once, in an order in which each comes after what it needs."""
+    fingerprints = {sources: store.fingerprint for sources, store in stores.items()}
+    works: dict[str, Work] = {}
+    names: dict[str, list[tuple[str, int]]] = {}
+
+    def add(stage: Stage, arm: tuple[str, int]) -> str:
+        for need in stage.needs():
+            add(need, arm)
+        key = stage.key(fingerprints)
+        names.setdefault(key, []).append(arm)
+        if key not in works:
+            works[key] = make_work(plan, stage, key, fingerprints)
+        return key
+
+    results = {}
+    for (name, seed), arm in arms.items():
+        images = 0
+        if isinstance(arm, Method):
+            images = len(usable_images(plan.grid, arm.degradation.operator, stores[plan.data.test]))
+        results[name, seed] = tuple(add(stage, (name, seed)) for stage in measurements(arm, plan, images, seed))
+    for key, work in works.items():
+        works[key] = replace(work, label=_label(work.stage, names[key]))
+    return Graph(works, results, dict(arms))
+
+
+def _label(stage: Stage, users: list[tuple[str, int]]) -> str:
+    """What people call a stage: its kind, the arm if only one uses it, the seed if only one does."""
+    kind = {"identify": "IN", "deblur": "DN", "joint": "IN and DN", "restore": "NAFNet",
+            "evaluate": "evaluation", "assess": "assessment", "tune": "tuning",
+            "read": "readings"}[stage.kind]  # fmt: skip
+    arms, seeds = ({user[i] for user in users} for i in (0, 1))
+    only = users[0][0] if len(arms) == 1 else ""
+    parts = [only if only.startswith(kind) else f"{kind} {only}".strip()]
+    trained = stage.identify if isinstance(stage, Read) else stage
+    seed = trained.seed if isinstance(trained, Training) else users[0][1]  # the members of an ensemble have their own
+    parts += [f"seed {seed}"] if len(seeds) == 1 else []
+    if isinstance(stage, Assess):
+        parts.append(f"image {stage.position}")
+    if isinstance(stage, Tune):
+        parts.append(f"noise {stage.noise.name}")
+    return ", ".join(parts)
+
+
+def make_work(plan: Plan, stage: Stage, key: str, fingerprints: Mapping[Any, str]) -> Work:
+    """A stage with all that a process needs to carry it out."""
+    return Work(
+        stage=stage,
+        key=key,
+        label=key,
+        attempt=0,
+        runs=plan.runs,
+        inputs={need.kind: need.key(fingerprints) for need in stage.needs()},
+        code=stage.code(),
+        pixels={sources: fingerprints[sources] for sources in stage.reads()},
+        threads=plan.cpus,
+    )

@@ -1,0 +1,227 @@
+"""From a registered version to the champion that everyone restores with, through the gate, with the record of why."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from deepblur.platform.models.card import LONGEST_DESCRIPTION, render
+from deepblur.platform.models.model import BlindModel
+from deepblur.platform.registry import packed_code
+from deepblur.platform.registry.champion import ChampionMovedError, Succession
+from deepblur.platform.registry.choice import Chosen, choose_model
+from deepblur.platform.registry.clean_process import works_in_a_clean_process
+from deepblur.platform.registry.gate import Decision, LatencyBound, compare, judge
+from deepblur.platform.registry.gate_grid import GRID, GateGrid, score
+from deepblur.platform.registry.lookup import fetched, registry
+from deepblur.platform.registry.versions import open_registry
+from deepblur.platform.system.errors import ModelError
+from deepblur.platform.tracking.connection import first_line, shown
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TAG = "gate."
+BOUND = LatencyBound()
+RETRIES = 5
+CleanProcess = Callable[[Path, BlindModel], str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """version: what was asked to become champion; promoted: whether it is now; told: what happened, sentence by
+    sentence; decision: None where nothing had to be decided."""
+
+    version: str
+    promoted: bool
+    told: tuple[str, ...]
+    decision: Decision | None = None
+
+
+class Promoter:
+    """Promotes versions of one registered model, and takes it back."""
+
+    def __init__(
+        self,
+        uri: str,
+        name: str,
+        *,
+        grid: GateGrid = GRID,
+        bound: LatencyBound = BOUND,
+        clean: CleanProcess = works_in_a_clean_process,
+        trust: bool = False,
+    ) -> None:
+        """
+        Args:
+            uri: of the registry; name: of the registered model.
+            clean: (folder of the MLflow model, the model as loaded here) → what goes wrong in a clean process.
+            trust: promote versions whose code is not this deepblur's, which runs it.
+        Raises:
+            ModelError: nothing usable answers, or no model has this name.
+        """
+        self.uri, self.name = uri, name
+        self.grid, self.bound, self.clean, self.trust = grid, bound, clean, trust
+        self.client: MlflowClient = open_registry(uri, name)
+        self.succession = Succession(self.client, name, uri)
+        self._loaded: dict[str, Chosen] = {}  # a version never changes
+        self._scores: dict[int, pd.DataFrame] = {}  # of loaded models, by id
+
+    def promote(self, version: str) -> Outcome:
+        """Send a version through the gate: it becomes champion, or challenger with the reason.
+
+        Raises:
+            ModelError: the version or the champion cannot be loaded, the version brings code that is not this
+                deepblur's, or the registry fails.
+        """
+        with self._registry_errors(), ExitStack() as stack:
+            told = self.succession.settle()
+            if self.succession.read().champion != version:
+                folder = stack.enter_context(self._copied(version))
+            candidate = self._load(version)
+            for _ in range(RETRIES):
+                champion = self.succession.read().champion
+                if champion == version:
+                    return Outcome(version, True, (*told, f"version {version} is the champion already"))
+                decision = self._decide(version, candidate, champion, folder)
+                self._record(version, candidate, decision)
+                if not decision.passed:
+                    self.succession.challenge(version)
+                    told.append(f"version {version} is challenger: {decision.reason}")
+                    return Outcome(version, False, tuple(told), decision)
+                try:
+                    self.succession.move(version, expected=champion, how="promote")
+                except ChampionMovedError as moved:
+                    told.append(f"version {moved} became champion meanwhile, so version {version} is compared with it")
+                    continue
+                told.append(f"version {version} is champion: {decision.reason}")
+                return Outcome(version, True, tuple(told), decision)
+        raise ModelError(f"the champion of {self.name} changed {RETRIES} times meanwhile; promote again later")
+
+    def rollback(self) -> Outcome:
+        """Make the previous champion champion again.
+
+        Raises:
+            ModelError: there is none, it cannot be loaded, or the registry fails.
+        """
+        with self._registry_errors():
+            told = self.succession.settle()
+            state = self.succession.read()
+            earlier = [reign.version for reign in state.reigns[:-1] if reign.version != state.champion]
+            if state.champion is None or not earlier:
+                raise ModelError(
+                    f"{self.name} has no earlier champion to go back to; 'deepblur models list' shows its versions, "
+                    "and 'deepblur models promote' makes one champion"
+                )
+            self._loaded.pop(earlier[-1], None)
+            self._load(earlier[-1])  # a version whose files are gone must not become champion
+            try:
+                self.succession.back(earlier[-1], expected=state.champion)
+            except ChampionMovedError as moved:
+                raise ModelError(f"version {moved} became champion meanwhile; look, and roll back again") from None
+            told.append(f"version {earlier[-1]} is champion again, instead of version {state.champion}")
+            return Outcome(earlier[-1], True, tuple(told))
+
+    def compare(self, version: str, other: str) -> Decision:
+        """The gate's measurements of two versions, without any consequence.
+
+        Raises:
+            ModelError: a version cannot be loaded or measured.
+        """
+        with self._registry_errors():
+            models = [self._load(v) for v in (version, other)]
+            return compare(
+                models[0].model, models[1].model, names=(version_name(version), version_name(other)),
+                grid=self.grid, bound=self.bound,
+            )  # fmt: skip
+
+    @contextmanager
+    def _copied(self, version: str) -> Iterator[Path]:
+        """The MLflow model of a version, as nobody can change it any more; the clean process runs its code."""
+        with registry(self.uri) as known, TemporaryDirectory(prefix="deepblur-") as scratch:
+            found = known.version(self.name, version)
+            with fetched(found, self.uri, Path()) as there:
+                try:
+                    foreign = packed_code.copy_of(there, Path(scratch), trust=self.trust)
+                except ValueError as error:
+                    raise ModelError(f"version {version} of {self.name} cannot be promoted: {error}") from None
+            if foreign:
+                more = f" and {len(foreign) - 3} more" * (len(foreign) > 3)
+                raise ModelError(
+                    f"version {version} of {self.name} brings code that is not this deepblur's "
+                    f"({', '.join(foreign[:3])}{more}), and a promotion runs it: another deepblur registered it, or "
+                    f"somebody changed it at {shown(found.location)}. 'deepblur models register "
+                    f"models:/{self.name}/{version}' makes a version of the same model with this deepblur's code; or "
+                    "give --trust if you know who can write there"
+                )
+            yield Path(scratch)
+
+    def _decide(self, version: str, candidate: Chosen, champion: str | None, folder: Path) -> Decision:
+        return judge(
+            candidate.model,
+            None if champion is None else self._load(champion).model,
+            names=(version_name(version), version_name(champion or "none")),
+            grid=self.grid,
+            bound=self.bound,
+            clean=lambda: self.clean(folder, candidate.model),
+            measure=self._measure,
+        )
+
+    def _measure(self, model: BlindModel, grid: GateGrid) -> pd.DataFrame:
+        """`score`, once for each model: a version that became champion here is the next one's rival."""
+        if id(model) not in self._scores:
+            self._scores[id(model)] = score(model, grid)
+        return self._scores[id(model)]
+
+    def _record(self, version: str, candidate: Chosen, decision: Decision) -> None:
+        """The decision on the version (tags, description) and the evaluation with its run."""
+        found = self.client.get_model_version(self.name, version)
+        tags = {
+            "decision": "passed" if decision.passed else "refused",
+            "reason": decision.reason[:LONGEST_DESCRIPTION],
+            "rival": decision.rival,
+            "grid": decision.grid,
+            "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **{name: f"{value:.4f}" for name, value in decision.figures.items()},
+        }
+        if found.run_id:
+            folder = f"gate/version-{version}"
+            self.client.log_text(found.run_id, decision.items.to_csv(index=False), f"{folder}/observations.csv")
+            self.client.log_text(found.run_id, decision.cells.to_csv(index=False), f"{folder}/cells.csv")
+            self.client.log_text(found.run_id, json.dumps(decision.as_json(), indent=1), f"{folder}/decision.json")
+        for old in found.tags:
+            if old.startswith(TAG) and old.removeprefix(TAG) not in tags:
+                self.client.delete_model_version_tag(self.name, version, old)
+        for name, value in tags.items():
+            self.client.set_model_version_tag(self.name, version, TAG + name, value)
+        verdict = f"## Gate\n\n{tags['at']}, {tags['decision']}: {decision.reason}. On {decision.grid}.\n\n"
+        card = render(candidate.model.card, f"{self.name}, version {version}")
+        self.client.update_model_version(self.name, version, (verdict + card)[:LONGEST_DESCRIPTION])
+
+    def _load(self, version: str) -> Chosen:
+        if version not in self._loaded:
+            self._loaded[version] = choose_model(self._uri_of(version), tracking_uri=self.uri)
+        return self._loaded[version]
+
+    def _uri_of(self, version: str) -> str:
+        return f"models:/{self.name}/{version}"
+
+    @contextmanager
+    def _registry_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ModelError:
+            raise
+        except Exception as error:  # MLflow's, a store's or a network's own
+            raise ModelError(
+                f"nothing could be decided ({first_line(error)}); mend that and give the command again"
+            ) from error
+
+
+def version_name(version: str) -> str:
+    return f"version {version}"

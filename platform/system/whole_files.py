@@ -1,0 +1,68 @@
+"""A result appears under its name when it is complete, or not at all."""
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from deepblur.platform.system.disk import is_full
+from deepblur.platform.system.errors import OutputError
+
+
+@contextmanager
+def replacing(path: Path, needed_bytes: int = 0) -> Iterator[BinaryIO]:
+    """A new binary file beside `path`, open for reading and writing, that takes its place when the block ends well.
+
+    Args:
+        path: the folder must exist.
+        needed_bytes: refused before anything is written where the disk has less room.
+
+    Raises:
+        OutputError: an OSError of ours, as one sentence with the path and a remedy. Exceptions of the block that are
+            no OSError pass unchanged. The new file is gone in either case, on Ctrl-C as well.
+    """
+    temporary = path.parent / f".deepblur-{secrets.token_hex(4)}.part"  # short: a long name must not break it
+    try:
+        with suppress(FileNotFoundError):  # a name that is too long or has a file as folder shows here, before the work
+            if stat.S_ISDIR(os.stat(path).st_mode):
+                raise IsADirectoryError(errno.EISDIR, "is a folder")
+        free = shutil.disk_usage(path.parent).free
+        if needed_bytes > free:
+            raise OSError(errno.ENOSPC, f"{needed_bytes / 1e6:.1f} MB are needed")
+        try:
+            with temporary.open("x+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{path}: could not be written, {_reason(error, path.parent)}") from error
+
+
+def _reason(error: OSError, folder: Path) -> str:
+    """Why, and the remedy."""
+    if is_full(error):
+        with suppress(OSError):
+            free = shutil.disk_usage(folder).free / 1e6
+            return f"because the disk of {folder} is full ({free:.1f} MB free); make room or name another folder"
+    reasons = {
+        errno.EACCES: f"because {folder} does not let you; choose a folder that you may write to",
+        errno.EPERM: f"because {folder} does not let you; choose a folder that you may write to",
+        errno.EROFS: f"because {folder} is read-only; choose another folder",
+        errno.ENOENT: f"because there is no folder {folder}; create it",
+        errno.ENOTDIR: f"because {folder} is no folder; choose another name",
+        errno.EISDIR: "because that is a folder; choose another name",
+        errno.ENAMETOOLONG: "because its name is too long for this disk; choose a shorter one",
+        errno.EFBIG: "because this disk takes no file of that size; choose another disk",
+    }
+    return reasons.get(error.errno or 0, f"because of an error of the disk ({error}); choose another folder")

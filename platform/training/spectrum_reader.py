@@ -1,0 +1,191 @@
+"""Train the reader of spectra that informs the spectral likelihood (`python -m` runs this module).
+
+Draws are crops of sharp photographs at several scales, contrasts and brightnesses, blurred and noisy; all that is kept
+of each is the average spectrum, 13 kB. The network learns mean and precision of its |ĥ| by Gaussian likelihood. The
+same command goes on where it was killed, and ends with the same weights.
+"""
+
+import argparse
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from tqdm import tqdm
+
+from deepblur.baselines.spectrum_model import Grid, average_spectrum
+from deepblur.baselines.spectrum_reader import SIDE, SpectrumReader
+from deepblur.operators import PoissonGaussian, ZernikeBlur
+from deepblur.platform.data.sources import parse_data
+from deepblur.platform.data.store import ImageStore, open_store
+from deepblur.platform.models.model import weights_of
+from deepblur.platform.stages.ledger import replace_file
+from deepblur.platform.system.seeds import generator
+
+NETWORK: dict[str, Any] = {}
+"""Keyword arguments of the reader; its defaults are what ships."""
+CHUNK = 2000
+BATCH, RATE, DECAY, CLIP = 256, 2e-3, 1e-2, 1.0
+SIDES_PX = (96, 256)
+LARGEST_SCALE = 2.0
+CLEAN = 0.15  # share of draws without read noise; of the others its standard deviation is log-uniform, as is the gain
+READ_STD, GAIN = (1e-3, 0.2), (1e-3, 0.25)
+WITHOUT_GAIN = 0.6
+LEAST_ETA = 0.02
+FOR_COMPONENTS = 20_000
+
+
+@dataclass(frozen=True)
+class Draws:
+    """N blurry images as the reader sees them: maps (N, 3, 64, 33) in half precision, γ (N, K)."""
+
+    maps: Tensor
+    gamma: Tensor
+
+
+def draw(store: ImageStore, family: ZernikeBlur, eta_waves: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One blurry image: its maps and γ (K,)."""
+    u = torch.rand(11, generator=rng).tolist()
+    reach = family.psf_size - 1
+    largest = int(store.heights.minimum(store.widths).max())
+    side = min(round(SIDES_PX[0] + (SIDES_PX[1] - SIDES_PX[0]) * u[0]), largest - reach)
+    room = min(LARGEST_SCALE, largest / (side + reach))
+    size = int((side + reach) * (1 + (room - 1) * u[1] if u[2] < 0.5 else 1))
+    x = store.crops(1, (size, size), rng)
+    x = interpolate(x, size=(side + reach,) * 2, mode="bilinear", antialias=True, align_corners=False)
+    x = (1 - x if u[3] < 0.3 else x).clamp(0, 1) ** (0.6 + u[4])
+    gamma = (LEAST_ETA + (eta_waves - LEAST_ETA) * u[5]) * (2 * torch.rand(1, family.num_parameters, generator=rng) - 1)
+    if u[6] < 0.5 and 11 in family.noll:
+        gamma[:, family.noll.index(11)] = 0.0  # half of the lenses have no spherical aberration
+    read_std = 0.0 if u[7] < CLEAN else _log_uniform(READ_STD, u[8])
+    gain = 0.0 if u[9] < WITHOUT_GAIN else _log_uniform(GAIN, u[10])
+    y = PoissonGaussian(gain, read_std)(family.forward(x, gamma), rng)[0, 0]
+    grid = Grid(SIDE, y)
+    return SpectrumReader.maps(grid, average_spectrum(y, grid, passband=2 * family.cutoff)).half(), gamma[0]
+
+
+def draws_of(store: ImageStore, reader: SpectrumReader, count: int, seed: int, folder: Path) -> Draws:
+    """`count` draws, kept in chunks in the folder; a chunk that is there is not drawn again."""
+    family, parts = ZernikeBlur(noll=reader.noll, cutoff=reader.cutoff), []
+    with tqdm(total=count, desc="draws", unit="image", mininterval=2) as bar:
+        for first in range(0, count, CHUNK):
+            file = folder / f"draws_{store.fingerprint[:12]}_{seed}_{first}.pt"
+            if not file.is_file():
+                numbers = range(first, min(first + CHUNK, count))
+                made = [draw(store, family, reader.eta_waves, generator(seed, "reader", i)) for i in numbers]
+                _keep([torch.stack(column) for column in zip(*made, strict=True)], file)
+            parts.append(torch.load(file, weights_only=True))
+            bar.update(len(parts[-1][1]))
+    return Draws(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def set_coordinates(reader: SpectrumReader, gamma: Tensor) -> Tensor:
+    """Principal components of |ĥ| into the reader's buffers; the coordinates (N, D) of all γ (N, K)."""
+    modulation = reader.modulation_of(ZernikeBlur(noll=reader.noll, cutoff=reader.cutoff, pupil_size=20), gamma)
+    some = modulation[:FOR_COMPONENTS]
+    reader.mean.copy_(some.mean(0))
+    values, vectors = torch.linalg.eigh(torch.cov((some - reader.mean).double().T))
+    largest = values.argsort(descending=True)[: reader.size]
+    reader.components.copy_(vectors[:, largest].T)
+    reader.scale.copy_(values[largest].clamp_min(0).sqrt())
+    return reader.coordinates(modulation)
+
+
+def misfit(reader: SpectrumReader, maps: Tensor, coordinates: Tensor) -> Tensor:
+    """−log likelihood per coordinate, (B,), without its constant."""
+    mean, factor = reader(maps.float())
+    residual = (factor.mT @ (coordinates - mean)[..., None])[..., 0]
+    return 0.5 * residual.square().mean(1) - factor.diagonal(dim1=1, dim2=2).log().mean(1)
+
+
+def train(reader: SpectrumReader, draws: Draws, held: Draws, epochs: int, seed: int, checkpoint: Path) -> None:
+    """Trains the reader in place, an epoch at a time."""
+    coordinates, truth = set_coordinates(reader, torch.cat([draws.gamma, held.gamma])).split(
+        [len(draws.gamma), len(held.gamma)]
+    )
+    steps = len(draws.maps) // BATCH
+    optimizer = torch.optim.AdamW(reader.parameters(), RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, epochs * steps, pct_start=0.1)
+    done = 0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        reader.load_state_dict(state["reader"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        done = state["epochs"]
+    for epoch in range(done, epochs):
+        torch.manual_seed(seed + epoch)  # of dropout
+        reader.train()
+        total = 0.0
+        for part in tqdm(
+            list(_batches(len(draws.maps), seed, epoch)), desc=f"epoch {epoch + 1}/{epochs}", mininterval=5
+        ):
+            loss = misfit(reader, draws.maps[part], coordinates[part]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(reader.parameters(), CLIP)
+            optimizer.step()
+            schedule.step()
+            total += float(loss.detach())
+        reader.eval()
+        with torch.no_grad():
+            parts = zip(held.maps.split(500), truth.split(500), strict=True)
+            found = torch.cat([misfit(reader, maps, told) for maps, told in parts]).mean()
+        print(f"epoch {epoch + 1}: training {total / steps:.4f}, held-out photographs {found:.4f}", flush=True)
+        _keep({"reader": reader.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
+               "epochs": epoch + 1}, checkpoint)  # fmt: skip
+    reader.eval()
+
+
+def _batches(count: int, seed: int, epoch: int) -> Iterator[Tensor]:
+    order = torch.randperm(count, generator=generator(seed, "reader order", epoch))
+    yield from order[: count // BATCH * BATCH].split(BATCH)
+
+
+def _keep(value: object, file: Path) -> None:
+    """The whole file or none."""
+    content = io.BytesIO()
+    torch.save(value, content)
+    replace_file(file, content.getvalue())
+
+
+def _log_uniform(bounds: tuple[float, float], fraction: float) -> float:
+    low, high = map(math.log, bounds)
+    return math.exp(low + (high - low) * fraction)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--data", default="photos", help="sharp photographs: photos, coco:ROOT or folder:ROOT (default: photos)")
+    add("--draws", type=int, default=100_000, help="blurry images to learn from (default: 100000, 10 minutes)")
+    add("--epochs", type=int, default=8, help="passes over them (default: 8, half an hour)")
+    add("--seed", type=int, default=0)
+    add(
+        "--work", type=Path, default=Path("runs/reader"), help="folder for draws and checkpoints (default: runs/reader)"
+    )
+    add("-o", "--output", type=Path, required=True, help="safetensors file to write")
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(arguments.seed)
+    reader, data = SpectrumReader(**NETWORK), parse_data(arguments.data)
+    stores = [open_store(sources, arguments.work / "cache") for sources in (data.train, data.validation)]
+    sizes = arguments.draws, max(BATCH, arguments.draws // 50)
+    draws, held = (draws_of(store, reader, n, arguments.seed, arguments.work)
+                   for store, n in zip(stores, sizes, strict=True))  # fmt: skip
+    name = f"reader_{stores[0].fingerprint[:12]}_{arguments.draws}_{arguments.epochs}_{arguments.seed}.pt"
+    train(reader, draws, held, arguments.epochs, arguments.seed, arguments.work / name)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(arguments.output, save(weights_of(reader)))
+    print(arguments.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""`deepblur.restore`: an array in, the restored array, PSF, γ̂ and report out."""
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deepblur.restoration.engine_choice import Choice, choose_engine
+from deepblur.restoration.frame import Options, with_room
+from deepblur.restoration.images.io import recording_of
+from deepblur.restoration.scale import DEFAULT_RULE
+from deepblur.restoration.session import Report, Session, assembled, with_channels
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored image and what is known of its blur."""
+
+    image: np.ndarray
+    """The shape and dtype of the input."""
+    psf: np.ndarray
+    """(h, w) float32, sum 1; (N, h, w) where frames or channels have a PSF each, NaN where they are empty."""
+    gamma: np.ndarray | None
+    """(K,) in waves, or (N, K); None where the method knows no aberrations."""
+    report: Report
+
+    def __repr__(self) -> str:
+        return f"Restored({'x'.join(map(str, self.image.shape))} {self.image.dtype}, {self.report.verdict})"
+
+
+def restore(
+    array: np.ndarray,
+    *,
+    axes: str | None = None,
+    model: str | None = None,
+    optics: str | Path | None = None,
+    method: str = "auto",
+    restorer: str = "auto",
+    cutoff: float | Iterable[float] | None = None,
+    eta: float | None = None,
+    psf_size: int | None = None,
+    scale: str = DEFAULT_RULE,
+    channels: str = "auto",
+    varying: bool = False,
+    max_memory_gib: float = 2.0,
+    device: str = "auto",
+    tracking_uri: str | None = None,
+) -> Restored:
+    """Identify the blur of an image and remove it, blindly.
+
+    Args:
+        array: an image of real numbers, such as (H, W) or colour (H, W, 3).
+        axes: a letter for each axis: Y and X, C channels, S colour samples, Z planes, T times; default "YX", or "YXS"
+            for a last axis of 3 or 4.
+        model: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, a folder, or compact, which ships with deepblur;
+            default: the registry's champion, and compact where there is none.
+        optics: file of a calibrated microscope with trained networks; the image is its whole field.
+        method: auto, deep-blur, spectral, l0 or goldstein-fattal; auto is a model.
+        restorer: auto, deblur, tv, wiener or richardson-lucy.
+        cutoff: pupil radius NA / wavelength * pixel size in cycles per pixel, or one for each channel; None assumes
+            that of the model, 0.2, and no verdict is better than doubtful.
+        eta: largest aberration to expect, in waves; default 0.15.
+        psf_size: side of the PSF in pixels, odd; default 31.
+        scale: what counts as black and white, "percentile:LOW,HIGH", "bits:N" or "range:BLACK,WHITE".
+        channels: auto, shared (one PSF from the luminance) or each.
+        varying: the blur changes over the field: identify and restore tile by tile.
+        max_memory_gib: of this process; large images are cut into tiles.
+        device: auto, cpu or cuda.
+        tracking_uri: of the registry; default: MLFLOW_TRACKING_URI, else the database in the runs folder.
+    Raises:
+        InputError, ModelError: both are ValueErrors of one sentence, see deepblur.platform.system.errors.
+    """
+    array = np.asarray(array)
+    if axes is None:
+        axes = "YXS" if array.ndim == 3 and array.shape[-1] in (3, 4) else "YX"
+    alpha = array[..., 3:] if axes == "YXS" and array.shape[-1] == 4 else None
+    recording = recording_of(array if alpha is None else array[..., :3], axes)
+    cutoffs = tuple(float(one) for one in cutoff) if isinstance(cutoff, Iterable) else cutoff
+    engine, note = choose_engine(
+        Choice(
+            method=method,
+            model=model,
+            optics=None if optics is None else Path(optics),
+            restorer=restorer,
+            device=device,
+            tracking_uri=tracking_uri,
+            cutoff=cutoffs,
+            eta_waves=eta,
+            psf_size=psf_size,
+        )
+    )
+    options = Options(varying=varying, max_memory_gib=max_memory_gib)
+    recording = with_room(recording, engine, max_memory_gib, Path(tempfile.gettempdir()))
+    options = with_channels(options, recording, channels, len(engine.of_channels))
+    session = Session(engine, recording, scale, options)
+    frames = np.empty((recording.length, recording.channels, *recording.size), recording.dtype)
+    for i, frame in enumerate(session.frames()):
+        frames[i] = frame
+    image = assembled(frames, recording)
+    if alpha is not None:
+        image = np.concatenate([image, alpha], axis=-1)
+    asked = {
+        "method": method, "model": None if model is None else str(model), "restorer": restorer, "cutoff": cutoffs,
+        "optics": None if optics is None else str(optics), "eta": eta, "psf_size": psf_size, "scale": scale,
+        "channels": channels, "varying": varying, "max_memory": max_memory_gib, "device": device,
+    }  # fmt: skip
+    report = session.report((note,) if note else (), asked)
+    psfs = [blur.found.psf.numpy() for blur in report.blurs]
+    several = len(psfs) > 1
+    known = [blur.found.gamma.numpy() for blur in report.judged if blur.found.gamma is not None]
+    gamma = None
+    if len(known) == len(report.judged):
+        nothing = np.full_like(known[0], np.nan)
+        gammas = [nothing if blur.found.gamma is None else blur.found.gamma.numpy() for blur in report.blurs]
+        gamma = np.stack(gammas) if several else gammas[0]
+    return Restored(image, np.stack(psfs) if several else psfs[0], gamma, report)

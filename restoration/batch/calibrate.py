@@ -1,0 +1,161 @@
+"""`deepblur calibrate`: bead stacks in files → one optics file, its pictures and its report."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from deepblur.platform.optics.beads import Finding
+from deepblur.platform.optics.calibrate import Calibration, calibrate
+from deepblur.platform.optics.measure import Measured, Settings, measure
+from deepblur.platform.optics.optics_file import save_optics
+from deepblur.platform.optics.stack import BeadStack, check_alike, read_stack
+from deepblur.platform.system.errors import OK, OutputError
+from deepblur.platform.system.printable import say
+from deepblur.platform.system.whole_files import replacing
+from deepblur.restoration.batch.image_files import ending, output_folder
+from deepblur.restoration.batch.inputs import Item, items_of
+from deepblur.restoration.batch.outputs import write_picture
+from deepblur.restoration.batch.ownership import CALIBRATED, Place, claimed
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """The command; exit codes as of `deepblur restore`."""
+    return ending(lambda: _calibrate(arguments))
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    output: Path = arguments.output
+    if output.suffix != ".safetensors":
+        raise OutputError(f"{output}: the optics are a safetensors file; end the name with .safetensors")
+    for option in ("z_range", "bead_um", "ceiling", "pixel_um", "z_um", "eigen_psfs", "space_maps", "min_snr"):
+        value = getattr(arguments, option)
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"--{option.replace('_', '-')} must be above 0; got {value:g}")
+    settings = Settings(
+        finding=Finding(psf_size=arguments.psf_size, min_snr=arguments.min_snr, likeness=arguments.likeness),
+        eigen_psfs=arguments.eigen_psfs,
+        space_maps=arguments.space_maps,
+        explained=arguments.explained,
+        field_model=arguments.field,
+        brightness=arguments.brightness,
+        bead_um=arguments.bead_um,
+        z_range_um=arguments.z_range,
+    )
+    given = items_of(arguments.stacks)
+    pictures = {} if arguments.no_pictures else _beads_pictures(given.items)
+    with (
+        output_folder(output.parent),
+        claimed(output.parent, Item(output, output.stem), CALIBRATED, "", tuple(pictures.values())) as place,
+    ):
+        found, like = _measured(given.items, settings, arguments)
+        made = calibrate(found, settings, field_px=like.field_px, pixel_um=like.pixel_um)
+        _write(place, made, pictures)
+        about = {"format": CALIBRATED.format, "version": 1}
+        stacks = {
+            "input": [str(item.path) for item in given.items],
+            "source": [item.source for item in given.items],
+        }
+        report = place.finish({**stacks, **_numbers(made)}, about)
+    if arguments.json:
+        print(json.dumps(report | {"left_out": given.as_json()}, indent=2))
+    else:
+        _show(report)
+        given.tell()
+    return OK
+
+
+def _label(item: Item) -> str:
+    """A stack's name in report and pictures, with its folder where there are several."""
+    return str(item.below / item.path.name)
+
+
+def _beads_pictures(items: Sequence[Item]) -> dict[str, str]:
+    """Label of each stack → how its picture's name ends, all of them different."""
+    alike = len({item.name for item in items}) < len(items)
+    numbers = (f"{k + 1}_" if alike else "" for k in range(len(items)))
+    return {_label(item): f"_beads_{number}{item.name}.png" for item, number in zip(items, numbers, strict=True)}
+
+
+def _measured(
+    items: Sequence[Item], settings: Settings, arguments: argparse.Namespace
+) -> tuple[list[Measured], BeadStack]:
+    """What each stack shows, and the first stack for what all have in common; one stack is in memory at a time."""
+    found: list[Measured] = []
+    headers: list[BeadStack] = []
+    for item in tqdm(items, unit="stack", delay=2, file=sys.stderr, disable=None):
+        stack = read_stack(item.path, ceiling=arguments.ceiling)
+        given = {name: getattr(arguments, name) for name in ("pixel_um", "z_um") if getattr(arguments, name)}
+        stack = replace(stack, name=_label(item), **given)
+        check_alike([*headers[:1], stack])
+        found.append(measure(stack, settings))
+        headers.append(replace(stack, planes=stack.planes[:1]))  # all but the pixels
+    return found, headers[0]
+
+
+def _write(place: Place, made: Calibration, pictures: Mapping[str, str]) -> None:
+    """The files; the optics come last, so that they are there only with all that explains them."""
+    if pictures:
+        from deepblur.platform.optics.pictures import beads_picture, field_picture, optics_picture
+
+        write_picture(place.path("optics_picture", "_optics.png"), optics_picture(made.optics))
+        sharpest = int(made.optics.gammas.norm(dim=1).argmax())  # a sharp PSF has the most energy
+        title = f"PSFs over the field, {made.optics.states[sharpest]}"
+        picture = field_picture(made.optics, made.optics.gammas[sharpest], title)
+        write_picture(place.path("field_picture", "_field.png"), picture)
+        for measured in made.measured:
+            picture = beads_picture(measured.name, measured.beads)
+            write_picture(place.path(f"beads {measured.name}", pictures[measured.name]), picture)
+    output = place.path("optics", ".safetensors")
+    with replacing(output):
+        pass  # says in one sentence where nothing can be written
+    save_optics(made.optics, output)
+
+
+def _numbers(made: Calibration) -> dict[str, Any]:
+    optics = made.optics
+    psfs, maps = optics.shape
+    low, high = optics.box
+    return {
+        "eigen_psfs": psfs,
+        "space_maps": maps,
+        "explained_psfs": [round(float(v), 5) for v in optics.explained_psfs],
+        "explained_maps": [round(float(v), 5) for v in optics.explained_maps],
+        "field_px": list(optics.field_px),
+        "pixel_um": optics.pixel_um,
+        "states": len(optics.states),
+        "gamma": {
+            "mean": [round(float(v), 5) for v in optics.mean],
+            "std": [round(float(v), 5) for v in optics.covariance.diagonal().sqrt()],
+            "least": [round(float(v), 5) for v in low],
+            "greatest": [round(float(v), 5) for v in high],
+        },
+        **optics.notes,
+    }
+
+
+def _show(report: dict[str, Any]) -> None:
+    for name, counts in report["beads"].items():
+        lost = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n and reason != "kept")
+        say(f"{name}: {counts['kept']} beads kept" + (f"; rejected: {lost}" if lost else ""))
+    psfs, maps = report["eigen_psfs"], report["space_maps"]
+    say(
+        f"{report['states']} states; {psfs} eigen-PSFs explain {100 * report['explained_psfs'][psfs - 1]:.1f} % of the "
+        f"PSFs, {maps} spatial maps {100 * report['explained_maps'][maps - 1]:.1f} % of their change over the field: "
+        f"K = {psfs * maps}"
+    )
+    held = report["held_out"]
+    if held:
+        say(
+            f"{held['beads']} beads that were left out are predicted to {held['snr_db']:.1f} dB "
+            f"(their noise alone allows {held['snr_of_noise_alone_db']:.1f} dB)"
+        )
+    for note in report["notes"]:
+        say(f"note: {note}")
+    say(f"-> {report['files']['optics']}, and pictures beside it")

@@ -1,0 +1,132 @@
+"""What a command was given: the images that it names, the folder below the output for each, and what it leaves out."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepblur.platform.data.image_file import SUFFIXES
+from deepblur.platform.system.errors import InputError
+from deepblur.platform.system.printable import say
+from deepblur.restoration.batch.ownership import results_in
+
+_SHOWN = 8
+
+IS_FOLDER = "folders are not searched below; name it too"
+IS_RESULT = "made by deepblur, as the reports beside them say; name one to have it read"
+OTHER_SUFFIX = f"not {', '.join(SUFFIXES)}; name one to have its content tried"
+IS_HIDDEN = "hidden"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file, and the name that its results begin with."""
+
+    path: Path
+    name: str
+    below: Path = Path()
+    """Its results' folder, below that of the output."""
+
+    @property
+    def suffix(self) -> str:
+        """What follows the stem: ".ome.tif" is one suffix."""
+        return self.path.name[len(stem_of(self.path)) :]
+
+    @property
+    def source(self) -> str:
+        """The file itself, however it was named: absolute, without links in its folders."""
+        return os.path.join(os.path.realpath(self.path.parent), self.path.name)
+
+
+@dataclass(frozen=True)
+class Given:
+    items: tuple[Item, ...]
+    left_out: tuple[tuple[Path, str], ...] = ()
+    """What lies in a folder that was named and is not read, with the reason."""
+
+    def tell(self) -> None:
+        """A line for each reason."""
+        for reason, count in Counter(reason for _, reason in self.left_out).items():
+            names = [str(path) for path, why in self.left_out if why == reason]
+            shown = "" if reason == IS_HIDDEN else f": {', '.join(names[:_SHOWN])}"
+            more = f" and {count - _SHOWN} more" if shown and count > _SHOWN else ""
+            say(f"left out, {count} ({reason}){shown}{more}", sys.stderr)
+
+    def as_json(self) -> list[dict[str, str]]:
+        return [{"path": str(path), "reason": reason} for path, reason in self.left_out]
+
+
+def items_of(given: Sequence[Path], output: Path | None = None) -> Given:
+    """The image files that were named, folders looked through (not below), each once.
+
+    Results of files from one folder lie in the output folder; those of several in a folder each, which has the name
+    of its images' folder below what all have in common.
+
+    Args:
+        output: where the results go, which is no image that was left out.
+
+    Raises:
+        InputError: there is none.
+    """
+    paths: dict[str, Path] = {}
+    left_out: list[tuple[Path, str]] = []
+    for path in given:
+        found, others = _looked_through(path, output) if os.path.isdir(path) else ([path], [])
+        for file in found:
+            paths.setdefault(Item(file, "").source, file)
+        left_out += [entry for entry in others if entry not in left_out]
+    if not paths:
+        raise InputError(
+            f"there is no image in {', '.join(map(str, given))}{_listed(left_out)}; name files or folders with "
+            f"{', '.join(SUFFIXES)}"
+        )
+    folders = {
+        path: os.path.abspath(path if os.path.isdir(path) else path.parent) for path in (*given, *paths.values())
+    }
+    common = os.path.commonpath(folders.values())
+    below = {path: Path(os.path.relpath(folders[path], common)) for path in paths.values()}
+    stems = Counter((below[path], stem_of(path)) for path in paths.values())
+    items = tuple(
+        Item(path, stem if stems[below[path], stem] == 1 else path.name.replace(".", "_"), below[path])
+        for path in paths.values()
+        for stem in (stem_of(path),)
+    )
+    return Given(items, tuple(left_out))
+
+
+def stem_of(path: Path) -> str:
+    return path.stem.removesuffix(".ome") if path.suffix.lower() in (".tif", ".tiff") else path.stem
+
+
+def _looked_through(folder: Path, output: Path | None) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """(images, what is left out) of a folder; one that may not be read stands for itself, and is refused as such."""
+    try:
+        inside = sorted(folder.iterdir())
+        ours = results_in(folder)
+    except OSError:
+        return [folder], []
+    images: list[Path] = []
+    others: list[tuple[Path, str]] = []
+    for path in inside:
+        if path.name.startswith(".deepblur"):  # a command's own, at work here
+            continue
+        if path.name.startswith("."):
+            others.append((path, IS_HIDDEN))
+        elif path.name in ours:
+            others.append((path, IS_RESULT))
+        elif os.path.isdir(path):
+            if output is None or not (os.path.exists(output) and os.path.samefile(path, output)):
+                others.append((path, IS_FOLDER))
+        elif path.suffix.lower() in SUFFIXES:
+            images.append(path)
+        else:
+            others.append((path, OTHER_SUFFIX))
+    return images, others
+
+
+def _listed(left_out: Sequence[tuple[Path, str]]) -> str:
+    """What is there instead, in brackets."""
+    names = [path.name for path, reason in left_out if reason != IS_HIDDEN]
+    return f" (but {', '.join(names[:_SHOWN])}{', …' * (len(names) > _SHOWN)})" if names else ""

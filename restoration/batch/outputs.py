@@ -1,0 +1,88 @@
+"""The files that lie beside a restored image: PSF, coefficients, wavefront, pictures, and last of all the report."""
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from deepblur.platform.system.printable import json_text, printable
+from deepblur.platform.system.whole_files import replacing
+from deepblur.restoration.batch.wavefront import wavefront
+from deepblur.restoration.blurs import Blur
+
+GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
+
+
+def write_psfs(path: Path, blurs: Iterable[Blur], pixel_um: float | None, height_um: float | None = None) -> None:
+    """A float32 TIFF, one page for each blur; a blur that varies over the field has one for each of its places."""
+    psfs = [found.psf.numpy().astype(np.float32) for blur in blurs for found in _founds(blur)]
+    _write_tiff(path, np.stack(psfs), pixel_um, height_um)
+
+
+def write_wavefronts(path: Path, blurs: Iterable[Blur]) -> None:
+    """A float32 TIFF in waves over the pupil, NaN outside, one page for each blur."""
+    maps = [wavefront(blur.noll, found.gamma) for blur in blurs for found in _founds(blur) if found.gamma is not None]
+    _write_tiff(path, np.stack(maps), None)
+
+
+def write_gamma(path: Path, blurs: Iterable[Blur]) -> None:
+    """The coefficients as CSV with the columns GAMMA_COLUMNS; row and column are empty where the PSF serves all."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(GAMMA_COLUMNS)
+    for blur in blurs:
+        places = [(place.row, place.column, place.found) for place in blur.places] or [("", "", blur.found)]
+        for row, column, found in places:
+            if found.gamma is None:
+                continue
+            for k, (noll, name) in enumerate(zip(blur.noll, blur.names, strict=True)):
+                std = "" if found.gamma_std is None else _text(found.gamma_std[k])
+                waves = _text(found.gamma[k])
+                frame, channel = printable(blur.frame), printable(blur.channel)
+                writer.writerow([frame, channel, row, column, noll, name, waves, std, blur.verdict])
+    write_bytes(path, text.getvalue().encode())
+
+
+def _text(value: Tensor) -> str:
+    """Empty where there is nothing to say of an empty frame."""
+    return f"{float(value):.6f}" if torch.isfinite(value) else ""
+
+
+def write_picture(path: Path, figure: Figure) -> None:
+    """The figure as PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None})
+    write_bytes(path, file.getvalue())
+
+
+def write_report(folder: Path, name: str, report: dict[str, Any]) -> None:
+    """The report as JSON: the file that says that an image is done."""
+    write_bytes(folder / f"{name}_report.json", json_text(report).encode() + b"\n")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with replacing(path, len(content)) as file:
+        file.write(content)
+
+
+def _founds(blur: Blur) -> list:
+    return [place.found for place in blur.places] or [blur.found]
+
+
+def resolution(pixel_um: float | None, height_um: float | None = None) -> dict[str, Any]:
+    """Keywords of tifffile that state width and height of a pixel, if the width is known; square if that is all."""
+    if not pixel_um:
+        return {}
+    return {"resolution": (1e4 / pixel_um, 1e4 / (height_um or pixel_um)), "resolutionunit": "CENTIMETER"}
+
+
+def _write_tiff(path: Path, pages: np.ndarray, pixel_um: float | None, height_um: float | None = None) -> None:
+    with replacing(path, pages.nbytes + 4096) as file:
+        tifffile.imwrite(file, pages, photometric="minisblack", **resolution(pixel_um, height_um))

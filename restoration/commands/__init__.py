@@ -1,0 +1,1 @@
+"""The commands for people with images: options and help."""

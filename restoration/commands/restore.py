@@ -1,0 +1,106 @@
+"""`deepblur restore`; see `deepblur.restoration.batch.restore`."""
+
+import argparse
+from pathlib import Path
+
+HELP = "restore blurry images: identify the blur of each and remove it"
+_MORE = """\
+what lies beside NAME_restored, in the folder OUT:
+  NAME_overview.png    before, after, PSF, aberrations, residual and the verdict, in one picture
+  NAME_psf.tif, .png   the estimated PSF, one page for each frame and channel that has its own
+  NAME_gamma.csv       Zernike coefficients in waves, with their uncertainty
+  NAME_wavefront.tif   the wavefront over the pupil, in waves
+  NAME_report.json     everything that was found, and how far to trust it
+
+examples:
+  deepblur restore cells.tif -o restored
+  deepblur restore images/ -o restored --model models:/deepblur@champion
+  deepblur restore timelapse.tif -o restored --scale bits:12 --max-memory 1
+  deepblur restore slide.tif -o restored --method l0 --varying
+
+Typed again, the same command only does what is not done yet. Exit codes: 0 all done, 2 an option, 4 an image that
+cannot be used (the others are done), 5 the model or its registry, 6 a result that cannot be written."""
+
+
+def configure(command: argparse.ArgumentParser) -> None:
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    command.description = (
+        "Restore blurry images. No PSF is needed: it is identified from each image, with the champion of the\n"
+        "registry, any other trained model, or a published method without training."
+    )
+    command.epilog = _MORE
+    images(command)
+    add = command.add_argument
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results, made if it is missing")
+    engine(command)
+    add("--restorer", default="auto", choices=("auto", "deblur", "tv", "wiener", "richardson-lucy"),
+        help="what removes the blur: the model's network, or a classical method; auto with a model: its network, "
+             "with `compact` and its like TV instead in noise beyond its training")  # fmt: skip
+    add("--varying", action="store_true", help="the blur changes over the field: identify and restore tile by tile")
+    intensities(command)
+    memory(command)
+    add("--tile", type=int, metavar="PX", help="side of the tiles, 256 or more (default: as large as memory allows)")
+    add("--no-pictures", action="store_true", help="no PNG files")
+    add("--again", action="store_true", help="restore also what is done already")
+    add("--json", action="store_true", help="the reports as JSON on standard output")
+
+
+def images(command: argparse.ArgumentParser) -> None:
+    """The images that every command of this kind takes."""
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGES",
+        help="files or folders: TIFF (8 to 32 bit, stacks, channels, times), PNG, JPEG, BMP, WebP")  # fmt: skip
+
+
+def engine(command: argparse.ArgumentParser) -> None:
+    """Which model or method identifies the blur."""
+    add = command.add_argument
+    add("--model", metavar="MODEL",
+        help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, a folder, or compact, which ships with "
+        "deepblur (default: the registry's champion; where there is none, compact)")  # fmt: skip
+    add("--optics", type=Path, metavar="FILE", help="the calibrated microscope of these images, which show its whole "
+        "field, from deepblur calibrate, with networks trained for it: the blur may change over the field")  # fmt: skip
+    add("--method", default="auto", choices=("auto", "deep-blur", "spectral", "l0", "goldstein-fattal"),
+        help="deep-blur is a trained model; the others need no training")  # fmt: skip
+    add("--tracking-uri", metavar="URI", help="of the registry (default: $MLFLOW_TRACKING_URI, else the database in "
+        "the runs folder)")  # fmt: skip
+    add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
+    optics = command.add_argument_group("optics, for compact and for methods without training")
+    optics.add_argument("--cutoff", type=_cutoffs, metavar="F[,F...]",
+        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; for all channels, or one "
+        "for each, as in 0.2,0.17. Left out, 0.2 is assumed and no verdict is better than doubtful; a model whose "
+        "network knows one cutoff takes only that")  # fmt: skip
+    optics.add_argument("--eta", type=float, metavar="WAVES",
+        help="largest aberration to expect (default: 0.15)")  # fmt: skip
+    optics.add_argument("--psf-size", type=int, metavar="PX", help="side of the PSF, odd (default: 31)")
+
+
+def _cutoffs(text: str) -> float | tuple[float, ...]:
+    """One number, or several with commas between them."""
+    numbers = tuple(float(part) for part in text.split(","))
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+_cutoffs.__name__ = "cutoff"  # what argparse calls the value that it refuses
+
+
+def memory(command: argparse.ArgumentParser) -> None:
+    """How much the process may take."""
+    command.add_argument("--max-memory", type=float, default=2.0, metavar="GIB",
+        help="memory of the whole process; larger images are cut into tiles, and go over the disk of OUT where a frame "
+             "does not fit (default: 2)")  # fmt: skip
+
+
+def intensities(command: argparse.ArgumentParser) -> None:
+    """How stored values are read."""
+    add = command.add_argument
+    add("--scale", default="percentile:0.1,99.9", metavar="RULE",
+        help="what counts as black and white: percentile:LOW,HIGH, bits:N or range:BLACK,WHITE "
+        "(default: percentile:0.1,99.9); the output has the input's scale whatever this is")  # fmt: skip
+    add("--channels", default="auto", choices=("auto", "shared", "each"),
+        help="one PSF for all channels, from the luminance, or one for each (auto: shared for colours)")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from deepblur.restoration.batch.restore import main
+
+    return main(arguments)

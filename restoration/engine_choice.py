@@ -1,0 +1,189 @@
+"""Which engine restores: the model that was named, the champion of the registry, or a method that needs no training."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from deepblur.baselines import SpectralIdentifier
+from deepblur.platform.models import shipped
+from deepblur.platform.models.model import BlindModel
+from deepblur.platform.registry.choice import NoChampionError, choose_model
+from deepblur.platform.system.errors import ModelError
+from deepblur.restoration.engines import (
+    TRAINING_FREE,
+    Engine,
+    Restorer,
+    SpectralEngine,
+    TrainedEngine,
+    TrainingFreeEngine,
+)
+
+METHODS = ("auto", "deep-blur", *TRAINING_FREE)
+RESTORERS = ("auto", *get_args(Restorer))
+OPTICS = {"psf_size": 31, "eta_waves": 0.15, "cutoff": 0.2}
+LARGEST_PSF = 1023
+LARGEST_ETA = 10
+LEAST_CUTOFF = 0.001
+SAME_CUTOFF = 0.025
+"""Relative: by so much a cutoff may differ from that of a network's training and still be told as its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the user asked for."""
+
+    method: str = "auto"
+    """auto: the model where one is named or the registry has a champion, else the one that ships with deepblur."""
+    model: str | Path | None = None
+    """A registry URI, runs:/ID, a folder or the name of a shipped model; None: the champion."""
+    restorer: str = "auto"
+    """auto: DN with a model, TV without."""
+    optics: Path | None = None
+    """A calibrated microscope, whose networks then are the model."""
+    tracking_uri: str | None = None
+    device: str = "auto"
+    psf_size: int | None = None
+    eta_waves: float | None = None
+    cutoff: float | tuple[float, ...] | None = None
+    """Support in pixels, largest aberration, pupil radius, for whatever identifies by the spectral likelihood; None:
+    those that its model was made for, `OPTICS` without one. Several cutoffs are those of the channels, in their order.
+    A network knows the cutoff of its training alone; given here, it is no longer an assumption."""
+
+    def __post_init__(self) -> None:
+        """Refuse figures that no microscope has, whatever the images.
+
+        Raises:
+            ValueError: names the figure.
+        """
+        size, eta = self.psf_size, self.eta_waves
+        if size is not None and not (3 <= size <= LARGEST_PSF and size % 2):
+            raise ValueError(f"the side of a PSF is an odd number of pixels from 3 to {LARGEST_PSF}; got {size}")
+        if eta is not None and not 0 < eta <= LARGEST_ETA:
+            raise ValueError(
+                f"eta, the largest aberration to expect, is above 0 and at most {LARGEST_ETA} waves; got {eta:g}"
+            )
+        for cutoff in self.cutoff if isinstance(self.cutoff, tuple) else (self.cutoff,):
+            if cutoff is not None and not LEAST_CUTOFF <= cutoff < math.inf:
+                raise ValueError(f"a cutoff is at least {LEAST_CUTOFF} cycles per pixel; got {cutoff:g}")
+
+
+def choose_engine(choice: Choice) -> tuple[Engine, str]:
+    """(engine, a sentence about the choice that the user should read, "" if there is nothing to say).
+
+    Raises:
+        ModelError: an unknown method or restorer, or a model that cannot be had.
+    """
+    for what, value, known in (("method", choice.method, METHODS), ("restorer", choice.restorer, RESTORERS)):
+        if value not in known:
+            raise ModelError(f"a {what} is one of {', '.join(known)}; got {value!r}")
+    if choice.optics is not None:
+        return _calibrated(choice), ""
+    if choice.method in TRAINING_FREE:
+        if choice.model is not None:
+            raise ModelError(f"method {choice.method} takes no model; leave out --model {choice.model} or --method")
+        return _each(choice, lambda one: _training_free(choice.method, one)), ""
+    device = _device(choice.device)
+    if str(choice.model) in shipped.names() and not Path(str(choice.model)).exists():
+        model = shipped.shipped(str(choice.model), device=device)
+        return _each(choice, lambda one: _trained(model, str(choice.model), one, device)), ""
+    try:
+        chosen = choose_model(choice.model, tracking_uri=choice.tracking_uri, device=device)
+    except NoChampionError as error:
+        if choice.method == "deep-blur":
+            raise
+        if shipped.DEFAULT not in shipped.names():
+            note = f"no trained model is at hand ({error}); using the training-free method spectral"
+            return _each(choice, lambda one: _training_free("spectral", one)), note
+        note = f"using the model that ships with deepblur, {shipped.DEFAULT}: {error}"
+        default = shipped.shipped(shipped.DEFAULT, device=device)
+        return _each(choice, lambda one: _trained(default, shipped.DEFAULT, one, device)), note
+    return _each(choice, lambda one: _trained(chosen.model, chosen.name, one, device)), ""
+
+
+def _each(choice: Choice, make: Callable[[Choice], Engine]) -> Engine:
+    """The engine, with one for each channel where the user knows their cutoffs."""
+    cutoffs = choice.cutoff if isinstance(choice.cutoff, tuple) else (choice.cutoff,)
+    engines = [make(replace(choice, cutoff=cutoff)) for cutoff in cutoffs]
+    for engine, cutoff in zip(engines, cutoffs, strict=True):
+        engine.cutoff_told = cutoff is not None
+    if len(engines) > 1:
+        engines[0].of_channels = tuple(engines)
+    return engines[0]
+
+
+def _trained(model: BlindModel, name: str, choice: Choice, device: str) -> Engine:
+    restorer = "deblur" if choice.restorer == "auto" else choice.restorer
+    given = _optics(choice)
+    if not isinstance(model.identifier, SpectralIdentifier):
+        if abs(given.get("cutoff", math.inf) / model.operator.cutoff - 1) <= SAME_CUTOFF:
+            del given["cutoff"]
+        if given:
+            raise ModelError(
+                f"{name} finds the blurs that its network was trained for, of the cutoff {model.operator.cutoff:g}; "
+                f"leave out {_listed(given)}, or take --model {shipped.DEFAULT} or --method spectral"
+            )
+        return TrainedEngine(model, name, restorer, device)
+    if given:
+        eta_waves = given.pop("eta_waves", model.identifier.eta_waves)
+        try:
+            model = shipped.told(model, replace(model.operator, **given), eta_waves)
+        except ValueError as error:  # the operator refuses the optics
+            raise ModelError(str(error)) from None
+    assert isinstance(model.identifier, SpectralIdentifier)
+    return SpectralEngine(model, model.identifier, name, restorer, device, or_tv=choice.restorer == "auto")
+
+
+def _optics(choice: Choice) -> dict[str, Any]:
+    """What the user said of them."""
+    return {name: value for name in OPTICS if (value := getattr(choice, name)) is not None}
+
+
+def _listed(given: dict[str, Any]) -> str:
+    words = {"psf_size": "--psf-size", "eta_waves": "--eta", "cutoff": "--cutoff"}
+    return ", ".join(f"{words[name]} {value:g}" for name, value in given.items())
+
+
+def _calibrated(choice: Choice) -> Engine:
+    from deepblur.platform.optics.networks import load_trained
+    from deepblur.restoration.field_engine import OpticsEngine
+
+    assert choice.optics is not None
+    if choice.model is not None or choice.method in TRAINING_FREE:
+        named = choice.method if choice.model is None else f"--model {choice.model}"
+        raise ModelError(f"--optics {choice.optics} brings networks of its own; leave out {named} or --optics")
+    if given := _optics(choice):
+        raise ModelError(f"--optics {choice.optics} knows its PSFs; leave out {_listed(given)} or --optics")
+    if choice.restorer not in ("auto", "deblur"):
+        raise ModelError(
+            f"a blur that varies over the field is removed by its network; got --restorer {choice.restorer}"
+        )
+    device = _device(choice.device)
+    return OpticsEngine(load_trained(choice.optics, device=device), choice.optics.name, device)
+
+
+def _training_free(method: str, choice: Choice) -> Engine:
+    restorer = "tv" if choice.restorer == "auto" else choice.restorer
+    given = _optics(choice)
+    unused = {name: value for name, value in given.items() if method != "spectral" and name != "psf_size"}
+    if unused:
+        raise ModelError(f"method {method} finds any PSF and knows no aberrations; leave out {_listed(unused)}")
+    try:
+        return TrainingFreeEngine(method, restorer, **OPTICS | given)
+    except ModelError:
+        raise
+    except ValueError as error:  # the operator refuses the optics
+        raise ModelError(str(error)) from None
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"this machine has no CUDA device that torch can use; got --device {name}; use cpu")
+    if name != "cpu" and not name.startswith("cuda"):
+        raise ModelError(f"a device is auto, cpu, cuda or cuda:N; got {name!r}")
+    return name

@@ -1,0 +1,309 @@
+"""A whole recording through an engine, frame by frame, and the report of it."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from platform import python_version
+from typing import Any
+
+import numpy as np
+import torch
+
+import deepblur
+from deepblur.baselines.estimate import richest_part
+from deepblur.platform.system.errors import InputError
+from deepblur.restoration.blurs import VERDICTS, Blur, with_outliers
+from deepblur.restoration.engines import Engine
+from deepblur.restoration.frame import Options, Tick, identify_frame, restore_frame
+from deepblur.restoration.images.io import Recording
+from deepblur.restoration.images.scratch import bands
+from deepblur.restoration.outliers import replace_outliers
+from deepblur.restoration.scale import Scale, Scaling
+
+FORMAT, VERSION = "deepblur-report", 2
+"""The version is part of what makes a result the same: older ones are not kept."""
+PART_PX = 2048
+"""Side of the parts in which outliers of a frame on disk are looked for."""
+CHANNELS = ("auto", "shared", "each")
+SHOWN_PX = 1024
+"""Side of the part of a frame on disk that its picture shows."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done to an image, and how far to trust it."""
+
+    made_by: dict[str, Any]
+    """Method, restorer, optics and model: `Engine.described`."""
+    axes: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale_rule: str
+    blurs: tuple[Blur, ...]
+    tiles: int
+    """Per channel of a frame."""
+    seconds: float
+    notes: tuple[str, ...] = ()
+    """About the command."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What the user asked for, as plain values."""
+    about_file: tuple[str, ...] = ()
+    """`Recording.notes`."""
+
+    @property
+    def method(self) -> str:
+        return self.made_by["method"]
+
+    @property
+    def restorer(self) -> str:
+        return self.made_by["restorer"]
+
+    @property
+    def cutoff(self) -> str:
+        """In words; "" where the method knows none."""
+        optics = self.made_by["optics"]
+        if "cutoff" not in optics:
+            return ""
+        cutoffs = optics["cutoff"] if isinstance(optics["cutoff"], list) else [optics["cutoff"]]
+        return f"cutoff {', '.join(f'{f:g}' for f in cutoffs)}" + " (assumed)" * optics["cutoff_assumed"]
+
+    @property
+    def verdict(self) -> str:
+        """good, doubtful or poor: the worst of all blurs."""
+        return max((blur.verdict for blur in self.judged), key=VERDICTS.index)
+
+    @property
+    def judged(self) -> tuple[Blur, ...]:
+        """The blurs of frames that are not empty; there is one."""
+        return tuple(blur for blur in self.blurs if blur.verdict in VERDICTS)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What to know about the file, and what was done beside, with the frame that it was done to."""
+        several = len(self.blurs) > 1
+        told = ((blur.place if several else "", remark) for blur in self.blurs for remark in blur.remarks)
+        return *self.about_file, *(f"{place}: {remark}" if place else remark for place, remark in told)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in plain words."""
+        worst = next(blur for blur in self.blurs if blur.verdict == self.verdict)
+        return f"{worst.sentence} ({worst.place})" if worst.place and len(self.blurs) > 1 else worst.sentence
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "deepblur": deepblur.__version__,
+            "versions": versions(),
+            **self.made_by,
+            "options": self.options,
+            "image": {"axes": self.axes, "shape": list(self.shape), "dtype": self.dtype},
+            "scale": self._scale(),
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+            "notes": list(self.notes),
+            "remarks": list(self.remarks),
+            "blurs": [blur.as_json() for blur in self.blurs],
+            "tiles": self.tiles,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def _scale(self) -> dict[str, Any]:
+        """That of the frames together: each has its own."""
+        scales = [blur.scale for blur in self.judged if blur.scale is not None]
+        return {
+            "rule": self.scale_rule,
+            "black": min(scale.black for scale in scales),
+            "white": max(scale.white for scale in scales),
+            "saturated": sum(scale.saturated for scale in scales) / len(scales),
+        }
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A frame as it was read."""
+
+    stored: np.ndarray
+    """(C, H, W)."""
+    unit: np.ndarray
+    """The same without its outliers, in units of the scales."""
+    scales: tuple[Scale, ...]
+    outliers: list[list[tuple[int, int]]]
+    """Rows and columns, for each channel."""
+
+
+@dataclass
+class Session:
+    """One recording on its way: `frames()` restores, the rest tells what came of it."""
+
+    engine: Engine
+    recording: Recording
+    scale_rule: str
+    """What counts as black and white, see `scale.parse_rule`."""
+    options: Options
+    tick: Tick | None = None
+    """Called with the share of a frame that was just done."""
+    blurs: list[Blur] = field(default_factory=list)
+    first: tuple[np.ndarray, np.ndarray] | None = None
+    """The first frame before and after, (C, H, W) in units of the scale."""
+    tiles: int = 1
+    seconds: float = 0.0
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Restored frames (C, H, W) in the recording's dtype, one at a time; what is empty in them is copied.
+
+        Raises:
+            InputError: a frame cannot be used, or all are empty.
+        """
+        for i, read in self._read():
+            started = time.perf_counter()
+            label, unit, scales = self.recording.labels[i], read.unit, read.scales
+            told = {"label": label, "scales": scales, "scratch": self.recording.scratch}
+            frame = restore_frame(self.engine, unit, self.options, tick=self.tick, **told)
+            self._add(frame.blurs, read)
+            self.tiles = max(self.tiles, frame.tiles)
+            if self.first is None and any(blur.verdict in VERDICTS for blur in frame.blurs):
+                self.first = self._shown(unit, frame.channels)
+            restored = self._stored(frame.channels, read)
+            self.seconds += time.perf_counter() - started
+            yield restored
+        self._check_not_empty()
+
+    def identified(self) -> Iterator[tuple[Blur, ...]]:
+        """The blurs of one frame after another, nothing restored but what the verdict needs; errors as `frames`."""
+        for i, read in self._read():
+            started = time.perf_counter()
+            label = self.recording.labels[i]
+            told = {"label": label, "scales": read.scales, "scratch": self.recording.scratch}
+            blurs = identify_frame(self.engine, read.unit, self.options, **told)
+            self._add(blurs, read)
+            self.seconds += time.perf_counter() - started
+            yield blurs
+        self._check_not_empty()
+
+    def _read(self) -> Iterator[tuple[int, "_Read"]]:
+        self.engine.check(self.recording.size, self.recording.pixel_um)
+        scaling = Scaling.of(self.recording, self.scale_rule)
+        for i in range(self.recording.length):
+            stored = self.recording.frame(i)
+            clean, outliers = self._clean(stored)
+            scales = scaling.of_frame(clean, self.options.shared)
+            unit = self.recording.scratch.empty(clean.shape)
+            for k, rows in self._bands(clean.shape):
+                unit[k, rows] = scales[k].to_unit(clean[k, rows])
+            yield i, _Read(stored, unit, scales, outliers)
+
+    def _bands(self, shape: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+        """(channel, rows), so many at a time as memory has room for."""
+        for k in range(shape[0]):
+            for rows in bands(shape[1:]):
+                yield k, rows
+                self.recording.scratch.release()
+
+    def _clean(self, stored: np.ndarray) -> tuple[np.ndarray, list[list[tuple[int, int]]]]:
+        """A frame (C, H, W) without its outliers, and their places; one on disk is gone through part by part."""
+        scratch, (H, W) = self.recording.scratch, stored.shape[1:]
+        side = PART_PX if scratch.on_disk else max(H, W)
+        clean = stored
+        outliers: list[list[tuple[int, int]]] = []
+        for k, channel in enumerate(stored):
+            outliers.append([])
+            for row, column in itertools.product(range(0, H, side), range(0, W, side)):
+                part = (slice(row, row + side), slice(column, column + side))
+                replaced, places = replace_outliers(channel[part])
+                outliers[k] += [(row + int(down), column + int(right)) for down, right in places]
+                if len(places) and clean is stored:
+                    clean = scratch.empty(stored.shape, stored.dtype)
+                    for j, rows in self._bands(stored.shape):
+                        clean[j, rows] = stored[j, rows]
+                if len(places):
+                    clean[k][part] = replaced
+                scratch.release()
+        return clean, outliers
+
+    def _add(self, blurs: tuple[Blur, ...], read: "_Read") -> None:
+        """Keep the blurs of a frame, one for each channel or one for all, with the outliers of their channels."""
+        outliers: list[list[tuple[int, ...]]] = [list(places) for places in read.outliers]
+        if len(blurs) < len(outliers):
+            outliers = [[(*place, k) for k, places in enumerate(read.outliers) for place in places]]
+        self.blurs += [with_outliers(blur, places) for blur, places in zip(blurs, outliers, strict=True)]
+
+    def _check_not_empty(self) -> None:
+        if all(blur.verdict not in VERDICTS for blur in self.blurs):
+            raise InputError(
+                f"{self.recording.path}: every frame has one value in all of its pixels, so there is nothing to "
+                "restore; leave it out"
+            )
+
+    def _stored(self, restored: np.ndarray, read: "_Read") -> np.ndarray:
+        """A restored frame in the recording's dtype; what is empty in it is that of the file."""
+        dtype = self.recording.dtype
+        stored = self.recording.scratch.empty(restored.shape, dtype)
+        empty = [done.min() == done.max() for done in restored]
+        for k, rows in self._bands(restored.shape):
+            done = restored[k, rows]
+            stored[k, rows] = read.stored[k, rows] if empty[k] else read.scales[k].to_stored(done, dtype)
+        return stored
+
+    def _shown(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the picture shows of a frame: of one on disk the part with most structure."""
+        if not self.recording.scratch.on_disk:
+            return before, after
+        rows, columns = richest_part(torch.from_numpy(before[0]), SHOWN_PX)
+        self.recording.scratch.release()
+        return before[:, rows, columns].copy(), after[:, rows, columns].copy()
+
+    def report(self, notes: tuple[str, ...] = (), options: dict[str, Any] | None = None) -> Report:
+        """After the last frame."""
+        return Report(
+            made_by=self.engine.described(),
+            options=options or {},
+            axes=self.recording.axes,
+            shape=self.recording.shape,
+            dtype=str(self.recording.dtype),
+            scale_rule=self.scale_rule,
+            blurs=tuple(self.blurs),
+            tiles=self.tiles,
+            seconds=self.seconds,
+            notes=notes,
+            about_file=self.recording.notes,
+        )
+
+
+def versions() -> dict[str, str]:
+    """Of what computes the numbers."""
+    return {"python": python_version()} | {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-image")}
+
+
+def with_channels(options: Options, recording: Recording, channels: str, cutoffs: int = 0) -> Options:
+    """The options for a recording's channels: "auto" shares the PSF among colours, not among a microscope's channels.
+
+    Args:
+        cutoffs: number of channels whose cutoff was told, 0 where they have one or none.
+    Raises:
+        ValueError: channels is none of CHANNELS, or they share a PSF but not a cutoff.
+        InputError: the recording has another number of channels.
+    """
+    if channels not in CHANNELS:
+        raise ValueError(f"channels are {', '.join(CHANNELS)}; got {channels!r}")
+    if cutoffs and channels == "shared":
+        raise ValueError(f"channels that share a PSF have one cutoff; got {cutoffs}; leave out --channels shared")
+    if cutoffs and cutoffs != recording.channels:
+        raise InputError(
+            f"{recording.path}: has {recording.channels} channels, but --cutoff says {cutoffs} cutoffs; say one for "
+            "each channel, or one for all"
+        )
+    shared = channels == "shared" or (channels == "auto" and recording.rgb and not cutoffs)
+    return replace(options, shared=shared, colour=recording.rgb, labels=recording.channel_names)
+
+
+def assembled(frames: np.ndarray, recording: Recording) -> np.ndarray:
+    """Frames (N, C, h, w) of a recording as one array with its axes, without alpha; h and w may be others than its."""
+    order = sorted(recording.axes, key="TZCSYX".index)  # N runs through T and Z, C and S are the channels
+    blocks = recording.shape[recording.axes.index("C")] if "C" in recording.axes else 1
+    known = {"Y": frames.shape[-2], "X": frames.shape[-1], "S": frames.shape[1] // blocks}
+    sizes = [known.get(axis, recording.shape[recording.axes.index(axis)]) for axis in order]
+    return np.transpose(frames.reshape(sizes), [order.index(axis) for axis in recording.axes])
