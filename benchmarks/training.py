@@ -34,11 +34,12 @@ from torch.nn.functional import mse_loss
 from torch.utils.flop_counter import FlopCounterMode
 
 import deepblur.nets.torchvision_ops  # noqa: F401  before deepinv, which imports torchvision
+from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.data.image_file import read_grey
 from deepblur.platform.data.observations import BLOCK, Batch, draw_batch
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.data.store import ImageStore, open_store
-from deepblur.platform.training.specification import Arm, Training
+from deepblur.platform.training.specification import Training
 from deepblur.platform.training.tasks import DeblurTask, IdentifyTask, Task
 from deepblur.platform.training.trainer import Trainer
 from deepblur.studies.ablation_true_vs_est import STUDY

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from deepblur.platform.arms.methods.method import Method
 from deepblur.platform.arms.methods.published import Claim
 from deepblur.platform.arms.search.search import Search
+from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.arms.tuning.tuning import Tuning
 from deepblur.platform.arms.uncertainty.uncertainty import Doubt
 from deepblur.platform.data.sources import Data
-from deepblur.platform.training.specification import Arm, Grid, RealImages
+from deepblur.platform.evaluation.levels import Grid, RealImages
 
 if TYPE_CHECKING:
     from deepblur.platform.experiment.command_line import Plan

@@ -19,9 +19,10 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from deepblur.platform.arms.methods.method import Method
+from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.data.sources import Data
 from deepblur.platform.study import Study, extends
-from deepblur.platform.training.specification import Arm, Joint, Training
+from deepblur.platform.training.specification import Joint, Training
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.ablation_unroll import PRESETS
 

@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 from deepblur.platform.arms.methods.method import Method
+from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 from deepblur.platform.study import Preset, Study, extends
-from deepblur.platform.training.specification import Grid, NoiseLevel
 from deepblur.studies.ablation_true_vs_est import CLEAN
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.ablation_unroll import PRESETS

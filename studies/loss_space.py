@@ -18,10 +18,10 @@ from typing import Any
 
 from deepblur.platform.arms.methods.method import Method
 from deepblur.platform.arms.methods.published import Claim, paper_claims
+from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.data.sources import Data
 from deepblur.platform.models.shipped import reference_for
 from deepblur.platform.study import Preset, Study, extends
-from deepblur.platform.training.specification import Arm
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 

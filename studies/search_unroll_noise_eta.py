@@ -22,8 +22,8 @@ from typing import Any
 from deepblur.platform.arms.search.search import Pruner, Sampler, Search
 from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.data.sources import Data
+from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.study import Preset, Study, extends
-from deepblur.platform.training.specification import Grid
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 QUICK = {  # what IN depends on has few values, so that trials share what they train

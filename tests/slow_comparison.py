@@ -6,8 +6,8 @@ Measure  Nothing that anybody should quote.
 
 from micro_comparison import STUDY as BASE
 
+from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.study import Preset, Study
-from deepblur.platform.training.specification import Grid
 
 STUDY = Study(
     name="slow_comparison",

@@ -11,13 +11,13 @@ import pytest
 from micro_study import STUDY
 
 from deepblur.platform.arms.methods.method import METHODS, Assess, Method
+from deepblur.platform.arms.trained.arm import Evaluate
 from deepblur.platform.arms.tuning.tuning import Tune, Tuning
 from deepblur.platform.arms.uncertainty.uncertainty import Read
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.stages import identity
 from deepblur.platform.system import source_tree
-from deepblur.platform.training.specification import Evaluate
 
 DATA = parse_data("dead-leaves")
 PRINTS = {DATA.train: "a", DATA.validation: "b", DATA.test: "c"}
@@ -100,7 +100,10 @@ EDITS = {  # file → whose results it decides about
     "operators/pupil.py": ALL,
     "nets/identifier.py": ALL,
     "platform/training/trainer.py": ALL - {"l0", "tune"},
-    "platform/arms/trained/measure.py": MEASURED,
+    "platform/evaluation/grid.py": MEASURED,
+    "platform/evaluation/levels.py": ALL,
+    "platform/data/observations.py": ALL,
+    "platform/arms/trained/measure.py": {"evaluate"},
     "platform/models/uncertainty.py": {"read"},
     "platform/optics/field_maps.py": {"field"},
     "baselines/l0_kernel.py": {"l0", "tune"},
@@ -122,7 +125,7 @@ def test_an_edit_reaches_the_stages_that_run_the_code_and_no_other(source, file,
 
 def test_the_noise_that_a_level_stands_for_counts(source):
     before = keys()
-    source("platform/training/specification.py", "0.5 * self.gain", "0.4 * self.gain")
+    source("platform/evaluation/levels.py", "0.5 * self.gain", "0.4 * self.gain")
     assert changed(before) == ALL
 
 

@@ -23,9 +23,9 @@ from deepblur.platform.arms.uncertainty.result import (
 )
 from deepblur.platform.arms.uncertainty.uncertainty import Answer, Doubt
 from deepblur.platform.data.sources import Data
+from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 from deepblur.platform.experiment.command_line import main
 from deepblur.platform.study import Preset, Study, extends
-from deepblur.platform.training.specification import Grid, NoiseLevel
 
 FLOOR, FACTOR = 0.01, 1.5
 

@@ -8,11 +8,12 @@ from micro_study import STUDY
 from torch import nn
 from torch.testing import assert_close
 
-from deepblur.platform.arms.trained.measure import cells, measure
+from deepblur.platform.arms.trained.measure import measure
 from deepblur.platform.arms.trained.result import MEASURES
 from deepblur.platform.data.sources import Data, DeadLeaves
 from deepblur.platform.data.store import open_store
-from deepblur.platform.training.specification import Grid, NoiseLevel
+from deepblur.platform.evaluation.grid import cells
+from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 
 DATA = Data(*((DeadLeaves(3, 80, seed=i),) for i in range(3)))
 GRID = Grid(

@@ -7,7 +7,7 @@ from torch import nn
 from deepblur.operators import NoiseRange, ZernikeBlur
 from deepblur.operators.convolution import Boundary
 from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.data.observations import mean_psf
+from deepblur.platform.data.observations import Degradation, mean_psf
 from deepblur.platform.evaluation.metrics import psf_snr_db
 from deepblur.platform.optics.family import FieldBlur, OpticsFile, VirtualScope, fitted, local_coefficients, mosaic
 from deepblur.platform.optics.field_identification import SOURCES, identify_field, nearest
@@ -15,7 +15,6 @@ from deepblur.platform.optics.field_maps import pixel_places
 from deepblur.platform.optics.optics_file import save_optics
 from deepblur.platform.optics.simulate import Slide
 from deepblur.platform.stages.identity import canonical
-from deepblur.platform.training.specification import Degradation
 
 SCOPE = VirtualScope(slide=Slide(field_px=(256, 256), beads=25, planes=3, spacing_px=38), stacks=3, unseen_stacks=2,
                      space_maps=3)  # fmt: skip

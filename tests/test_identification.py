@@ -9,6 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from deepblur.operators import NoiseRange, ZernikeBlur, symmetries_of
+from deepblur.platform.data.observations import Degradation
 from deepblur.platform.data.sources import DeadLeaves
 from deepblur.platform.data.store import open_store
 from deepblur.platform.models import readings as identification
@@ -17,7 +18,6 @@ from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import conclude, identify, one_twin, read, window_px
 from deepblur.platform.models.uncertainty import calibrated_std, fit_level
 from deepblur.platform.system.errors import InputError, ModelError
-from deepblur.platform.training.specification import Degradation
 
 LENS = ZernikeBlur(noll=(4, 5, 6, 7, 8), psf_size=15)
 GAMMA = torch.tensor([[0.05, -0.08, 0.03, 0.06, -0.02]])

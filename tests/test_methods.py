@@ -12,7 +12,7 @@ from deepblur.operators import PoissonGaussian
 from deepblur.platform.arms.methods.method import Assess, Method, estimate
 from deepblur.platform.data.observations import observe
 from deepblur.platform.data.sources import parse_data
-from deepblur.platform.training.specification import NoiseLevel
+from deepblur.platform.evaluation.levels import NoiseLevel
 
 DATA = parse_data("dead-leaves")
 

@@ -13,11 +13,11 @@ from micro_study import STUDY
 from PIL import Image
 
 from deepblur.platform.commands.studies import question
+from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.experiment.command_line import main, parser, plan
 from deepblur.platform.models.card import render
 from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking.tracker import Tracker
-from deepblur.platform.training.specification import NoiseLevel
 
 ODD = ("10% a|b <i> $x$ `c` *d*", """it's "5'6" \\ %(prog)s %s; ../η""")
 """What breaks tables, search strings, help, formulas, HTML and paths."""

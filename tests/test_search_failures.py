@@ -18,7 +18,8 @@ from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.experiment.command_line import main
 from deepblur.platform.stages.work import of_the_settings
 from deepblur.platform.system.disk import DiskFullError
-from deepblur.platform.training.specification import SettingsError, Training
+from deepblur.platform.system.errors import SettingsError
+from deepblur.platform.training.specification import Training
 
 FAST = ["--local", "--data", "photos", "--tracking-uri", "none", "--images", "1", "--draws", "1", "--eta", "0.1"]
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from micro_study import STUDY
 
+from deepblur.platform.arms.trained.arm import Evaluate
 from deepblur.platform.data.sources import DeadLeaves, parse_data
 from deepblur.platform.stages.identity import canonical, flatten
-from deepblur.platform.training.specification import Evaluate
 
 DATA = parse_data("dead-leaves")
 PRINTS = {DATA.train: "a", DATA.validation: "b", DATA.test: "c"}

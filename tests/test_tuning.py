@@ -11,9 +11,9 @@ from deepblur.platform.arms.tuning import tuning
 from deepblur.platform.arms.tuning.result import read_tuned
 from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.arms.tuning.tuning import Tuning, _before
+from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.command_line import main
 from deepblur.platform.study import Preset, Study
-from deepblur.platform.training.specification import Grid
 
 FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
 SPACES = {

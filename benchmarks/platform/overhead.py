@@ -15,6 +15,7 @@ from fresh import fresh
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.data.observations import BLOCK, draw_batch
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.data.store import open_store
@@ -23,7 +24,7 @@ from deepblur.platform.stages.heartbeat import cpu_seconds
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.work import Work
 from deepblur.platform.system.seeds import stream
-from deepblur.platform.training.specification import Arm, Identify
+from deepblur.platform.training.specification import Identify
 from deepblur.platform.training.tasks import IdentifyTask
 from deepblur.studies.ablation_true_vs_est import STUDY
 

@@ -15,10 +15,11 @@ from deepblur.platform.arms.methods.method import Assess, Method
 from deepblur.platform.arms.search.history import History
 from deepblur.platform.arms.search.loop import END, Job, Loop
 from deepblur.platform.arms.search.search import Sampler, Search, costs
+from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.data.store import open_store
+from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.stages.work import Work
-from deepblur.platform.training.specification import Arm, Grid
 from deepblur.studies.search_unroll_noise_eta import STUDY
 
 DATA = parse_data("dead-leaves")

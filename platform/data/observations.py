@@ -11,13 +11,28 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from deepblur.operators import Blur, PoissonGaussian, noise_std_of
+from deepblur.operators import Blur, NoiseRange, PoissonGaussian, noise_std_of
 from deepblur.platform.data.store import ImageStore
 from deepblur.platform.system.seeds import generator
-from deepblur.platform.training.specification import Degradation
 
 BLOCK = 8
 ERROR_FLOOR, ERROR_POWER = 0.005, 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradation:
+    """How a sharp crop x becomes an observation y = A(γ)x + b."""
+
+    operator: Blur
+    """The family of blur operators, a frozen dataclass of plain values; γ in waves for Zernike modes."""
+    eta_waves: float
+    """PSF complexity η: for Zernike modes every γ_k is uniform in [−η, η]; see `Blur.draw`."""
+    noise: NoiseRange
+    """The range that gain and read noise are drawn from, once per image."""
+    crop_px: int
+    """Side of y; x is larger by what the boundary of the operator needs."""
+    gamma_error: float = 0.0
+    """Of the γ that DN is told in training, as an identification would: see `told`."""
 
 
 @dataclass(frozen=True)

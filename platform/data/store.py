@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deepblur.platform.data.cache import open_cache
 from deepblur.platform.data.sources import Source
-from deepblur.platform.training.specification import SettingsError
+from deepblur.platform.system.errors import SettingsError
 
 _COPY_BYTES = 1 << 26  # moved to a device at a time, so that the host never holds a second copy of the data
 

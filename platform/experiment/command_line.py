@@ -17,13 +17,13 @@ import psutil
 
 from deepblur.platform.cluster.address import refuse_rays_copy
 from deepblur.platform.data.sources import Data, parse_data, parse_test
+from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
 from deepblur.platform.study import Study
 from deepblur.platform.system import terminal
 from deepblur.platform.system.disk import denied, writing
 from deepblur.platform.system.printable import say
 from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking.connection import database_file, default_runs, default_uri, shown
-from deepblur.platform.training.specification import Grid, NoiseLevel, RealImages
 
 N = TypeVar("N", int, float)
 BUDGET_SPENT = 3

@@ -6,14 +6,17 @@ from typing import Any
 
 from deepblur.platform.arms.methods.method import Assess, Method
 from deepblur.platform.arms.search.search import Search
-from deepblur.platform.arms.trained.measure import usable_images
+from deepblur.platform.arms.trained.arm import Arm, Evaluate
 from deepblur.platform.arms.tuning.tuning import Tune, Tuning
 from deepblur.platform.arms.uncertainty.uncertainty import Doubt, Read
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import ImageStore
+from deepblur.platform.evaluation.grid import usable_images
+from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.command_line import Plan
+from deepblur.platform.stages.stage import Stage
 from deepblur.platform.stages.work import Work
-from deepblur.platform.training.specification import Arm, Evaluate, Grid, Stage, Training
+from deepblur.platform.training.specification import Training
 
 Arms = Mapping[tuple[str, int], Arm | Method | Tuning | Doubt]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepblur.operators import ZernikeBlur
+from deepblur.platform.arms.trained.arm import Arm, Evaluate
 from deepblur.platform.arms.trained.result import StudyResult
 from deepblur.platform.arms.tuning.tuning import Tune
 from deepblur.platform.data.store import open_store
@@ -33,7 +34,7 @@ from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking import pages as dashboard
 from deepblur.platform.tracking.connection import default_uri, shown
 from deepblur.platform.tracking.tracker import NoTracker, Tracker
-from deepblur.platform.training.specification import Arm, Evaluate, Training
+from deepblur.platform.training.specification import Training
 from deepblur.platform.training.tasks import identifier_config
 
 if TYPE_CHECKING:

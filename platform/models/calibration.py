@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.data.observations import BLOCK, draw_batch
+from deepblur.platform.data.observations import BLOCK, Degradation, draw_batch
 from deepblur.platform.data.store import ImageStore
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import Readings, read, window_px
 from deepblur.platform.models.uncertainty import fit_level
-from deepblur.platform.training.specification import Degradation
 
 DRAWS = 40
 """Of four windows each: enough to know a standard deviation to a tenth, in seconds on two cores."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from deepblur.operators import ZernikeBlur
-    from deepblur.platform.training.specification import Arm, Degradation
+    from deepblur.platform.arms.trained.arm import Arm
+    from deepblur.platform.data.observations import Degradation
 
 MEASURES = ("psf_snr_db", "mean_psf_snr_db", "psnr_db", "blurry_psnr_db", "ssim", "blurry_ssim")
 VALIDATED_TAG = "validated_psnr_db"

@@ -17,10 +17,10 @@ from torch import Tensor
 from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur
 from deepblur.platform.data.observations import Batch, observe
 from deepblur.platform.data.sources import Photos
+from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.evaluation.metrics import psf_snr_db, psnr_db, ssim
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.system.seeds import generator
-from deepblur.platform.training.specification import NoiseLevel
 
 CELL = ("family", "noise", "eta_waves")
 """Columns that name a cell; within one, `PAIR` names an observation."""

@@ -26,7 +26,7 @@ CARRIES = (
 """Beginnings of the names of modules that store, count and move what others compute, or that read images, which count
 by their pixels. They, and what they import, are no part of a stage's code unless the stage names them."""
 DOORS = {
-    "platform/training/trainer": ("platform/arms/trained/measure",),
+    "platform/training/trainer": ("platform/evaluation/grid",),
     "platform/arms/methods/method": ("baselines/", "platform/optics/"),
     "platform/models/model": ("baselines/",),
     "platform/models/shipped": ("baselines/",),

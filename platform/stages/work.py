@@ -23,16 +23,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from deepblur.platform.arms.trained.measure import cells, latency_ms, measure, picture_arrays
+from deepblur.platform.arms.trained.arm import Evaluate
+from deepblur.platform.arms.trained.measure import latency_ms, measure, picture_arrays
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import open_store
+from deepblur.platform.evaluation.grid import cells
 from deepblur.platform.stages.heartbeat import Journal, Meter
 from deepblur.platform.stages.identity import differs_here
 from deepblur.platform.stages.ledger import RESULT, complete, replace_file
+from deepblur.platform.stages.stage import Stage
 from deepblur.platform.system.disk import is_full
+from deepblur.platform.system.errors import SettingsError
 from deepblur.platform.system.printable import printable
 from deepblur.platform.system.seal import hashes_of, write_sealed
-from deepblur.platform.training.specification import Evaluate, Joint, SettingsError, Stage, Training
+from deepblur.platform.training.specification import Joint, Training
 from deepblur.platform.training.tasks import build
 from deepblur.platform.training.trainer import State, train
 

@@ -41,3 +41,7 @@ class OutputError(RestorationError, OSError):
     """A result that cannot be written."""
 
     exit_code = OUTPUT
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be carried out, however often it is tried."""

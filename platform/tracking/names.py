@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from deepblur.platform.arms.methods.method import Method
 from deepblur.platform.arms.tuning.tuning import Tuning
 from deepblur.platform.arms.uncertainty.uncertainty import Doubt
-from deepblur.platform.training.specification import Grid
+from deepblur.platform.evaluation.levels import Grid
 
 if TYPE_CHECKING:
     from deepblur.platform.data.sources import Source

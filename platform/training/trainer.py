@@ -16,20 +16,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from deepblur.platform.arms.trained.measure import cells
 from deepblur.platform.data.observations import BLOCK, Batch, draw_batch
 from deepblur.platform.data.store import open_store
+from deepblur.platform.evaluation.grid import cells
+from deepblur.platform.system.errors import SettingsError
 from deepblur.platform.system.memory import PeakMemory
 from deepblur.platform.system.seeds import stream
-from deepblur.platform.training.specification import (
-    Deblur,
-    Identify,
-    Joint,
-    Optimization,
-    Restore,
-    SettingsError,
-    Training,
-)
+from deepblur.platform.training.specification import Deblur, Identify, Joint, Optimization, Restore, Training
 from deepblur.platform.training.tasks import DeblurTask, IdentifyTask, JointTask, RestoreTask, Task, build
 
 State = dict[str, Any]

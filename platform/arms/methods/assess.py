@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from deepblur.baselines import DivergedError, Estimate, noise_level, reblur, whiteness
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.arms.methods.method import Assess, Method, estimate
-from deepblur.platform.arms.trained.measure import image_cells, usable_images
 from deepblur.platform.data.observations import Batch
 from deepblur.platform.data.store import ImageStore, open_store
+from deepblur.platform.evaluation.grid import image_cells, usable_images
+from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
 from deepblur.platform.evaluation.metrics import otf_error, psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db, ssim
 from deepblur.platform.evaluation.texture import edge_density, local_std
 from deepblur.platform.stages.work import Work, load_networks, settle
 from deepblur.platform.system.memory import PeakMemory
 from deepblur.platform.system.seeds import stream
-from deepblur.platform.training.specification import Grid, NoiseLevel, RealImages
 
 PICTURES = 3
 """Images whose first draw is kept as arrays, at every noise level of the largest η that the method expects."""

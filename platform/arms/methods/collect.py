@@ -11,18 +11,20 @@ import pandas as pd
 from deepblur.platform.arms.methods.assess import SCORES
 from deepblur.platform.arms.methods.method import FROM_TRUTH, Assess, Method
 from deepblur.platform.arms.methods.result import EXACT_DB, MethodPicture, MethodsResult
+from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.arms.trained.result import KEYS, Picture, StudyResult
 from deepblur.platform.arms.tuning.result import Tuned, TuningResult
 from deepblur.platform.arms.tuning.tuning import Tune, Tuning
 from deepblur.platform.arms.uncertainty.result import DoubtResult, rows_of
 from deepblur.platform.arms.uncertainty.uncertainty import Doubt
 from deepblur.platform.data.sources import categories
+from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 from deepblur.platform.experiment.command_line import Plan
 from deepblur.platform.experiment.result import Result
 from deepblur.platform.stages.cost import cost_of
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.work import read_rows
-from deepblur.platform.training.specification import Arm, Grid, NoiseLevel, Training
+from deepblur.platform.training.specification import Training
 
 if TYPE_CHECKING:
     from deepblur.platform.experiment.graph import Graph

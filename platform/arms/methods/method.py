@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from deepblur.baselines import METHODS, RESTORERS, Estimate, SpectralIdentifier, patchwise
 from deepblur.operators import Blur, ZernikeBlur
-from deepblur.platform.data.observations import Batch, mean_psf
+from deepblur.platform.data.observations import Batch, Degradation, mean_psf
 from deepblur.platform.data.sources import Source
+from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
 from deepblur.platform.models.shipped import referred, told
 from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.optics.field_identification import SOURCES, identify_field, nearest
 from deepblur.platform.stages.identity import with_imports
-from deepblur.platform.training.specification import Degradation, Grid, NoiseLevel, RealImages, Stage, Training
+from deepblur.platform.stages.stage import Stage
+from deepblur.platform.training.specification import Training
 
 FROM_TRUTH = ("true", "odd")
 """PSF sources that only a simulation has: the true γ, and the true γ with all even orders set to zero."""

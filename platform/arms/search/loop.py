@@ -12,9 +12,11 @@ from typing import Any, Protocol
 
 from deepblur.platform.arms.search.history import History, curves
 from deepblur.platform.arms.search.search import MONITORED, Search, costs
+from deepblur.platform.arms.trained.arm import Arm
+from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.work import Work, describe_error, of_the_settings, read_rows, training_stage
-from deepblur.platform.training.specification import Arm, Grid, Training
+from deepblur.platform.training.specification import Training
 
 WAIT, END = "wait", "end"
 

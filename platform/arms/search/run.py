@@ -15,9 +15,11 @@ from deepblur.platform.arms.search.loop import END, Job, Loop
 from deepblur.platform.arms.search.record import SearchRecord
 from deepblur.platform.arms.search.result import SECONDARY, SearchResult
 from deepblur.platform.arms.search.search import OBJECTIVES, Search
+from deepblur.platform.arms.trained.arm import Arm, Evaluate
 from deepblur.platform.arms.trained.result import StudyResult
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import ImageStore
+from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.command_line import Plan
 from deepblur.platform.experiment.graph import arms_of, make_work
 from deepblur.platform.experiment.run import carry_out, cluster_resources, facts_of
@@ -26,7 +28,6 @@ from deepblur.platform.stages.dispatch import carry_out_here
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.work import Work, describe_error, note, of_the_settings
 from deepblur.platform.study import Study
-from deepblur.platform.training.specification import Arm, Evaluate, Grid
 
 Searches = Mapping[tuple[str, int], Search]
 Histories = Mapping[tuple[str, int], History]

@@ -23,11 +23,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from deepblur.platform.arms.search.result import Objective
+from deepblur.platform.arms.trained.arm import Arm, Evaluate
 from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.data.sources import Data, Source
+from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.stages.identity import canonical, code_of
 from deepblur.platform.system.seeds import stream
-from deepblur.platform.training.specification import Arm, Evaluate, Grid
 from deepblur.platform.training.tasks import build
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deepblur.platform.arms.trained.text import Answer, answer, answers_text
+from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.report.page import document, figure, headings, listed, numbers, pairs, table, words
 from deepblur.platform.report.sections import cost_section
 from deepblur.platform.report.style import WIDTH_IN, legend, looks, rendered, styled
 from deepblur.platform.stages.cost import Cost
 from deepblur.platform.stages.ledger import replace_file
 from deepblur.platform.tracking.names import of_arm, subset
-from deepblur.platform.training.specification import NoiseLevel
 
 FILE = "tuned.json"
 DRAWS = "gains_db"

@@ -17,15 +17,16 @@ import numpy as np
 from deepblur.baselines import DivergedError
 from deepblur.platform.arms.methods.assess import time_limit
 from deepblur.platform.arms.methods.method import Method, estimate
-from deepblur.platform.arms.trained.measure import image_cells, usable_images
 from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import open_store
+from deepblur.platform.evaluation.grid import image_cells, usable_images
+from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 from deepblur.platform.evaluation.metrics import psf_snr_db, psnr_db
 from deepblur.platform.stages.heartbeat import Meter
+from deepblur.platform.stages.stage import Stage
 from deepblur.platform.stages.work import Work, note, read_rows, settle, write_live
 from deepblur.platform.system.seeds import stream
-from deepblur.platform.training.specification import Grid, NoiseLevel, Stage
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

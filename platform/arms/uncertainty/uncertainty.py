@@ -13,13 +13,16 @@ import pandas as pd
 from torch import nn
 
 from deepblur.operators import noise_std_of
-from deepblur.platform.arms.trained.measure import Cell, cells
+from deepblur.platform.data.observations import Degradation
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import open_store
+from deepblur.platform.evaluation.grid import Cell, cells
+from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import read
+from deepblur.platform.stages.stage import Stage
 from deepblur.platform.stages.work import Work, load_network, settle
-from deepblur.platform.training.specification import Degradation, Grid, Identify, NoiseLevel, Stage
+from deepblur.platform.training.specification import Identify
 
 Answer = Literal["constant", "views", "views + floor", "ensemble", "ensemble + floor", "head"]
 

@@ -1,0 +1,35 @@
+"""A trained arm, an IN and a DN, and the stage that measures it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from deepblur.platform.data.sources import Source
+from deepblur.platform.evaluation.levels import Grid
+from deepblur.platform.stages.stage import Stage
+from deepblur.platform.training.specification import Deblur, Identify
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to do blind deblurring that a study compares: an IN and a DN."""
+
+    identify: Identify
+    deblur: Deblur
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Stage):
+    """Measure one trained arm on the grid, with γ̂ = IN(y) and, as the oracle, with the true γ."""
+
+    kind: ClassVar[str] = "evaluate"
+    entry: ClassVar[tuple[str, ...]] = ("platform/stages/work",)
+
+    arm: Arm
+    grid: Grid
+    test: tuple[Source, ...]
+
+    def needs(self) -> tuple[Stage, ...]:
+        return (self.arm.identify, self.arm.deblur)
+
+    def reads(self) -> tuple[tuple[Source, ...], ...]:
+        return (self.test,)
