@@ -38,7 +38,8 @@ def main() -> None:
         practice, restored = folder / "practice", folder / "restored"
         run("simulate", folder / "glands.tif", "-o", practice, *SIMULATE)
         told = ("-o", restored, "--method", "spectral", "--cutoff", "0.2")
-        run("restore", practice / "glands_blurry.tif", folder / "glands.tif", *told)
+        for image in (practice / "glands_blurry.tif", folder / "glands.tif"):
+            run("restore", image, *told)
         for name, picture in (("glands_blurry", "overview_good.jpg"), ("glands", "overview_wrong.jpg")):
             Image.open(restored / f"{name}_overview.png").convert("RGB").save(HERE / picture, quality=88)
         images = {name: tifffile.imread(practice / f"glands_{name}.tif") for name in ("sharp", "blurry", "true_psf")}
