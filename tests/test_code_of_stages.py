@@ -111,6 +111,9 @@ EDITS = {  # file → whose results it decides about
     "platform/arms/tuning/space.py": {"tune"},
     "platform/arms/trained/report.py": set(),  # what shows and stores results does not change them
     "platform/stages/ledger.py": set(),
+    "platform/stages/stage.py": set(),
+    "platform/training/in_process.py": set(),
+    "platform/arms/trained/evaluate.py": {"evaluate"},
     "platform/tracking/tracker.py": set(),
     "studies/content.py": set(),
 }

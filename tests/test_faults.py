@@ -21,11 +21,11 @@ from deepblur.platform.data.sources import Folder
 from deepblur.platform.data.store import open_store
 from deepblur.platform.experiment import run as study_run
 from deepblur.platform.experiment.command_line import main
-from deepblur.platform.stages import work as execution
 from deepblur.platform.stages.ledger import RESULT, Ledger
-from deepblur.platform.stages.work import live_rows
+from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import DiskFullError, writing
 from deepblur.platform.system.seal import write_sealed
+from deepblur.platform.training import in_process
 
 OPTIONS = ("--local", "--arms", "true", "--data", "photos", "--tracking-uri", "none")
 FULL = r"the disk of .* is full \(\d+\.\d MB free\); make room, then the same command goes on where this one stopped"
@@ -97,7 +97,7 @@ def before(monkeypatch, place, name, action, call=1):
 
 @pytest.mark.parametrize(
     ("place", "name", "finished"),
-    [(execution, "save_state", 0), (execution, "save_file", 0), (Ledger, "finish", 0),
+    [(in_process, "save_state", 0), (in_process, "save_file", 0), (Ledger, "finish", 0),
      (study_run, "collect", 3)],
 )  # fmt: skip
 def test_a_study_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_costs_its_stage_only(undisturbed, damage, tmp_path
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        before(patch, execution, "save_state", stop, call=3)
+        before(patch, in_process, "save_state", stop, call=3)
         assert run(tmp_path) == 130
     (checkpoint,) = tmp_path.glob("train/*/state.pt")
     match damage:
@@ -190,7 +190,7 @@ def test_a_curve_that_is_only_shown_stops_nobody(text, tmp_path):
     live = tmp_path / "curve.jsonl"
     if text is not None:
         live.write_text(text)
-    assert live_rows(SimpleNamespace(live=live)) == []
+    assert Work.live_rows(SimpleNamespace(live=live)) == []
 
 
 def test_what_killed_drivers_left_is_gone_at_the_next_start(tmp_path):

@@ -18,8 +18,7 @@ from deepblur.platform.data.image_file import UnreadableImageError, read_grey
 from deepblur.platform.data.sources import Folder
 from deepblur.platform.data.store import open_store
 from deepblur.platform.report import page as markup
-from deepblur.platform.stages.work import note
-from deepblur.platform.system.printable import json_text, printable
+from deepblur.platform.system.printable import json_text, note, printable
 from deepblur.restoration.images.io import read_recording
 
 LATIN_1 = os.fsdecode(b"gr\xf6\xdfe.tif")

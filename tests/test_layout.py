@@ -26,7 +26,6 @@ LARGEST_ROOM = 15  # files; studies and baselines are catalogues, a file each
 RAY = ("platform/cluster/", "platform/arms/search/ray_trials.py")
 MLFLOW = ("platform/tracking/", "platform/registry/", "platform/reproduce/recorded_run.py")
 UP = {  # to be emptied: nothing may be added
-    "platform/stages/work.py -> platform/arms/trained/arm.py",
     "platform/experiment/graph.py -> platform/arms/trained/arm.py",
     "platform/models/card.py -> platform/arms/trained/arm.py",
     "platform/experiment/record.py -> platform/arms/trained/arm.py",
@@ -70,14 +69,6 @@ UP = {  # to be emptied: nothing may be added
     "platform/models/card.py -> platform/tracking/names.py",
     "platform/optics/stack.py -> restoration/images/io.py",
     "platform/report/page.py -> platform/arms/trained/text.py",
-    "platform/stages/dispatch.py -> platform/arms/methods/assess.py",
-    "platform/stages/dispatch.py -> platform/arms/tuning/tuning.py",
-    "platform/stages/dispatch.py -> platform/arms/uncertainty/uncertainty.py",
-    "platform/stages/dispatch.py -> platform/training/specification.py",
-    "platform/stages/work.py -> platform/arms/trained/measure.py",
-    "platform/stages/work.py -> platform/training/specification.py",
-    "platform/stages/work.py -> platform/training/tasks.py",
-    "platform/stages/work.py -> platform/training/trainer.py",
     "platform/tracking/names.py -> platform/arms/methods/method.py",
     "platform/tracking/names.py -> platform/arms/tuning/tuning.py",
     "platform/tracking/names.py -> platform/arms/uncertainty/uncertainty.py",
@@ -194,7 +185,7 @@ def test_the_command_line_answers_without_the_heavy_imports():
 def test_training_needs_no_ray_mlflow_optuna_or_pycocotools():
     run(
         "import sys\nfor name in ('ray', 'mlflow', 'optuna', 'pycocotools'): sys.modules[name] = None\n"
-        "import deepblur.operators, deepblur.nets, deepblur.platform.training.trainer, deepblur.platform.stages.work\n"
+        "import deepblur.operators, deepblur.nets, deepblur.platform.training.in_process\n"
         "import deepblur.platform.experiment.run"
     )
 

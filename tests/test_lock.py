@@ -10,9 +10,10 @@ from deepblur.platform.data.cache import open_cache
 from deepblur.platform.data.sources import DeadLeaves
 from deepblur.platform.registry.champion import Succession
 from deepblur.platform.stages.heartbeat import Journal
-from deepblur.platform.stages.ledger import Ledger, replace_file
+from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.system.errors import OutputError
 from deepblur.platform.system.lock import LockError, locked, shared
+from deepblur.platform.system.whole_files import replace_file
 from deepblur.platform.tracking.connection import connect
 from deepblur.restoration.batch.image_files import output_folder
 

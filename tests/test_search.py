@@ -16,7 +16,7 @@ from deepblur.platform.arms.search.search import Search, costs
 from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.experiment.command_line import main
-from deepblur.platform.stages.work import Work
+from deepblur.platform.stages.stage import Work
 from deepblur.platform.training.specification import Training
 
 FAST = ["--local", "--data", "dead-leaves"]

@@ -11,12 +11,12 @@ from micro_search import STUDY as SEARCH
 from test_search import GRID, SILENT, Results, made_up_works, run, score, search
 
 from deepblur.platform.arms.search import loop as search_loop
-from deepblur.platform.arms.search import run as search_run
 from deepblur.platform.arms.search.history import History
 from deepblur.platform.arms.search.loop import END, Loop
 from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.experiment.command_line import main
-from deepblur.platform.stages.work import of_the_settings
+from deepblur.platform.stages.failure import of_the_settings
+from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import DiskFullError
 from deepblur.platform.system.errors import SettingsError
 from deepblur.platform.training.specification import Training
@@ -87,14 +87,14 @@ def test_an_error_in_the_arm_function_stops_the_search(tmp_path, monkeypatch):
 
 
 def test_a_study_goes_on_after_trials_that_ran_out_of_memory_or_were_refused(tmp_path, capsys, monkeypatch):
-    real = search_run.carry_out_here
+    real = Work.carry_out
 
     def carry_out(work, watch):
         if isinstance(work.stage, Training) and "trial 1" in work.label:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(work, watch)
 
-    monkeypatch.setattr(search_run, "carry_out_here", carry_out)
+    monkeypatch.setattr(Work, "carry_out", carry_out)
     command = [*FAST, "--runs", str(tmp_path), "--arms", "random", "--trials", "3", "--set", "pruner=none"]
     assert main(SEARCH, command) == 0
     said = capsys.readouterr().out

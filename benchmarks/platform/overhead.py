@@ -19,10 +19,9 @@ from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.data.observations import BLOCK, draw_batch
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.data.store import open_store
-from deepblur.platform.stages.dispatch import carry_out_here
 from deepblur.platform.stages.heartbeat import cpu_seconds
 from deepblur.platform.stages.ledger import Ledger
-from deepblur.platform.stages.work import Work
+from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.seeds import stream
 from deepblur.platform.training.specification import Identify
 from deepblur.platform.training.tasks import IdentifyTask
@@ -139,7 +138,7 @@ def local(work: Work) -> Timing:
     asked = time.time()
     with Ledger(work.runs) as ledger:
         work = replace(work, attempt=ledger.start(work.key, work.stage.kind, work.label))
-        result = carry_out_here(work)
+        result = work.carry_out()
         timing = _of_journal(work)
         ledger.finish(work.key, result)
     return replace(timing, asked=asked, told=time.time())

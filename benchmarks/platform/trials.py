@@ -19,7 +19,7 @@ from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.data.store import open_store
 from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.stages.work import Work
+from deepblur.platform.stages.stage import Work
 from deepblur.studies.search_unroll_noise_eta import STUDY
 
 DATA = parse_data("dead-leaves")

@@ -21,22 +21,19 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepblur.platform.cluster.address import keep_loopback, on_loopback, private_cluster, running_cluster
 from deepblur.platform.cluster.worker_group import OwnGroup, process_group
-from deepblur.platform.stages.dispatch import carry_out_here
-from deepblur.platform.stages.heartbeat import Meter
-from deepblur.platform.stages.work import (
-    Work,
-    describe_error,
+from deepblur.platform.stages.failure import describe_error, of_the_settings
+from deepblur.platform.stages.heartbeat import Meter, write_live
+from deepblur.platform.stages.stage import Work
+from deepblur.platform.system.disk import writing
+from deepblur.platform.system.printable import note
+from deepblur.platform.training.in_process import (
     finish_training,
     identifier_weights,
     load_state,
-    note,
-    of_the_settings,
     resume_from,
     save_state,
     training_stage,
-    write_live,
 )
-from deepblur.platform.system.disk import writing
 from deepblur.platform.training.specification import Training
 from deepblur.platform.training.trainer import State, result_of, train
 
@@ -197,7 +194,7 @@ def train_on_ray(work: Work, resources: Resources, callbacks: Iterable[UserCallb
 
 def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
     if not isinstance(work.stage, Training):
-        return carry_out_here(work)
+        return work.carry_out()
     with writing(f"stage {work.label}", work.runs):
         return train_on_ray(work, resources)
 

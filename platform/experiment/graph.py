@@ -14,8 +14,7 @@ from deepblur.platform.data.store import ImageStore
 from deepblur.platform.evaluation.grid import usable_images
 from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.command_line import Plan
-from deepblur.platform.stages.stage import Stage
-from deepblur.platform.stages.work import Work
+from deepblur.platform.stages.stage import Stage, Work
 from deepblur.platform.training.specification import Training
 
 Arms = Mapping[tuple[str, int], Arm | Method | Tuning | Doubt]

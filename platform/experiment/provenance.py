@@ -22,9 +22,10 @@ import pandas as pd
 import torch
 
 from deepblur.platform.experiment.command_line import Plan, parser, words
-from deepblur.platform.stages.ledger import Ledger, replace_file
+from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.study import Study
 from deepblur.platform.system import source_tree
+from deepblur.platform.system.whole_files import replace_file
 
 if TYPE_CHECKING:
     from deepblur.platform.experiment.graph import Graph

@@ -26,14 +26,18 @@ from deepblur.platform.experiment.result import LAYOUTS, Result
 from deepblur.platform.models.calibration import calibrate
 from deepblur.platform.models.card import VALIDATED_TAG, make_card, render
 from deepblur.platform.models.model import save_model
+from deepblur.platform.stages.failure import describe_error
+from deepblur.platform.stages.heartbeat import read_rows
 from deepblur.platform.stages.identity import flatten
 from deepblur.platform.stages.ledger import Ledger
-from deepblur.platform.stages.work import Work, describe_error, live_rows, load_network, note, read_rows, training_stage
+from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import is_full
+from deepblur.platform.system.printable import note
 from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking import pages as dashboard
 from deepblur.platform.tracking.connection import default_uri, shown
 from deepblur.platform.tracking.tracker import NoTracker, Tracker
+from deepblur.platform.training.in_process import load_network, training_stage
 from deepblur.platform.training.specification import Training
 from deepblur.platform.training.tasks import identifier_config
 
@@ -122,7 +126,7 @@ class Record:
             return
         self.synced = time.time()
         for work in running:
-            self._rows(work, live_rows(work))
+            self._rows(work, work.live_rows())
 
     def stage_done(self, work: Work) -> None:
         """Send a training's whole curve, an evaluation's means, a search's gains; assessments come with the report."""

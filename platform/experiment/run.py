@@ -23,10 +23,11 @@ from deepblur.platform.experiment.provenance import write_made
 from deepblur.platform.experiment.record import Record, commit
 from deepblur.platform.experiment.result import Result
 from deepblur.platform.stages.cost import Budget, BudgetSpentError
-from deepblur.platform.stages.dispatch import carry_out_here
 from deepblur.platform.stages.ledger import Ledger
-from deepblur.platform.stages.work import Work, live_rows, note, training_stage
+from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import is_full
+from deepblur.platform.system.printable import note
+from deepblur.platform.training.in_process import training_stage
 from deepblur.platform.training.specification import Training
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class _Progress:
             for work in missing:
                 self.budget.check(*self.progress())
                 work = self.start(work)
-                self.done(work, carry_out_here(work, lambda: self.budget.check(*self.progress())))
+                self.done(work, work.carry_out(lambda: self.budget.check(*self.progress())))
             return
         from deepblur.platform.cluster import queue as scheduling  # Ray is needed only where something is left to do
 
@@ -162,7 +163,7 @@ class _Progress:
         if time.time() - self.spoken < PROGRESS_S:
             return
         self.spoken = time.time()
-        curves = [(work, live_rows(work)) for work in running]
+        curves = [(work, work.live_rows()) for work in running]
         lines = [f"{work.label} step {rows[-1]['step']:.0f}/{_steps(work)}, {_headline(rows[-1])}"
                  for work, rows in curves if rows]  # fmt: skip
         assessed = [work.label for work in running if isinstance(work.stage, Assess)]

@@ -23,10 +23,10 @@ from typing import Any, TextIO
 from deepblur.platform.experiment.provenance import FILE, Json, argv, part_of
 from deepblur.platform.reproduce.recorded_run import read_run
 from deepblur.platform.reproduce.requirements import Ingredient, Kitchen
-from deepblur.platform.stages.ledger import replace_file
 from deepblur.platform.system import child
 from deepblur.platform.system.disk import denied
 from deepblur.platform.system.printable import printable
+from deepblur.platform.system.whole_files import replace_file
 from deepblur.platform.tracking.connection import default_runs, default_uri
 
 MARK = "reproduction.json"

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deepblur.platform.system.whole_files import replace_file
+
 BEAT_S = 1.0
 """Seconds between two signs of life; of a long run, a hundredth of its duration."""
 
@@ -153,3 +155,13 @@ def spent(segments: Sequence[Segment], attempt: int, *, end: float, done: bool, 
     all_ranks = [segment for segment in segments if segment.attempt == attempt]
     used = sum(segment.cpu_s for segment in all_ranks)
     return Spent(kept, lost, lost_steps, used, frozenset(segment.process for segment in all_ranks))
+
+
+def write_live(path: Path, history: list[dict[str, float]]) -> None:
+    """Show the curve so far; a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, "".join(json.dumps(row) + "\n" for row in history).encode())
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -19,12 +19,12 @@ from deepblur.platform.system import source_tree
 
 CARRIES = (
     "platform/data/cache", "platform/data/dead_leaves", "platform/data/image_file", "platform/data/sources",
-    "platform/stages/heartbeat", "platform/stages/identity", "platform/stages/ledger", "platform/stages/work",
-    "platform/system/disk", "platform/system/errors", "platform/system/memory", "platform/system/seal",
-    "platform/system/source_tree", "platform/system/whole_files", "restoration/",
+    "platform/stages/", "platform/system/disk", "platform/system/errors", "platform/system/memory",
+    "platform/system/printable", "platform/system/seal", "platform/system/source_tree", "platform/system/whole_files",
+    "platform/training/in_process", "restoration/",
 )  # fmt: skip
 """Beginnings of the names of modules that store, count and move what others compute, or that read images, which count
-by their pixels. They, and what they import, are no part of a stage's code unless the stage names them."""
+by their pixels. They, and what only they import, are no part of a stage's code."""
 DOORS = {
     "platform/training/trainer": ("platform/evaluation/grid",),
     "platform/arms/methods/method": ("baselines/", "platform/optics/"),
@@ -101,6 +101,7 @@ def _code_of(parts: tuple[str, ...], modules: tuple[str, ...]) -> dict[str, str]
                 own |= source_tree.own_modules(own[module], sys.modules[module].__package__ or "")
     for name, file in own.items():
         ahead |= set(_leads_to(name, file))
+    ahead = {part for part in ahead if not part.startswith(CARRIES)}
     known = {part: hash_of(_file(part)) for part in with_imports(*ahead)}
     return known | {name: hash_of(file) for name, file in sorted(own.items())}
 

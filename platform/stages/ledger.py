@@ -296,29 +296,6 @@ class Ledger:
             self._finish(folder.name, told["result"], "adopted", end)
 
 
-def complete(temporary: Path, final: Path) -> None:
-    """Move a finished folder to its place in one step; a folder that is there already, from a killed driver, wins."""
-    try:
-        temporary.rename(final)
-    except OSError:
-        if not final.is_dir():
-            raise
-        shutil.rmtree(temporary)
-
-
-def replace_file(path: Path, content: bytes) -> Path:
-    """Write a file as a whole: a reader sees the old one or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.unlink(missing_ok=True)
-        with partial.open("xb") as file:  # never what a link of that name leads to
-            file.write(content)
-        return partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime

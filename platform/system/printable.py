@@ -29,6 +29,11 @@ def say(line: str, file: TextIO | None = None) -> None:
     print(printable(line), file=file or sys.stdout)
 
 
+def note(text: str) -> None:
+    """One line of progress, at once even where the output is a file."""
+    print(printable(text, keep="\n\t"), file=sys.stdout, flush=True)
+
+
 def json_text(value: Any) -> str:
     """The value as JSON, always valid UTF-8. A byte of a name that is none is the escape \\udcNN, for Python."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

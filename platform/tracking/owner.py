@@ -5,7 +5,7 @@ import json
 import uuid
 from pathlib import Path
 
-from deepblur.platform.stages.ledger import replace_file
+from deepblur.platform.system.whole_files import replace_file
 
 FILE = "folder.json"
 

@@ -41,7 +41,7 @@ class Optimization:
 class Training(Stage):
     """Train one network on fresh degradations of sharp images."""
 
-    entry: ClassVar[tuple[str, ...]] = ("platform/training/trainer",)
+    entry: ClassVar[tuple[str, ...]] = ("platform/training/in_process", "platform/training/trainer")
 
     train: tuple[Source, ...]
     validation: tuple[Source, ...]

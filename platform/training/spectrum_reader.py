@@ -25,8 +25,8 @@ from deepblur.operators import PoissonGaussian, ZernikeBlur
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.data.store import ImageStore, open_store
 from deepblur.platform.models.model import weights_of
-from deepblur.platform.stages.ledger import replace_file
 from deepblur.platform.system.seeds import generator
+from deepblur.platform.system.whole_files import replace_file
 
 NETWORK: dict[str, Any] = {}
 """Keyword arguments of the reader; its defaults are what ships."""

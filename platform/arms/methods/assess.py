@@ -7,7 +7,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -25,9 +25,10 @@ from deepblur.platform.evaluation.grid import image_cells, usable_images
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
 from deepblur.platform.evaluation.metrics import otf_error, psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db, ssim
 from deepblur.platform.evaluation.texture import edge_density, local_std
-from deepblur.platform.stages.work import Work, load_networks, settle
+from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.memory import PeakMemory
 from deepblur.platform.system.seeds import stream
+from deepblur.platform.training.in_process import load_networks
 
 PICTURES = 3
 """Images whose first draw is kept as arrays, at every noise level of the largest η that the method expects."""
@@ -66,7 +67,7 @@ def _real(grid: RealImages, method: Method, store: ImageStore, position: int) ->
     return Draw({**keys, "image": str(store.names[index]), "draw": 0}, image, None, None)
 
 
-def assess_here(work: Work) -> dict[str, Any]:
+def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
     """Carry out an assessment in this process."""
     work.prepare()
     stage = work.stage
@@ -89,7 +90,7 @@ def assess_here(work: Work) -> dict[str, Any]:
     table.to_parquet(temporary / "items.parquet", index=False)
     np.savez(temporary / "pictures.npz", **pictures)  # type: ignore[arg-type]
     counts = {str(status): int(n) for status, n in table["status"].value_counts().items()}
-    return settle(work, temporary, {"draws": len(table), **counts}, meter)
+    return work.settle(temporary, {"draws": len(table), **counts}, meter)
 
 
 def _shown_eta(stage: Assess) -> float:

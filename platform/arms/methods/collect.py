@@ -22,8 +22,8 @@ from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 from deepblur.platform.experiment.command_line import Plan
 from deepblur.platform.experiment.result import Result
 from deepblur.platform.stages.cost import cost_of
+from deepblur.platform.stages.heartbeat import read_rows
 from deepblur.platform.stages.ledger import Ledger
-from deepblur.platform.stages.work import read_rows
 from deepblur.platform.training.specification import Training
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from deepblur.platform.arms.methods.result import OK, MethodPicture
 from deepblur.platform.arms.methods.strips import strips
 from deepblur.platform.data.store import ImageStore, open_store
 from deepblur.platform.report.style import rendered
-from deepblur.platform.stages.ledger import replace_file
-from deepblur.platform.stages.work import note
+from deepblur.platform.system.printable import note
+from deepblur.platform.system.whole_files import replace_file
 
 if TYPE_CHECKING:
     from deepblur.platform.experiment.command_line import Plan

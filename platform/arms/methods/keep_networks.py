@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from deepblur.platform.arms.methods.method import Method
 from deepblur.platform.optics.family import FieldBlur, OpticsFile
 from deepblur.platform.optics.networks import save_trained
-from deepblur.platform.stages.work import load_network, note
+from deepblur.platform.system.printable import note
+from deepblur.platform.training.in_process import load_network
 from deepblur.platform.training.specification import Deblur, Identify
 from deepblur.platform.training.tasks import identifier_config
 

@@ -17,7 +17,8 @@ from deepblur.platform.models.card import LICENCE, licences, limits, render, tra
 from deepblur.platform.models.model import save_model
 from deepblur.platform.models.shipped import write_sums
 from deepblur.platform.stages.identity import flatten
-from deepblur.platform.stages.work import load_network, note
+from deepblur.platform.system.printable import note
+from deepblur.platform.training.in_process import load_network
 from deepblur.platform.training.specification import Deblur
 
 if TYPE_CHECKING:

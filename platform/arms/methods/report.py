@@ -36,7 +36,7 @@ from deepblur.platform.report import curves as plots
 from deepblur.platform.report import page as markup
 from deepblur.platform.report.sections import cost_section
 from deepblur.platform.report.style import rendered
-from deepblur.platform.stages.ledger import replace_file
+from deepblur.platform.system.whole_files import replace_file
 
 __all__ = ["comparison_text", "write_comparison"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deepblur.platform.arms.search.search import Search
 from deepblur.platform.stages.ledger_schema import DamagedError, check_pages, means_damage
-from deepblur.platform.stages.work import note
+from deepblur.platform.system.printable import note
 from deepblur.platform.system.seal import set_aside
 
 if TYPE_CHECKING:

@@ -14,8 +14,11 @@ from deepblur.platform.arms.search.history import History, curves
 from deepblur.platform.arms.search.search import MONITORED, Search, costs
 from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.evaluation.levels import Grid
+from deepblur.platform.stages.failure import describe_error, of_the_settings
+from deepblur.platform.stages.heartbeat import read_rows
 from deepblur.platform.stages.ledger import Ledger
-from deepblur.platform.stages.work import Work, describe_error, of_the_settings, read_rows, training_stage
+from deepblur.platform.stages.stage import Work
+from deepblur.platform.training.in_process import training_stage
 from deepblur.platform.training.specification import Training
 
 WAIT, END = "wait", "end"

@@ -20,8 +20,8 @@ from ray.tune.search import Searcher
 
 from deepblur.platform.arms.search.loop import END, WAIT, Job, Loop
 from deepblur.platform.cluster.queue import Resources, StageError, train_on_ray
-from deepblur.platform.stages.dispatch import carry_out_here
-from deepblur.platform.stages.work import Work, describe_error, of_the_settings, root_cause
+from deepblur.platform.stages.failure import describe_error, of_the_settings, root_cause
+from deepblur.platform.stages.stage import Work
 from deepblur.platform.training.specification import Training
 
 
@@ -154,7 +154,7 @@ def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
         return train_on_ray(work, resources, callbacks=[_Rows(work.key)])
     options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": 2}
     options["scheduling_strategy"] = "DEFAULT"  # not in the placement group that Tune made for the trial itself
-    return ray.get(ray.remote(carry_out_here).options(name=work.label, **options).remote(work))
+    return ray.get(ray.remote(Work.carry_out).options(name=work.label, **options).remote(work))
 
 
 class _Rows(TuneReportCallback):

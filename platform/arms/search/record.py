@@ -14,7 +14,8 @@ from deepblur.platform.experiment.provenance import circumstances_of
 from deepblur.platform.experiment.record import REPORT, commit, open_tracker, show_where
 from deepblur.platform.experiment.result import LAYOUTS
 from deepblur.platform.stages.identity import flatten
-from deepblur.platform.stages.work import Work, note
+from deepblur.platform.stages.stage import Work
+from deepblur.platform.system.printable import note
 from deepblur.platform.tracking import names as naming
 
 Where = tuple[str, int]

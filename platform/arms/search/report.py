@@ -33,7 +33,7 @@ from deepblur.platform.arms.trained.text import p_text
 from deepblur.platform.report import page as markup
 from deepblur.platform.report.sections import cost_section
 from deepblur.platform.report.style import rendered
-from deepblur.platform.stages.ledger import replace_file
+from deepblur.platform.system.whole_files import replace_file
 
 REM_PER_PT = 0.11
 __all__ = ["search_metrics", "search_text", "write_search"]

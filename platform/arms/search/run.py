@@ -24,10 +24,11 @@ from deepblur.platform.experiment.command_line import Plan
 from deepblur.platform.experiment.graph import arms_of, make_work
 from deepblur.platform.experiment.run import carry_out, cluster_resources, facts_of
 from deepblur.platform.stages.cost import Budget, BudgetSpentError, cost_of
-from deepblur.platform.stages.dispatch import carry_out_here
+from deepblur.platform.stages.failure import describe_error, of_the_settings
 from deepblur.platform.stages.ledger import Ledger
-from deepblur.platform.stages.work import Work, describe_error, note, of_the_settings
+from deepblur.platform.stages.stage import Work
 from deepblur.platform.study import Study
+from deepblur.platform.system.printable import note
 
 Searches = Mapping[tuple[str, int], Search]
 Histories = Mapping[tuple[str, int], History]
@@ -141,7 +142,7 @@ def _search_here(loop: Loop) -> None:
                     raise _PrunedError
 
             try:
-                result = carry_out_here(work, watch)
+                result = work.carry_out(watch)
             except _PrunedError:
                 break
             except Exception as error:

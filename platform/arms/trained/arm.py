@@ -22,7 +22,7 @@ class Evaluate(Stage):
     """Measure one trained arm on the grid, with γ̂ = IN(y) and, as the oracle, with the true γ."""
 
     kind: ClassVar[str] = "evaluate"
-    entry: ClassVar[tuple[str, ...]] = ("platform/stages/work",)
+    entry: ClassVar[tuple[str, ...]] = ("platform/arms/trained/evaluate", "platform/training/tasks")
 
     arm: Arm
     grid: Grid

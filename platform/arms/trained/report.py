@@ -29,7 +29,7 @@ from deepblur.platform.arms.trained.text import (
 from deepblur.platform.report import curves as plots
 from deepblur.platform.report import page as markup
 from deepblur.platform.report.sections import cost_section
-from deepblur.platform.stages.ledger import replace_file
+from deepblur.platform.system.whole_files import replace_file
 
 __all__ = ["Picture", "StudyResult", "summary_table", "text_summary", "write_report"]
 

@@ -15,7 +15,7 @@ from deepblur.platform.report.page import document, figure, headings, listed, nu
 from deepblur.platform.report.sections import cost_section
 from deepblur.platform.report.style import WIDTH_IN, legend, looks, rendered, styled
 from deepblur.platform.stages.cost import Cost
-from deepblur.platform.stages.ledger import replace_file
+from deepblur.platform.system.whole_files import replace_file
 from deepblur.platform.tracking.names import of_arm, subset
 
 FILE = "tuned.json"

@@ -7,7 +7,7 @@ was and ends with the same bits.
 import inspect
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,9 +23,9 @@ from deepblur.platform.data.store import open_store
 from deepblur.platform.evaluation.grid import image_cells, usable_images
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 from deepblur.platform.evaluation.metrics import psf_snr_db, psnr_db
-from deepblur.platform.stages.heartbeat import Meter
-from deepblur.platform.stages.stage import Stage
-from deepblur.platform.stages.work import Work, note, read_rows, settle, write_live
+from deepblur.platform.stages.heartbeat import Meter, read_rows, write_live
+from deepblur.platform.stages.stage import Stage, Work
+from deepblur.platform.system.printable import note
 from deepblur.platform.system.seeds import stream
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Tune(Stage):
         return (self.validation,)
 
 
-def tune_here(work: Work) -> dict[str, Any]:
+def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
     """Carry out a search in this process; its folder gets `trials.jsonl` and `best.json`."""
     work.prepare()
     stage = work.stage
@@ -108,7 +108,7 @@ def tune_here(work: Work) -> dict[str, Any]:
     write_live(temporary / "trials.jsonl", trials)
     (temporary / "best.json").write_text(json.dumps({"default": trials[0], "tuned": best}, indent=2))
     gains = {"default_gain_db": trials[0]["psnr_gain_db"], "tuned_gain_db": best["psnr_gain_db"]}
-    return settle(work, temporary, {**gains, "trials": len(trials)}, meter)
+    return work.settle(temporary, {**gains, "trials": len(trials)}, meter)
 
 
 def _before(file: Path) -> list[dict[str, Any]]:

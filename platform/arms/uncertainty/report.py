@@ -21,7 +21,7 @@ from deepblur.platform.arms.uncertainty.result import (
 from deepblur.platform.report.page import document, estimate, figure, headings, listed, numbers, pairs, table, words
 from deepblur.platform.report.sections import cost_section
 from deepblur.platform.report.style import INK, WIDTH_IN, legend, looks, rendered, styled
-from deepblur.platform.stages.ledger import replace_file
+from deepblur.platform.system.whole_files import replace_file
 
 KEEP = np.linspace(0.05, 1.0, 39)
 

@@ -5,7 +5,7 @@ belongs to the result, `deepblur.platform.arms.uncertainty.result`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -20,8 +20,8 @@ from deepblur.platform.evaluation.grid import Cell, cells
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import read
-from deepblur.platform.stages.stage import Stage
-from deepblur.platform.stages.work import Work, load_network, settle
+from deepblur.platform.stages.stage import Stage, Work
+from deepblur.platform.training.in_process import load_network
 from deepblur.platform.training.specification import Identify
 
 Answer = Literal["constant", "views", "views + floor", "ensemble", "ensemble + floor", "head"]
@@ -77,7 +77,7 @@ def within(degradation: Degradation, noise: NoiseLevel, eta_waves: float) -> boo
     return noise.std <= most.std + 1e-9 and eta_waves <= degradation.eta_waves + 1e-9
 
 
-def read_here(work: Work) -> dict[str, Any]:
+def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
     """Carry out a reading in this process; its folder gets `items.parquet`, one row per draw."""
     work.prepare()
     stage = work.stage
@@ -96,7 +96,7 @@ def read_here(work: Work) -> dict[str, Any]:
                 rows += [{"part": part, "inside": inside, **row} for row in _rows(model, cell)]
     temporary = work.unfinished_folder()
     pd.DataFrame(rows).to_parquet(temporary / "items.parquet", index=False)
-    return settle(work, temporary, {"draws": len(rows)}, meter)
+    return work.settle(temporary, {"draws": len(rows)}, meter)
 
 
 def _rows(model: BlindModel, cell: Cell) -> Iterator[dict[str, Any]]:
