@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from deepblur.platform.cluster.address import private_cluster, running_cluster
-from deepblur.platform.experiment.record import commit
 from deepblur.platform.system import terminal
+from deepblur.platform.system.source_tree import commit
 from deepblur.platform.tracking.connection import default_uri
 
 ROOT = Path(__file__).resolve().parent.parent

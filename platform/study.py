@@ -1,177 +1,64 @@
-"""A study: a question, the arms that answer it, the seeds and the fixed evaluation grid. `STUDY.main()` does the rest.
+"""What a study is written with: everything that the author of a study file imports, from one place.
 
-The hyperparameters are the keywords of one arm function, each declared once; a preset overrides some of them, and so
-does the command line (`--set name=value`). A name that the function lacks fails before anything is scheduled.
+What blurs, restores and trains lies in `deepblur.operators`, `deepblur.baselines` and `deepblur.nets`.
 """
 
-import ast
-import difflib
-import inspect
-import os
-import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
+from deepblur.platform.arms.methods.gallery import gallery
+from deepblur.platform.arms.methods.keep_networks import keep_networks
 from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.arms.methods.published import Claim
-from deepblur.platform.arms.search.search import Search
+from deepblur.platform.arms.methods.pack import pack
+from deepblur.platform.arms.methods.published import Claim, paper_claims
+from deepblur.platform.arms.search.search import Pruner, Sampler, Search
 from deepblur.platform.arms.trained.arm import Arm
+from deepblur.platform.arms.tuning.space import Between, OneOf
+from deepblur.platform.arms.tuning.tuned import read_tuned
 from deepblur.platform.arms.tuning.tuning import Tuning
-from deepblur.platform.arms.uncertainty.uncertainty import Doubt
+from deepblur.platform.arms.uncertainty.uncertainty import Answer, Doubt
+from deepblur.platform.data.observations import Degradation
 from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid, RealImages
+from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
+from deepblur.platform.experiment.main import Study
+from deepblur.platform.experiment.study import Plan, Preset, extends
+from deepblur.platform.models.shipped import reference_for
+from deepblur.platform.optics.family import FieldBlur, OpticsFile, VirtualScope
+from deepblur.platform.optics.simulate import Slide
+from deepblur.platform.training.specification import Deblur, Identify, Joint, Optimization, Restore, Training
 
-if TYPE_CHECKING:
-    from deepblur.platform.experiment.command_line import Plan
-    from deepblur.platform.experiment.graph import Graph
-
-F = TypeVar("F", bound=Callable[..., Any])
-_GIVEN = ("data", "seed")  # keywords that the study itself hands to every arm
-CALLED = "DEEPBLUR_CALLED"
-"""Global of a study file that another command runs: how the study was called."""
-_FIELDS = ("Claim", "Measure", "Cost", "Run", "Outcome")
-
-
-def extends(base: Callable[..., Any], *, without: Sequence[str] = ()) -> Callable[[F], F]:
-    """An arm function that passes its `**training` on to another study's gets that one's keywords, defaults and all.
-
-    Args:
-        base: the arm function whose keywords are taken over.
-        without: keywords of `base` that the new function decides itself.
-    """
-
-    def with_keywords(arm: F) -> F:
-        own = {n: p for n, p in inspect.signature(arm).parameters.items() if p.kind is not p.VAR_KEYWORD}
-        more = {n: p for n, p in inspect.signature(base).parameters.items() if n not in own and n not in without}
-        arm.__signature__ = inspect.Signature([*own.values(), *more.values()])  # type: ignore[attr-defined]
-        return arm
-
-    return with_keywords
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """One size of a study: the same code path, other numbers."""
-
-    seeds: tuple[int, ...]
-    grid: Grid | RealImages
-    data: str = "photos"
-    """What to train and test on where the command line names nothing; see `data.sources.parse_data`."""
-    test: str | None = None
-    """What to test on instead of the data's own test images; see `deepblur.platform.data.sources.parse_test`."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Keywords of the arm function that differ from its defaults."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """One question, its arms and its presets.
-
-    Raises:
-        ValueError: an arm or a preset names a keyword that the arm function lacks, or the contrast an unknown arm.
-    """
-
-    name: str
-    about: str | None
-    """The study file's docstring: its first line is the question, its fields are the abstract."""
-    arm: Callable[..., Arm | Method | Tuning | Search | Doubt]
-    """Keywords → one arm: networks to train, a method to compare or to tune, a search by one sampler, or a way to state
-    uncertainty. `data` and `seed` are given to it."""
-    arms: Mapping[str, Mapping[str, Any]]
-    """Name of the arm → the keywords that make it what it is."""
-    contrast: tuple[str, str]
-    """(a, b): the study asks whether a does better than b and reports a − b, of whatever kind it is. A comparison of
-    methods holds all the others against a as well, each minus a."""
-    presets: Mapping[str, Preset]
-    after: Callable[["Plan", "Graph"], None] = lambda plan, graph: None
-    """Called when everything is done and recorded, for what a study leaves beside its report."""
-    published: Callable[[str], tuple[Claim, ...]] = lambda preset: ()
-    """Preset → what the paper printed of the same experiment, and why a figure of ours cannot be held against it."""
-
-    def __post_init__(self) -> None:
-        for keywords in (*self.arms.values(), *(preset.settings for preset in self.presets.values())):
-            self.check(keywords)
-        for name in self.contrast:
-            if name not in self.arms:
-                raise ValueError(f"the contrast names the arm {name!r}; the arms are {', '.join(self.arms)}")
-
-    def main(self, argv: Sequence[str] | None = None) -> None:
-        """Run from the command line; exits with 0 only if the study is complete."""
-        from deepblur.platform.experiment.command_line import main
-
-        sys.exit(main(self, argv))
-
-    def typed(self) -> list[str]:
-        """How the study is called: by its file as it was typed, else by the file that states it."""
-        running = sys.modules.get("__main__")
-        if any(value is self for value in vars(running).values()):
-            if called := getattr(running, CALLED, None):
-                return [*called]
-            file = getattr(running, "__file__", None)
-            if file and Path(sys.argv[0]).resolve() == Path(file).resolve():
-                return ["python", sys.argv[0]]
-        for module in list(sys.modules.values()):
-            if getattr(module, "__dict__", {}).get("STUDY") is self and (file := getattr(module, "__file__", None)):
-                inside = module.__name__.startswith("deepblur.")
-                return ["python", f"studies/{Path(file).name}" if inside else os.path.relpath(file)]
-        return ["python", f"studies/{self.name}.py"]
-
-    def check(self, keywords: Mapping[str, Any]) -> None:
-        """Refuse keywords that the arm function does not have."""
-        known = inspect.signature(self.arm).parameters
-        for name in keywords:
-            if name not in known or name in _GIVEN:
-                near = difflib.get_close_matches(name, [k for k in known if k not in _GIVEN], n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"
-                raise ValueError(f"the arm function of {self.name} has no setting {name!r}{hint}")
-
-    def build(
-        self, arm: str, *, settings: Mapping[str, Any], data: Data, seed: int
-    ) -> Arm | Method | Tuning | Search | Doubt:
-        """The stages of one arm at one seed. What makes the arm what it is wins over the settings."""
-        return self.arm(**{**settings, **self.arms[arm]}, data=data, seed=seed)
-
-    def keywords(self, arm: str, settings: Mapping[str, Any]) -> dict[str, str]:
-        """The hyperparameters of an arm as text: every keyword of the arm function with the value that it takes."""
-        given = {**settings, **self.arms[arm]}
-        parameters = inspect.signature(self.arm).parameters
-        return {name: str(given.get(name, p.default)) for name, p in parameters.items() if name not in _GIVEN}
-
-    def parse_setting(self, text: str) -> tuple[str, Any]:
-        """'eta_waves=0.12' → ('eta_waves', 0.12), of the kind that the keyword's default has.
-
-        Raises:
-            ValueError: no '=', no such keyword, or a value of another kind.
-        """
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"a setting is written NAME=VALUE; got {text!r}")
-        self.check({name: value})
-        try:
-            parsed = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            parsed = value
-        default = inspect.signature(self.arm).parameters[name].default
-        if isinstance(default, float) and isinstance(parsed, int) and not isinstance(parsed, bool):
-            parsed = float(parsed)
-        unlike = default not in (inspect.Parameter.empty, None) and type(parsed) is not type(default)
-        if unlike and parsed is not None:
-            raise ValueError(
-                f"the setting {name} is a {type(default).__name__} such as {default!r}; got {value!r}, a "
-                f"{type(parsed).__name__}"
-            )
-        return name, parsed
-
-    @property
-    def title(self) -> str:
-        """The question: the first line of the study file's docstring; the study's name where it has none."""
-        return next((line.strip() for line in (self.about or "").splitlines() if line.strip()), self.name)
-
-    @property
-    def abstract(self) -> dict[str, str]:
-        """Claim, Measure, Cost, Run and Outcome, as the study file's docstring states them."""
-        parts = re.split(rf"^\s*({'|'.join(_FIELDS)})\s{{2,}}", self.about or "", flags=re.MULTILINE)
-        return {name: " ".join(text.split()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+__all__ = [
+    "Answer",
+    "Arm",
+    "Between",
+    "Claim",
+    "Data",
+    "Deblur",
+    "Degradation",
+    "Doubt",
+    "FieldBlur",
+    "Grid",
+    "Identify",
+    "Joint",
+    "Method",
+    "NoiseLevel",
+    "OneOf",
+    "OpticsFile",
+    "Optimization",
+    "Plan",
+    "Preset",
+    "Pruner",
+    "RealImages",
+    "Restore",
+    "Sampler",
+    "Search",
+    "Slide",
+    "Study",
+    "Training",
+    "Tuning",
+    "VirtualScope",
+    "extends",
+    "gallery",
+    "keep_networks",
+    "pack",
+    "paper_claims",
+    "read_tuned",
+    "reference_for",
+]

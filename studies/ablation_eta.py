@@ -14,8 +14,7 @@ Outcome  quick, 7 photographs, 126 draws, one seed, 2026-11-23. PSF SNR in dB, t
 
 from dataclasses import replace
 
-from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.study import Preset, Study
+from deepblur.platform.study import Grid, Preset, Study
 from deepblur.studies.ablation_unroll import PRESETS, arm
 
 TRAINED = (0.10, 0.05, 0.15)

@@ -18,11 +18,7 @@ Outcome  quick, one seed, 7 photographs, 42 draws, 2026-11-23 (--local): joint -
 from dataclasses import replace
 from typing import Any, Literal
 
-from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.arms.trained.arm import Arm
-from deepblur.platform.data.sources import Data
-from deepblur.platform.study import Study, extends
-from deepblur.platform.training.specification import Joint, Training
+from deepblur.platform.study import Arm, Data, Joint, Method, Study, Training, extends
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.ablation_unroll import PRESETS
 

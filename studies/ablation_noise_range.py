@@ -15,9 +15,7 @@ Outcome  quick, 7 photographs, 56 draws, one seed, 2026-11-23, narrow - wide: PS
 from dataclasses import replace
 from typing import Any
 
-from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.study import Preset, Study, extends
+from deepblur.platform.study import Grid, Method, NoiseLevel, Preset, Study, extends
 from deepblur.studies.ablation_true_vs_est import CLEAN
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.ablation_unroll import PRESETS

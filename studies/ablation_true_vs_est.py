@@ -14,12 +14,18 @@ Outcome  quick, on 7 photographs, 2 seeds, 2026-11-22: no difference shown, esti
 from typing import Literal
 
 from deepblur.operators import NoiseRange, ZernikeBlur
-from deepblur.platform.arms.trained.arm import Arm
-from deepblur.platform.data.observations import Degradation
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.study import Preset, Study
-from deepblur.platform.training.specification import Deblur, Identify, Optimization
+from deepblur.platform.study import (
+    Arm,
+    Data,
+    Deblur,
+    Degradation,
+    Grid,
+    Identify,
+    NoiseLevel,
+    Optimization,
+    Preset,
+    Study,
+)
 
 
 def arm(

@@ -13,10 +13,7 @@ Outcome  quick --arms "T = 4,T = 1,T = 2", 7 photographs, one seed, 2026-11-22, 
 
 from typing import Any
 
-from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.arms.trained.arm import Arm
-from deepblur.platform.data.sources import Data
-from deepblur.platform.study import Preset, Study, extends
+from deepblur.platform.study import Arm, Data, Method, Preset, Study, extends
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.compare_methods import STUDY as COMPARISON
 

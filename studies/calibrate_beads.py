@@ -17,13 +17,7 @@ Outcome  quick, 40 draws of 30 states, 2026-11-26: the more numbers, the better,
 from typing import Any, Literal
 
 from deepblur.operators import NoiseRange
-from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.data.observations import Degradation
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.optics.family import FieldBlur, VirtualScope
-from deepblur.platform.optics.simulate import Slide
-from deepblur.platform.study import Preset, Study
+from deepblur.platform.study import Data, Degradation, FieldBlur, Grid, Method, Preset, Slide, Study, VirtualScope
 from deepblur.studies.ablation_true_vs_est import CLEAN
 
 

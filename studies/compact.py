@@ -22,9 +22,7 @@ Outcome  laptop --arms "compact,TV,blurry,true + compact,true + TV" --set dn_ste
 
 from typing import Any
 
-from deepblur.platform.arms.methods.pack import pack
-from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.study import Preset, Study
+from deepblur.platform.study import Grid, Preset, Study, pack
 from deepblur.studies.compare_methods import arm
 from deepblur.studies.protocol import HIGHEST, LEVELS
 

@@ -26,15 +26,21 @@ from pathlib import Path
 from typing import Any
 
 from deepblur.baselines import METHODS, RESTORERS
-from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.arms.methods.published import Claim, paper_claims
-from deepblur.platform.arms.trained.arm import Arm
-from deepblur.platform.arms.tuning.result import read_tuned
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.models.shipped import reference_for
-from deepblur.platform.study import Preset, Study, extends
-from deepblur.platform.training.specification import Restore
+from deepblur.platform.study import (
+    Arm,
+    Claim,
+    Data,
+    Grid,
+    Method,
+    NoiseLevel,
+    Preset,
+    Restore,
+    Study,
+    extends,
+    paper_claims,
+    read_tuned,
+    reference_for,
+)
 from deepblur.studies.ablation_true_vs_est import CLEAN
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 

@@ -11,8 +11,7 @@ Outcome  quick --data coco:... --draws 2, 64 images, one seed, 2026-11-22, no no
          gain falls with texture, from 3.0 dB to 2.2. The spectral likelihood beats IN by 5.7 dB [4.2, 7.2].
 """
 
-from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.study import Preset, Study
+from deepblur.platform.study import Grid, Preset, Study
 from deepblur.studies.ablation_true_vs_est import CLEAN
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.compare_methods import ARMS

@@ -17,9 +17,7 @@ Outcome  quick, 7 photographs, one seed, 2026-11-22: minutes of training teach I
 
 from typing import Any
 
-from deepblur.platform.arms.methods.published import Claim, paper_claims
-from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.study import Preset, Study
+from deepblur.platform.study import Claim, Grid, NoiseLevel, Preset, Study, paper_claims
 from deepblur.studies.ablation_true_vs_est import CLEAN
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.loss_space import arm

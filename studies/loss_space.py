@@ -16,12 +16,7 @@ Outcome  quick, 7 photographs, one seed, 2026-11-22, PSF SNR in dB at the traine
 
 from typing import Any
 
-from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.arms.methods.published import Claim, paper_claims
-from deepblur.platform.arms.trained.arm import Arm
-from deepblur.platform.data.sources import Data
-from deepblur.platform.models.shipped import reference_for
-from deepblur.platform.study import Preset, Study, extends
+from deepblur.platform.study import Arm, Claim, Data, Method, Preset, Study, extends, paper_claims, reference_for
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 

@@ -22,14 +22,19 @@ Outcome  --data coco:ROOT --crop 192 --images 64 --draws 2, 2560 draws a row, K 
 from typing import Any
 
 from deepblur.operators import NoiseRange, ZernikeBlur
-from deepblur.platform.arms.methods.gallery import gallery
-from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.arms.methods.published import Claim, paper_claims
-from deepblur.platform.data.observations import Degradation
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.models.shipped import reference_for
-from deepblur.platform.study import Preset, Study
+from deepblur.platform.study import (
+    Claim,
+    Data,
+    Degradation,
+    Grid,
+    Method,
+    NoiseLevel,
+    Preset,
+    Study,
+    gallery,
+    paper_claims,
+    reference_for,
+)
 from deepblur.studies.ablation_true_vs_est import CLEAN
 from deepblur.studies.identify_zernike import ALPHA, NOLL
 

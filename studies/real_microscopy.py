@@ -11,8 +11,7 @@ Outcome  quick --test folder:... with 14 microscopy images, 2026-11-22, whitenes
          images, 2026-11-27: 0.067, its PSF with TV 0.063.
 """
 
-from deepblur.platform.evaluation.levels import RealImages
-from deepblur.platform.study import Preset, Study
+from deepblur.platform.study import Preset, RealImages, Study
 from deepblur.studies.compare_methods import ARMS
 from deepblur.studies.compare_methods import STUDY as COMPARISON
 

@@ -19,11 +19,7 @@ Outcome  quick, one seed, 7 photographs, 2026-11-23: no sampler can be called be
 from dataclasses import replace
 from typing import Any
 
-from deepblur.platform.arms.search.search import Pruner, Sampler, Search
-from deepblur.platform.arms.tuning.space import Between, OneOf
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.study import Preset, Study, extends
+from deepblur.platform.study import Between, Data, Grid, OneOf, Preset, Pruner, Sampler, Search, Study, extends
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 QUICK = {  # what IN depends on has few values, so that trials share what they train

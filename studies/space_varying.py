@@ -31,15 +31,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepblur.operators import NoiseRange
-from deepblur.platform.arms.methods.keep_networks import keep_networks
-from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.data.observations import Degradation
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.optics.family import FieldBlur, OpticsFile, VirtualScope
-from deepblur.platform.optics.simulate import Slide
-from deepblur.platform.study import Preset, Study
-from deepblur.platform.training.specification import Deblur, Identify, Optimization
+from deepblur.platform.study import (
+    Data,
+    Deblur,
+    Degradation,
+    FieldBlur,
+    Grid,
+    Identify,
+    Method,
+    NoiseLevel,
+    OpticsFile,
+    Optimization,
+    Preset,
+    Slide,
+    Study,
+    VirtualScope,
+    keep_networks,
+)
 from deepblur.studies.ablation_true_vs_est import CLEAN
 
 

@@ -16,13 +16,7 @@ Outcome  quick, 3 photographs, 12 trials each, 2026-11-22, dB at no, low and hig
 from typing import Any
 
 from deepblur.baselines import RESTORERS
-from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.arms.trained.arm import Arm
-from deepblur.platform.arms.tuning.space import Between, OneOf
-from deepblur.platform.arms.tuning.tuning import Tuning
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.study import Preset, Study, extends
+from deepblur.platform.study import Arm, Between, Data, Grid, Method, OneOf, Preset, Study, Tuning, extends
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.compare_methods import STUDY as COMPARISON
 

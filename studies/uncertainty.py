@@ -24,11 +24,7 @@ Outcome  quick, 168 test draws within the trained range, 2026-11-26: no. -log li
 from dataclasses import replace
 from typing import Any
 
-from deepblur.platform.arms.trained.arm import Arm
-from deepblur.platform.arms.uncertainty.uncertainty import Answer, Doubt
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.study import Preset, Study, extends
+from deepblur.platform.study import Answer, Arm, Data, Doubt, Grid, NoiseLevel, Preset, Study, extends
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 

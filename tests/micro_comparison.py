@@ -8,11 +8,7 @@ from typing import Any
 
 from micro_study import STUDY as BASE
 
-from deepblur.platform.arms.methods.method import Method
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.study import Preset, Study, extends
-from deepblur.platform.training.specification import Restore
+from deepblur.platform.study import Data, Grid, Method, NoiseLevel, Preset, Restore, Study, extends
 
 LEVELS = (NoiseLevel("clean", 0.0, 0.0), NoiseLevel("noisy", 0.0, 0.02))
 

@@ -9,10 +9,7 @@ from typing import Any
 
 from micro_study import STUDY as BASE
 
-from deepblur.platform.arms.search.search import Pruner, Sampler, Search
-from deepblur.platform.arms.tuning.space import Between, OneOf
-from deepblur.platform.data.sources import Data
-from deepblur.platform.study import Study, extends
+from deepblur.platform.study import Between, Data, OneOf, Pruner, Sampler, Search, Study, extends
 
 SPACE = {
     "in_steps": OneOf((6, 12)),

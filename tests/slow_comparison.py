@@ -6,8 +6,7 @@ Measure  Nothing that anybody should quote.
 
 from micro_comparison import STUDY as BASE
 
-from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.study import Preset, Study
+from deepblur.platform.study import Grid, Preset, Study
 
 STUDY = Study(
     name="slow_comparison",

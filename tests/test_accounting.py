@@ -8,7 +8,8 @@ import pytest
 from micro_study import STUDY
 
 from deepblur.platform.experiment import run as study_run
-from deepblur.platform.experiment.command_line import main, parser
+from deepblur.platform.experiment.command_line import parser
+from deepblur.platform.experiment.main import main
 from deepblur.platform.report.sections import cost_section
 from deepblur.platform.stages import cost as accounting
 from deepblur.platform.stages.cost import CLASSES, Budget, Cost, by_class, cost_of, cost_table

@@ -10,7 +10,8 @@ from micro_study import STUDY
 
 from deepblur.platform.cluster import address as cluster
 from deepblur.platform.cluster.address import on_loopback, private_cluster, running_cluster
-from deepblur.platform.experiment.command_line import main, plan
+from deepblur.platform.experiment.command_line import plan
+from deepblur.platform.experiment.main import main
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from micro_comparison import STUDY
 
 from deepblur.platform.arms.methods.assess import time_limit
 from deepblur.platform.evaluation.levels import RealImages
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 from deepblur.platform.study import Preset, Study
 from deepblur.platform.system.memory import PeakMemory
 

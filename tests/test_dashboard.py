@@ -16,7 +16,7 @@ import pytest
 from micro_study import STUDY
 from test_reproduce import images
 
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 from deepblur.platform.tracking.pages import comparison_page, run_page, view_page
 from deepblur.platform.tracking.tracker import Tracker
 

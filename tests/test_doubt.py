@@ -24,7 +24,7 @@ from deepblur.platform.arms.uncertainty.result import (
 from deepblur.platform.arms.uncertainty.uncertainty import Answer, Doubt
 from deepblur.platform.data.sources import Data
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 from deepblur.platform.study import Preset, Study, extends
 
 FLOOR, FACTOR = 0.01, 1.5

@@ -20,7 +20,7 @@ from PIL import Image
 from deepblur.platform.data.sources import Folder
 from deepblur.platform.data.store import open_store
 from deepblur.platform.experiment import run as study_run
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 from deepblur.platform.stages.ledger import RESULT, Ledger
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import DiskFullError, writing

@@ -9,17 +9,17 @@ import torch
 from micro_comparison import STUDY
 from skimage.io import imread
 
-from deepblur.platform.arms.methods import gallery
+from deepblur.platform.arms.methods import gallery, strips
 from deepblur.platform.evaluation.metrics import psnr_db
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 
 ARM = "Wiener"
 
 
 def test_a_gallery_shows_the_worst_the_median_and_the_best_draws(tmp_path, monkeypatch):
     shown, left = [], {}
-    real = gallery.strips
-    monkeypatch.setattr(gallery, "strips", lambda pictures, arms: shown.append(pictures) or real(pictures, arms))
+    real = strips.strips
+    monkeypatch.setattr(strips, "strips", lambda pictures, arms: shown.append(pictures) or real(pictures, arms))
 
     def after(plan, graph):
         left["files"] = gallery.gallery(plan, graph, ARM, each=2)

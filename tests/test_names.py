@@ -14,7 +14,8 @@ from PIL import Image
 
 from deepblur.platform.commands.studies import question
 from deepblur.platform.evaluation.levels import NoiseLevel
-from deepblur.platform.experiment.command_line import main, parser, plan
+from deepblur.platform.experiment.command_line import parser, plan
+from deepblur.platform.experiment.main import main
 from deepblur.platform.models.card import render
 from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking.tracker import Tracker

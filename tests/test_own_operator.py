@@ -11,7 +11,7 @@ from deepblur.operators import ZernikeBlur
 from deepblur.operators.blur import Blur, Convolution
 from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.experiment import record
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 
 FAST = ["--local", "--data", "photos", "--images", "1", "--draws", "1", "--eta", "0.1"]
 

@@ -11,7 +11,7 @@ from micro_study import STUDY
 
 from deepblur import cli
 from deepblur.platform.data.sources import Folder
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 from deepblur.platform.export.export import _complete_or_as_it_was
 from deepblur.platform.registry import choice
 from deepblur.platform.system.disk import denied

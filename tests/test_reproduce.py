@@ -16,7 +16,8 @@ from micro_study import STUDY
 from PIL import Image
 
 from deepblur import cli
-from deepblur.platform.experiment.command_line import main, plan
+from deepblur.platform.experiment.command_line import plan
+from deepblur.platform.experiment.main import main
 from deepblur.platform.experiment.provenance import argv, options
 from deepblur.platform.reproduce.recorded_run import read_run
 from deepblur.platform.reproduce.reproduce import compare

@@ -15,7 +15,7 @@ from deepblur.platform.arms.search.loop import END, WAIT, Loop
 from deepblur.platform.arms.search.search import Search, costs
 from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.data.sources import parse_data
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.training.specification import Training
 

@@ -14,7 +14,7 @@ from deepblur.platform.arms.search import loop as search_loop
 from deepblur.platform.arms.search.history import History
 from deepblur.platform.arms.search.loop import END, Loop
 from deepblur.platform.arms.tuning.space import Between, OneOf
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 from deepblur.platform.stages.failure import of_the_settings
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import DiskFullError

@@ -8,7 +8,7 @@ import pytest
 from deepblur.platform.arms.methods.published import Claim
 from deepblur.platform.commands.studies import installed as studies
 from deepblur.platform.data.sources import parse_data, parse_test
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 
 STUDIES = {name: importlib.import_module(f"deepblur.studies.{name}").STUDY for name in studies()}
 

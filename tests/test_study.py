@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from micro_study import STUDY
 
-from deepblur.platform.experiment.command_line import main, parser, plan
+from deepblur.platform.experiment.command_line import parser, plan
+from deepblur.platform.experiment.main import main
 from deepblur.platform.models.model import load_model
 
 FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]

@@ -10,7 +10,7 @@ import pytest
 from micro_study import STUDY
 
 from deepblur import cli
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 from deepblur.platform.system import terminal
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,11 +8,11 @@ from micro_comparison import STUDY as COMPARISON
 
 from deepblur.platform.arms.methods.method import Method
 from deepblur.platform.arms.tuning import tuning
-from deepblur.platform.arms.tuning.result import read_tuned
 from deepblur.platform.arms.tuning.space import Between, OneOf
+from deepblur.platform.arms.tuning.tuned import read_tuned
 from deepblur.platform.arms.tuning.tuning import Tuning, _before
 from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 from deepblur.platform.study import Preset, Study
 
 FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]

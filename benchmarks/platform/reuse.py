@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from deepblur.platform.experiment.command_line import main
+from deepblur.platform.experiment.main import main
 from deepblur.platform.study import Study
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 

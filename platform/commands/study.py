@@ -15,7 +15,7 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.study import CALLED
+    from deepblur.platform.experiment.study import CALLED
 
     known = installed()
     if arguments.name not in known:

@@ -1,69 +1,26 @@
-"""The command line of every study: what it asks for, turned into a plan, and errors turned into one sentence."""
+"""The command line of every study: what it asks for, turned into a plan."""
 
 import argparse
 import inspect
 import math
 import shlex
-import signal
 import sys
 import time
-import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 
 from deepblur.platform.cluster.address import refuse_rays_copy
-from deepblur.platform.data.sources import Data, parse_data, parse_test
+from deepblur.platform.data.sources import parse_data, parse_test
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
-from deepblur.platform.study import Study
-from deepblur.platform.system import terminal
-from deepblur.platform.system.disk import denied, writing
-from deepblur.platform.system.printable import say
+from deepblur.platform.experiment.study import Design, Plan
 from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking.connection import database_file, default_runs, default_uri, shown
 
 N = TypeVar("N", int, float)
-BUDGET_SPENT = 3
-"""Exit code."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A study with everything decided: what to run, on what, with which resources, recorded where."""
-
-    study: Study
-    preset: str
-    arms: tuple[str, ...]
-    seeds: tuple[int, ...]
-    grid: Grid | RealImages
-    data: Data
-    settings: Mapping[str, Any]
-    runs: Path
-    tracking_uri: str | None
-    """None: where MLflow's environment variable says, or the runs folder; 'none': no MLflow."""
-    workers: int
-    fewest_workers: int
-    """Fewer than `workers` where their number is elastic."""
-    cpus: int
-    gpus: float
-    wait_s: float
-    """How long to wait for nodes that the cluster does not have yet."""
-    local: bool
-    hours: float | None
-    gpu_hours: float | None
-    """What this command may spend, None: as much as it takes."""
-    started: float
-    """When the command was given, in seconds since the epoch."""
-    command: str
-
-    @property
-    def contrast(self) -> tuple[str, str]:
-        return self.study.contrast
-
-
 ENDS = """exit code:
   0 the study is complete   1 an error, named in the last line   3 a budget is spent   130 stopped by Ctrl-C or SIGTERM
   Whatever ends it, the same command goes on from what is done and from the last checkpoint of what is not. One command
@@ -83,7 +40,7 @@ def words(command: str) -> list[str]:
     return parts[3:] if parts[:2] == ["deepblur", "study"] else parts[2:]
 
 
-def parser(study: Study) -> argparse.ArgumentParser:
+def parser(study: Design) -> argparse.ArgumentParser:
     epilog = f"{ENDS}\n\nsettings for --set (defaults are those of the arm function; a preset overrides some):\n"
     epilog += "\n".join(f"  {line}" for line in _describe_settings(study))
     result = argparse.ArgumentParser(
@@ -126,7 +83,7 @@ def parser(study: Study) -> argparse.ArgumentParser:
     return result
 
 
-def plan(study: Study, argv: Sequence[str] | None) -> Plan:
+def plan(study: Design, argv: Sequence[str] | None) -> Plan:
     """The command line, checked as far as it can be before any work.
 
     Raises:
@@ -180,7 +137,7 @@ def plan(study: Study, argv: Sequence[str] | None) -> Plan:
     return chosen
 
 
-def _arms(text: str, study: Study) -> tuple[str, ...]:
+def _arms(text: str, study: Design) -> tuple[str, ...]:
     """The arms that a comma-separated list names; a name may hold commas itself, the longest one counts."""
     parts, found = text.split(","), []
     while parts:
@@ -210,40 +167,10 @@ def _grid(grid: Grid | RealImages, arguments: argparse.Namespace) -> Grid | Real
     return replace(grid, **changes)
 
 
-def main(study: Study, argv: Sequence[str] | None = None) -> int:
-    """Run the study; the process's exit code. The last line on standard error names what went wrong."""
-    terminal.guard()
-    signal.signal(signal.SIGTERM, _stop)  # so that what we reserved on the cluster is given back
-    from deepblur.platform.stages.cost import BudgetSpentError
-
-    try:
-        from deepblur.platform.experiment.run import run
-
-        chosen = plan(study, argv)
-        with writing(f"the study {study.name}", chosen.runs):
-            run(chosen)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where this one stopped", file=sys.stderr)
-        return 130
-    except BudgetSpentError as spent:
-        print(f"{spent}; the same command goes on", file=sys.stderr)
-        return BUDGET_SPENT
-    except (ValueError, OSError, RuntimeError) as error:
-        if error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
-        say(f"error: {denied(error) if isinstance(error, OSError) else error}", sys.stderr)
-        return 1
-    return 0
-
-
 def _budget(hours: float | None, option: str) -> float | None:
     if hours is not None and not hours > 0:
         raise ValueError(f"{option} must be above 0; got {hours:g}; leave it out for no limit")
     return hours
-
-
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _numbers(text: str, option: str, kind: type[N]) -> tuple[N, ...]:
@@ -275,7 +202,7 @@ def _noise(text: str) -> tuple[NoiseLevel, ...]:
     return tuple(levels)
 
 
-def _describe_settings(study: Study) -> list[str]:
+def _describe_settings(study: Design) -> list[str]:
     lines = []
     for name, parameter in inspect.signature(study.arm).parameters.items():
         if name in ("data", "seed"):

@@ -1,11 +1,10 @@
 """The stage graph of a plan: every stage once, what needs what, and which results belong to which arm and seed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from deepblur.platform.arms.methods.method import Assess, Method
-from deepblur.platform.arms.search.search import Search
 from deepblur.platform.arms.trained.arm import Arm, Evaluate
 from deepblur.platform.arms.tuning.tuning import Tune, Tuning
 from deepblur.platform.arms.uncertainty.uncertainty import Doubt, Read
@@ -13,42 +12,11 @@ from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import ImageStore
 from deepblur.platform.evaluation.grid import usable_images
 from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.experiment.command_line import Plan
+from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.stages.stage import Stage, Work
 from deepblur.platform.training.specification import Training
 
 Arms = Mapping[tuple[str, int], Arm | Method | Tuning | Doubt]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """The stages of a plan: every stage once, what needs what, and which results belong to which arm and seed."""
-
-    works: dict[str, Work]
-    results: dict[tuple[str, int], tuple[str, ...]]
-    """(arm, seed) → keys of the stages that measure it: one evaluation, or one stage per image, noise level or
-    member of an ensemble."""
-    arms: dict[tuple[str, int], Arm | Method | Tuning | Doubt]
-
-    def inputs(self, arm: str, seed: int) -> dict[str, str]:
-        """Kind → key of the trainings of an arm; of the first member of an ensemble."""
-        return self.works[self.results[arm, seed][0]].inputs
-
-    def trainings(self, arm: str, seed: int) -> list[str]:
-        """Keys of every training that an arm rests on, each once."""
-        found: dict[str, None] = {}
-        ahead = [key for stage in self.results[arm, seed] for key in self.works[stage].inputs.values()]
-        while ahead:
-            key = ahead.pop()
-            found[key] = None
-            ahead += self.works[key].inputs.values()
-        return list(found)
-
-
-def arms_of(plan: Plan) -> dict[tuple[str, int], Arm | Method | Tuning | Search | Doubt]:
-    """The arms of a plan, built for every seed."""
-    return {(arm, seed): plan.study.build(arm, settings=plan.settings, data=plan.data, seed=seed)
-            for seed in plan.seeds for arm in plan.arms}  # fmt: skip
 
 
 def measurements(arm: Arm | Method | Tuning | Doubt, plan: Plan, images: int, seed: int) -> list[Stage]:

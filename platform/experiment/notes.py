@@ -6,8 +6,8 @@ from deepblur.platform.arms.methods import text as comparison_text
 from deepblur.platform.arms.methods.result import MEASURES, MethodsResult
 from deepblur.platform.arms.trained.result import StudyResult, paired_table, summary_table
 from deepblur.platform.arms.trained.text import bracketed, contrast_sentences, signed
-from deepblur.platform.experiment.command_line import Plan
 from deepblur.platform.experiment.result import LAYOUTS, Result
+from deepblur.platform.experiment.study import Plan
 from deepblur.platform.tracking.names import markdown
 
 LONGEST = 3000

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 
-from deepblur.platform.experiment.command_line import Plan, parser, words
+from deepblur.platform.experiment.command_line import parser, words
+from deepblur.platform.experiment.study import Design, Plan
 from deepblur.platform.stages.ledger import Ledger
-from deepblur.platform.study import Study
 from deepblur.platform.system import source_tree
 from deepblur.platform.system.whole_files import replace_file
 
 if TYPE_CHECKING:
-    from deepblur.platform.experiment.graph import Graph
+    from deepblur.platform.experiment.study import Graph
 
 FILE = "provenance.json"
 FORMAT = 1
@@ -186,7 +186,7 @@ def argv(options: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def study_file(study: Study) -> Path | None:
+def study_file(study: Design) -> Path | None:
     """The file that runs a study, which need not be the one of its arm function; None where it was typed in by hand.
 
     It is the program where that holds the study, else the module that does, and of several the one whose docstring is
@@ -203,7 +203,7 @@ def study_file(study: Study) -> Path | None:
     return None
 
 
-def _holds(module: Any, study: Study) -> bool:
+def _holds(module: Any, study: Design) -> bool:
     """Whether a module has the study among its names, or in a module among them, as in `studies.STUDY.main()`."""
     held = vars(module) if inspect.ismodule(module) else {}
     parts = (vars(value) for value in held.values() if inspect.ismodule(value)) if held.get("__name__") == "__main__" \
@@ -211,7 +211,7 @@ def _holds(module: Any, study: Study) -> bool:
     return any(value is study for names in (held, *parts) for value in list(names.values()))
 
 
-def _study(study: Study, root: Path) -> tuple[Json, tuple[str, ...], dict[str, bytes]]:
+def _study(study: Design, root: Path) -> tuple[Json, tuple[str, ...], dict[str, bytes]]:
     """The study's file and the user's own modules that it imports.
 
     Returns: what is told of them; those inside the tree, which a difference must cover; the content of the others.

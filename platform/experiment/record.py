@@ -5,11 +5,8 @@ MLflow is never the truth: the ledger is. Rows that MLflow missed are sent again
 
 import hashlib
 import json
-import os
-import subprocess
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +18,8 @@ from deepblur.platform.arms.tuning.tuning import Tune
 from deepblur.platform.data.store import open_store
 from deepblur.platform.experiment import notes as run_notes
 from deepblur.platform.experiment import provenance
-from deepblur.platform.experiment.command_line import Plan
 from deepblur.platform.experiment.result import LAYOUTS, Result
+from deepblur.platform.experiment.study import Plan
 from deepblur.platform.models.calibration import calibrate
 from deepblur.platform.models.card import VALIDATED_TAG, make_card, render
 from deepblur.platform.models.model import save_model
@@ -33,6 +30,7 @@ from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import is_full
 from deepblur.platform.system.printable import note
+from deepblur.platform.system.source_tree import commit
 from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking import pages as dashboard
 from deepblur.platform.tracking.connection import default_uri, shown
@@ -42,7 +40,7 @@ from deepblur.platform.training.specification import Training
 from deepblur.platform.training.tasks import identifier_config
 
 if TYPE_CHECKING:
-    from deepblur.platform.experiment.graph import Graph
+    from deepblur.platform.experiment.study import Graph
 
 NOWHERE = "none"
 REPORT = "report.html"
@@ -289,21 +287,3 @@ def show_where(plan: Plan) -> None:
     if plan.tracking_uri != NOWHERE:
         uri = plan.tracking_uri or default_uri(plan.runs)
         note(f"mlflow  {shown(uri) if uri.startswith('http') else f'mlflow ui --backend-store-uri {shown(uri)}'}")
-
-
-def commit() -> str:
-    """The commit of the source tree, with a plus sign where the tree differs from it; 'unknown' outside a checkout."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).resolve().parent),
-        "describe",
-        "--always",
-        "--dirty=+",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return os.environ.get("DEEPBLUR_COMMIT", "unknown")

@@ -17,16 +17,17 @@ from deepblur.platform.arms.search.search import Search
 from deepblur.platform.arms.tuning.tuning import Tune
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import ImageStore, open_store
-from deepblur.platform.experiment.command_line import Plan
-from deepblur.platform.experiment.graph import Arms, Graph, arms_of, build_graph
+from deepblur.platform.experiment.graph import Arms, build_graph
 from deepblur.platform.experiment.provenance import write_made
-from deepblur.platform.experiment.record import Record, commit
+from deepblur.platform.experiment.record import Record
 from deepblur.platform.experiment.result import Result
+from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.stages.cost import Budget, BudgetSpentError
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import is_full
 from deepblur.platform.system.printable import note
+from deepblur.platform.system.source_tree import commit
 from deepblur.platform.training.in_process import training_stage
 from deepblur.platform.training.specification import Training
 
@@ -51,7 +52,7 @@ def run(plan: Plan) -> None:
             f"the folder of results {plan.runs} cannot be written to ({reason}); choose another one with --runs"
         ) from None
     with opened as ledger:
-        arms = arms_of(plan)
+        arms = plan.build()
         stores = _open_stores(plan)
         searches = {where: arm for where, arm in arms.items() if isinstance(arm, Search)}
         if searches:

@@ -308,3 +308,13 @@ def _git(folder: Path, *arguments: str, content: bytes | None = None, index: str
     return subprocess.run(
         command, input=content, capture_output=True, check=True, timeout=GIT_S, env=environment
     ).stdout
+
+
+def commit() -> str:
+    """The commit of the source tree, with a plus sign where the tree differs from it; 'unknown' outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty=+", "--abbrev=12",
+               "--exclude=*"]  # fmt: skip
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return os.environ.get("DEEPBLUR_COMMIT", "unknown")

@@ -17,7 +17,7 @@ from deepblur.platform.evaluation.levels import Grid
 
 if TYPE_CHECKING:
     from deepblur.platform.data.sources import Source
-    from deepblur.platform.experiment.command_line import Plan
+    from deepblur.platform.experiment.study import Plan
 
 NOTE_TAG = "mlflow.note.content"
 """What the UI shows as a run's or an experiment's description, in Markdown."""

@@ -10,12 +10,18 @@ Outcome  The report that the command above writes.
 from typing import Literal
 
 from deepblur.operators import NoiseRange, ZernikeBlur
-from deepblur.platform.arms.trained.arm import Arm
-from deepblur.platform.data.observations import Degradation
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.study import Preset, Study
-from deepblur.platform.training.specification import Deblur, Identify, Optimization
+from deepblur.platform.study import (
+    Arm,
+    Data,
+    Deblur,
+    Degradation,
+    Grid,
+    Identify,
+    NoiseLevel,
+    Optimization,
+    Preset,
+    Study,
+)
 
 
 def arm(

@@ -19,15 +19,15 @@ from deepblur.platform.arms.uncertainty.result import DoubtResult, rows_of
 from deepblur.platform.arms.uncertainty.uncertainty import Doubt
 from deepblur.platform.data.sources import categories
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel
-from deepblur.platform.experiment.command_line import Plan
 from deepblur.platform.experiment.result import Result
+from deepblur.platform.experiment.study import Plan
 from deepblur.platform.stages.cost import cost_of
 from deepblur.platform.stages.heartbeat import read_rows
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.training.specification import Training
 
 if TYPE_CHECKING:
-    from deepblur.platform.experiment.graph import Graph
+    from deepblur.platform.experiment.study import Graph
 
 
 def collect(plan: Plan, graph: "Graph", ledger: Ledger, facts: Mapping[str, str]) -> Result:

@@ -10,15 +10,12 @@ import torch
 from deepblur.platform.arms.methods.assess import draws, measure
 from deepblur.platform.arms.methods.method import Assess, Method
 from deepblur.platform.arms.methods.result import OK, MethodPicture
-from deepblur.platform.arms.methods.strips import strips
 from deepblur.platform.data.store import ImageStore, open_store
-from deepblur.platform.report.style import rendered
 from deepblur.platform.system.printable import note
 from deepblur.platform.system.whole_files import replace_file
 
 if TYPE_CHECKING:
-    from deepblur.platform.experiment.command_line import Plan
-    from deepblur.platform.experiment.graph import Graph
+    from deepblur.platform.experiment.study import Graph, Plan
 
 EACH = 12
 KEYS = ("noise", "eta_waves", "image", "draw")
@@ -32,6 +29,9 @@ def gallery(plan: "Plan", graph: "Graph", arm: str, *, each: int = EACH) -> list
     The draws are made again, by the seeds of the study. Nothing is written where the arm was left out, is no `Method`,
     restores nothing, or has networks of its own.
     """
+    from deepblur.platform.arms.methods.strips import strips  # Matplotlib only where pictures are made
+    from deepblur.platform.report.style import rendered
+
     method = graph.arms.get((arm, plan.seeds[0]))
     if not isinstance(method, Method) or method.networks:
         return []

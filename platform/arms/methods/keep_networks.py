@@ -12,8 +12,7 @@ from deepblur.platform.training.specification import Deblur, Identify
 from deepblur.platform.training.tasks import identifier_config
 
 if TYPE_CHECKING:
-    from deepblur.platform.experiment.command_line import Plan
-    from deepblur.platform.experiment.graph import Graph
+    from deepblur.platform.experiment.study import Graph, Plan
 
 
 def keep_networks(plan: "Plan", graph: "Graph") -> None:

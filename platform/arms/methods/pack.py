@@ -12,18 +12,17 @@ from deepblur.baselines import SpectralIdentifier
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.arms.methods.method import Method
 from deepblur.platform.data.store import open_store
-from deepblur.platform.experiment.record import commit
 from deepblur.platform.models.card import LICENCE, licences, limits, render, trained_for
 from deepblur.platform.models.model import save_model
 from deepblur.platform.models.shipped import write_sums
 from deepblur.platform.stages.identity import flatten
 from deepblur.platform.system.printable import note
+from deepblur.platform.system.source_tree import commit
 from deepblur.platform.training.in_process import load_network
 from deepblur.platform.training.specification import Deblur
 
 if TYPE_CHECKING:
-    from deepblur.platform.experiment.command_line import Plan
-    from deepblur.platform.experiment.graph import Graph
+    from deepblur.platform.experiment.study import Graph, Plan
 
 
 READER = "reader.safetensors"

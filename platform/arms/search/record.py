@@ -9,13 +9,14 @@ from deepblur.platform.arms.search.loop import Job
 from deepblur.platform.arms.search.result import SearchResult
 from deepblur.platform.arms.search.search import OBJECTIVES, Search
 from deepblur.platform.experiment import notes as run_notes
-from deepblur.platform.experiment.command_line import Plan
 from deepblur.platform.experiment.provenance import circumstances_of
-from deepblur.platform.experiment.record import REPORT, commit, open_tracker, show_where
+from deepblur.platform.experiment.record import REPORT, open_tracker, show_where
 from deepblur.platform.experiment.result import LAYOUTS
+from deepblur.platform.experiment.study import Plan
 from deepblur.platform.stages.identity import flatten
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.printable import note
+from deepblur.platform.system.source_tree import commit
 from deepblur.platform.tracking import names as naming
 
 Where = tuple[str, int]

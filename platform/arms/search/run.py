@@ -20,14 +20,13 @@ from deepblur.platform.arms.trained.result import StudyResult
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import ImageStore
 from deepblur.platform.evaluation.levels import Grid
-from deepblur.platform.experiment.command_line import Plan
-from deepblur.platform.experiment.graph import arms_of, make_work
+from deepblur.platform.experiment.graph import make_work
 from deepblur.platform.experiment.run import carry_out, cluster_resources, facts_of
+from deepblur.platform.experiment.study import Design, Plan
 from deepblur.platform.stages.cost import Budget, BudgetSpentError, cost_of
 from deepblur.platform.stages.failure import describe_error, of_the_settings
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.stage import Work
-from deepblur.platform.study import Study
 from deepblur.platform.system.printable import note
 
 Searches = Mapping[tuple[str, int], Search]
@@ -241,7 +240,7 @@ def _final(
         return search.watched(search.base.arm(**keywords), grid)  # as the trials were, whose networks it reuses
 
     arm.__signature__ = inspect.signature(search.base.arm)  # type: ignore[attr-defined]
-    study = Study(
+    study = Design(
         name=plan.study.name,
         about=plan.study.about,
         arm=arm,
@@ -251,7 +250,7 @@ def _final(
     )
     duel = replace(plan, study=study, arms=("best", "default"), settings=search.settings,
                    preset=f"{plan.preset}, best against default")  # fmt: skip
-    arms = {where: arm for where, arm in arms_of(duel).items() if isinstance(arm, Arm)}
+    arms = {where: arm for where, arm in duel.build().items() if isinstance(arm, Arm)}
     final = carry_out(duel, arms, stores, ledger)
     assert isinstance(final, StudyResult)
     return final

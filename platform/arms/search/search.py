@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-    from deepblur.platform.study import Study
+    from deepblur.platform.experiment.study import Design
 
 Sampler = Literal["tpe", "gp", "nsga2", "random", "grid"]
 Pruner = Literal["asha", "median", "none"]
@@ -69,7 +69,7 @@ class Search:
         ValueError: a setting that the arm function lacks, a condition on none of the space, or a name that is unknown.
     """
 
-    base: "Study"
+    base: "Design"
     """The study whose arm is configured."""
     arm: str
     """Which of its arms."""
