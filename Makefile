@@ -11,7 +11,7 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 # The stamp is newer than pyproject.toml when the environment holds what the project asks for.
-$(VENV)/installed: pyproject.toml deepblur/__init__.py
+$(VENV)/installed: pyproject.toml deepblur/_version.py
 	@command -v $(PYTHON) >/dev/null || { echo "deepblur needs Python 3.11 or newer; say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -24,10 +24,11 @@ demo: $(VENV)/installed  ## the first study as a Ray job on this machine: table,
 test: $(VENV)/installed  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: $(VENV)/installed  ## style and types
+check: $(VENV)/installed  ## style, types, and whether editors can follow the imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy deepblur operators nets baselines platform restoration studies
+	$(BIN)/python tests/editor_check.py
 
 wheel: $(VENV)/installed  ## build the wheel, install it in an empty environment, import every public name
 	$(BIN)/python tests/wheel_check.py

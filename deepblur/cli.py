@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
-import deepblur
+from deepblur._version import __version__
 from deepblur.platform.system import terminal
 from deepblur.platform.system.printable import printable
 
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         description="Blind identification and deblurring of optical images, and the studies that compare methods.",
         epilog="On a Ray cluster: ray job submit --working-dir . -- python studies/NAME.py --preset quick",
     )
-    result.add_argument("--version", action="version", version=f"deepblur {deepblur.__version__}")
+    result.add_argument("--version", action="version", version=f"deepblur {__version__}")
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = _module(name)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import deepblur
+from deepblur._version import __version__
 from deepblur.baselines.estimate import richest_part
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.blurs import VERDICTS, Blur, with_outliers
@@ -96,7 +96,7 @@ class Report:
         return {
             "format": FORMAT,
             "version": VERSION,
-            "deepblur": deepblur.__version__,
+            "deepblur": __version__,
             "versions": versions(),
             **self.made_by,
             "options": self.options,

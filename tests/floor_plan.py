@@ -44,7 +44,7 @@ class FloorPlan:
         if parts[0] != "deepblur":
             return None
         inside = "/".join(parts[1:])
-        for path in (inside, inside.rpartition("/")[0], "deepblur/" + inside, "deepblur"):
+        for path in (inside, inside.rpartition("/")[0], f"deepblur/{inside}", f"deepblur/{inside}".rpartition("/")[0]):
             for file in (f"{path}.py", f"{path}/__init__.py"):
                 if path and file in self._known:
                     return file

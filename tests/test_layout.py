@@ -69,11 +69,6 @@ UP = {  # to be emptied: nothing may be added
     "platform/tracking/names.py -> platform/arms/uncertainty/uncertainty.py",
 }
 IN_CIRCLES = {  # to be emptied: nothing may be added
-    "deepblur/__init__.py",
-    "platform/models/shipped.py",
-    "restoration/api.py",
-    "restoration/engine_choice.py",
-    "restoration/session.py",
     "baselines/spectral.py",
     "baselines/spectrum_reader.py",
     "platform/arms/methods/published.py",

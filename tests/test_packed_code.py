@@ -28,14 +28,16 @@ saved_input_example_info: {artifact_path: input_example.json}
 """
 
 
-def test_what_is_packed_brings_along_all_that_it_imports_of_the_platform():
+def test_what_is_packed_brings_along_all_that_it_imports_of_deepblur():
     known = packed()
     for name, file in known.items():
         late = name == "code/deepblur/__init__.py"  # `deepblur.restore` is imported when it is asked for
         for imported in imported_names(file) if name.endswith(".py") and not late else []:
-            if imported.startswith("deepblur.platform."):
-                module = imported.rpartition(".")[0].replace(".", "/")
-                assert f"code/{module}.py" in known, f"{name} imports {imported}, which no version brings along"
+            if imported.startswith("deepblur."):
+                module = f"code/{imported.rpartition('.')[0].replace('.', '/')}"
+                brought = {f"{module}.py", f"{module}/__init__.py"} & set(known)
+                assert brought, f"{name} imports {imported}, which no version brings along"
+    assert "code/deepblur/_version.py" in known
 
 
 def bring_code(version: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Build the wheel, install it in a fresh environment and use it there; run by `make wheel`, not by pytest.
+"""Build the sdist, of it the wheel, and use that in a fresh environment; run by `make wheel`, not by pytest.
 
 The dependencies come from the environment that runs this (a line in a .pth file, which shows packages but no editable
 install), so that the check takes seconds.
@@ -11,6 +11,8 @@ import tempfile
 import venv
 import zipfile
 from pathlib import Path
+
+from deepblur.platform.system import source_tree
 
 ROOT = Path(__file__).resolve().parent.parent
 USE = """
@@ -36,13 +38,15 @@ assert TUNED.is_file(), TUNED
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", folder, str(ROOT)], check=True,
+        subprocess.run([sys.executable, "-m", "build", "--outdir", folder, str(ROOT)], check=True,
                        stdout=subprocess.DEVNULL)  # fmt: skip
         (wheel,) = Path(folder).glob("*.whl")
         names = zipfile.ZipFile(wheel).namelist()
         stray = [name for name in names if not name.startswith(("deepblur/", f"{wheel.name.split('-')[0]}-"))]
         assert not stray, f"the wheel would install outside deepblur/: {stray[:3]}"
-        assert "deepblur/studies/ablation_true_vs_est.py" in names
+        assert len(names) == len(set(names)), "files are in the wheel twice"
+        ours = {f"deepblur/{name.removeprefix('deepblur/')}" for name in source_tree.files(ROOT)}
+        assert not ours - set(names), f"not in the wheel: {sorted(ours - set(names))[:3]}"
         environment = Path(folder) / "env"
         venv.create(environment, with_pip=True)
         python = environment / "bin" / "python"

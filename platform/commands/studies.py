@@ -2,19 +2,17 @@
 
 import argparse
 import ast
-from importlib.util import find_spec
 from pathlib import Path
+
+from deepblur.platform.system import source_tree
 
 HELP = "list the studies with their questions"
 
 
 def installed() -> dict[str, Path]:
     """Name → file of every study that is installed."""
-    spec = find_spec("deepblur.studies")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    return {
-        file.stem: file for folder in folders for file in sorted(Path(folder).glob("*.py")) if file.stem[0] not in "_."
-    }
+    files = sorted((source_tree.root() / "studies").glob("*.py"))
+    return {file.stem: file for file in files if file.stem[0] not in "_."}
 
 
 def question(file: Path) -> str:

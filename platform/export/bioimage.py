@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import deepblur
+from deepblur._version import __version__
 from deepblur.platform.export.exchange import OPSET
 
 PAPER = "https://pmc.ncbi.nlm.nih.gov/articles/PMC11704139"
@@ -110,7 +110,7 @@ def _description(package: Package, scratch: Path) -> Any:
         outputs=_outputs(package, parts),
         weights=model.WeightsDescr(
             onnx=model.OnnxWeightsDescr(
-                source=package.onnx, opset_version=OPSET, comment=f"written by deepblur {deepblur.__version__}"
+                source=package.onnx, opset_version=OPSET, comment=f"written by deepblur {__version__}"
             )
         ),
         config=model.Config(

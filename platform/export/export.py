@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-import deepblur
+from deepblur._version import __version__
 from deepblur.operators import zernike_name
 from deepblur.platform.export import bioimage, exchange
 from deepblur.platform.export.real_network import RealDeblurrer, RealIdentifier, RealModel
@@ -97,7 +97,7 @@ def export_model(
             raise ExportError(f"the exporter failed ({type(error).__name__}: {reason}); nothing was written") from error
         if "blind.onnx" not in {entry.file for entry in written}:
             (fresh / "blind.onnx").unlink(missing_ok=True)  # it went into the package
-        summary = {"deepblur": deepblur.__version__, "model": name, "size": size, "files": list(map(asdict, written))}
+        summary = {"deepblur": __version__, "model": name, "size": size, "files": list(map(asdict, written))}
         (fresh / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return written
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import deepblur
 from deepblur.baselines import SpectralIdentifier
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.models.model import BlindModel, load_model
+from deepblur.platform.system import source_tree
 from deepblur.platform.system.enclosed import inside
 from deepblur.platform.system.errors import ModelError
 
@@ -20,8 +20,7 @@ SUMS = "SHA256SUMS"
 
 def folder() -> Path:
     """`weights/` of the source tree or of the installed package."""
-    places = [Path(path) / "weights" for path in deepblur.__path__]
-    return next((place for place in places if place.is_dir()), places[0])
+    return source_tree.root() / "weights"
 
 
 def names() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-import deepblur
+from deepblur import _version
 from deepblur.platform.system.enclosed import files_of, inside
 
 MODEL_CODE = "mlflow_model.py"
@@ -28,7 +28,9 @@ def packed() -> dict[str, Path]:
     """Name in an MLflow model → file of this deepblur, of all that runs where a version is loaded through MLflow."""
     here = Path(__file__).resolve().parent
     platform = here.parent
-    found = {MODEL_CODE: here / MODEL_CODE, "code/deepblur/__init__.py": Path(deepblur.__file__)}
+    face = Path(_version.__file__).parent
+    found = {MODEL_CODE: here / MODEL_CODE}
+    found |= {f"code/deepblur/{name}": face / name for name in ("__init__.py", "_version.py")}
     found |= {f"code/deepblur/platform/{name}": platform / name for name in _PLATFORM}
     for room in ("operators", "nets", "baselines"):
         folder = platform.with_name(room)

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import deepblur
 from deepblur.platform.system import child
 from deepblur.platform.system.enclosed import inside
 
@@ -40,8 +39,7 @@ GIT_S = 60
 
 def root() -> Path:
     """The folder that holds the rooms: of the source tree, or the package itself where it was installed."""
-    package = Path(deepblur.__file__).resolve().parent
-    return package.parent if (package.parent / "cluster.yaml").is_file() else package
+    return Path(__file__).resolve().parents[2]
 
 
 def path_of(folder: Path) -> Path:
@@ -52,7 +50,7 @@ def path_of(folder: Path) -> Path:
 def files(folder: Path) -> dict[str, Path]:
     """Name in the source tree → file, of everything that the package is made of."""
     package = folder / "deepblur" if (folder / "deepblur").is_dir() else folder
-    found = {"deepblur/__init__.py": package / "__init__.py"}
+    found = {f"deepblur/{file.name}": file for file in package.glob("*.py")}
     for room in ROOMS:
         for file in (folder / room).rglob("*"):
             name = file.relative_to(folder)
