@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from deepblur.baselines.spectral import Objective, log_gain
+from deepblur.baselines.spectral_objective import Objective, log_gain
 from deepblur.baselines.spectrum_model import Grid, Spectrum
 from deepblur.operators import UniformGamma, ZernikeBlur
 

@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepblur.baselines.spectral import Objective, search, spectral
+from deepblur.baselines.spectral import search, spectral
 from deepblur.baselines.spectral_choice import equivalents
+from deepblur.baselines.spectral_objective import Objective
 from deepblur.baselines.spectrum_model import ORDERS, POWERS, Grid, average_spectrum, basis
 from deepblur.operators import UniformGamma, ZernikeBlur
 from deepblur.platform.data.image_file import SUFFIXES, read_grey

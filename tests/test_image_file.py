@@ -6,7 +6,8 @@ import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageOps
 
-from deepblur.platform.data.image_file import UnreadableImageError, read_grey
+from deepblur.platform.data.image_file import read_grey
+from deepblur.platform.system.errors import UnreadableImageError
 
 RAMP = np.arange(12 * 20, dtype=np.uint8).reshape(12, 20)  # not square, no symmetry
 COLOUR = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], -1)

@@ -69,13 +69,9 @@ UP = {  # to be emptied: nothing may be added
     "platform/tracking/names.py -> platform/arms/uncertainty/uncertainty.py",
 }
 IN_CIRCLES = {  # to be emptied: nothing may be added
-    "baselines/spectral.py",
-    "baselines/spectrum_reader.py",
     "platform/arms/methods/published.py",
     "platform/arms/methods/result.py",
     "platform/arms/search/run.py",
-    "platform/data/image_file.py",
-    "platform/data/tiff_streams.py",
     "platform/experiment/run.py",
     "restoration/batch/inputs.py",
     "restoration/batch/ownership.py",

@@ -9,8 +9,9 @@ from torch.autograd import gradcheck
 from torch.testing import assert_close
 
 from deepblur.baselines import METHODS
-from deepblur.baselines.spectral import Objective, search, spectral
+from deepblur.baselines.spectral import search, spectral
 from deepblur.baselines.spectral_choice import equivalents, sparsest
+from deepblur.baselines.spectral_objective import Objective
 from deepblur.baselines.spectrum_model import Grid, average_spectrum, basis
 from deepblur.operators import UniformGamma, ZernikeBlur
 from deepblur.platform.data.image_file import read_grey

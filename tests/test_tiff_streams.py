@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from deepblur.platform.data.image_file import UnreadableImageError, read_grey
+from deepblur.platform.data.image_file import read_grey
 from deepblur.platform.data.tiff_streams import stream_shape
-from deepblur.platform.system.errors import InputError
+from deepblur.platform.system.errors import InputError, UnreadableImageError
 from deepblur.restoration.images.io import read_recording
 
 SIDE = 64

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deepblur.platform.data.image_file import UnreadableImageError
 from deepblur.platform.data.sources import Entry, Source
 from deepblur.platform.stages.identity import code_of
+from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.platform.system.lock import locked
 from deepblur.platform.system.printable import say
 from deepblur.platform.system.seal import read_sealed, write_sealed

@@ -12,6 +12,9 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from deepblur.platform.data.tiff_streams import check_streams
+from deepblur.platform.system.errors import UnreadableImageError
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 MIN_SIDE_PX = 8
 MAX_PIXELS = 178_956_970  # Pillow's own bound against decompression bombs, held for TIFF too
@@ -20,10 +23,6 @@ _BIT_DEPTHS = (8, 10, 12, 14, 16)
 LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in the luminance of ITU-R BT.601."""
 ORIENTATION_TAG = 0x0112  # the same in EXIF and TIFF
-
-
-class UnreadableImageError(ValueError):
-    """A file that cannot serve as an image; the message is one sentence that names it."""
 
 
 def read_grey(path: str | os.PathLike) -> np.ndarray:
@@ -113,8 +112,6 @@ def _deep_tiff(path: Path) -> tuple[np.ndarray, int] | None:
         grey_or_rgb = white_is_zero or page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
         if page.bitspersample <= 8 or not grey_or_rgb:
             return None
-        from deepblur.platform.data.tiff_streams import check_streams  # which takes its error from here
-
         check_streams(page)
         try:
             stored = page.asarray()

@@ -12,7 +12,7 @@ import numpy as np
 from tifffile import COMPRESSION, TiffPage
 from tifffile.tifffile import TIFF
 
-from deepblur.platform.data.image_file import UnreadableImageError
+from deepblur.platform.system.errors import UnreadableImageError
 
 _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.JPEG_LOSSY, COMPRESSION.ALT_JPEG)
 _EER = (COMPRESSION.EER_V0, COMPRESSION.EER_V1, COMPRESSION.EER_V2)  # their size is that of the tags

@@ -19,6 +19,10 @@ class RestorationError(Exception):
     exit_code = INPUT
 
 
+class UnreadableImageError(ValueError):
+    """A file that cannot serve as an image; the message is one sentence that names it."""
+
+
 class InputError(RestorationError, ValueError):
     """An image that cannot be used."""
 

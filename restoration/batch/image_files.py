@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from deepblur.platform.data.image_file import UnreadableImageError, check_plain
+from deepblur.platform.data.image_file import check_plain
 from deepblur.platform.system.disk import denied
 from deepblur.platform.system.errors import (
     INPUT,
@@ -22,6 +22,7 @@ from deepblur.platform.system.errors import (
     OutputError,
     PartOfSetError,
     RestorationError,
+    UnreadableImageError,
 )
 from deepblur.platform.system.lock import LockError, shared
 from deepblur.platform.system.printable import printable, say

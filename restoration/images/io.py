@@ -16,8 +16,8 @@ from typing import Protocol
 import numpy as np
 import psutil
 
-from deepblur.platform.data.image_file import MIN_SIDE_PX, UnreadableImageError, check_pixels, check_plain, unreadable
-from deepblur.platform.system.errors import InputError
+from deepblur.platform.data.image_file import MIN_SIDE_PX, check_pixels, check_plain, unreadable
+from deepblur.platform.system.errors import InputError, UnreadableImageError
 from deepblur.restoration.images.library_warnings import silent
 from deepblur.restoration.images.scratch import MEMORY, Scratch, bands
 

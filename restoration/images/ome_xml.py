@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
-from deepblur.platform.data.image_file import UnreadableImageError
+from deepblur.platform.system.errors import UnreadableImageError
 
 MAX_ELEMENTS = 2**20
 _MAX_DEPTH = 100

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from deepblur.platform.data.image_file import MAX_PIXELS, ORIENTATION_TAG, UnreadableImageError, check_pixels, upright
+from deepblur.platform.data.image_file import MAX_PIXELS, ORIENTATION_TAG, check_pixels, upright
+from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.images.io import Recording
 from deepblur.restoration.images.png import (

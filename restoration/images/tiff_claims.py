@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from tifffile import COMPRESSION, TiffFile, TiffFormat, TiffFrame, TiffPage, TiffPageSeries
 
-from deepblur.platform.data.image_file import UnreadableImageError
+from deepblur.platform.system.errors import UnreadableImageError
 
 _TYPE_BYTES = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from tifffile import PHOTOMETRIC, TiffPage, TiffPageSeries
 
-from deepblur.platform.data.image_file import ORIENTATION_TAG, UnreadableImageError, upright
+from deepblur.platform.data.image_file import ORIENTATION_TAG, upright
+from deepblur.platform.system.errors import UnreadableImageError
 
 GREY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 

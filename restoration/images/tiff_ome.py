@@ -12,8 +12,8 @@ from xml.etree.ElementTree import Element
 
 from tifffile import TiffFile, TiffFileError, TiffFrame, TiffPage, TiffPageSeries
 
-from deepblur.platform.data.image_file import UnreadableImageError, check_pixels
-from deepblur.platform.system.errors import PartOfSetError
+from deepblur.platform.data.image_file import check_pixels
+from deepblur.platform.system.errors import PartOfSetError, UnreadableImageError
 from deepblur.restoration.images.library_warnings import silent
 from deepblur.restoration.images.ome_xml import Image, children, images_of, parsed, plain_name, plane_places
 from deepblur.restoration.images.tiff_claims import count_pages

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
-from deepblur.platform.data.image_file import UnreadableImageError, check_pixels
+from deepblur.platform.data.image_file import check_pixels
 from deepblur.platform.data.tiff_streams import check_streams
+from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.restoration.images.io import Recording, check_claim, frame_labels
 from deepblur.restoration.images.tiff_claims import check_imagej, check_page, count_pages, cut_short
 from deepblur.restoration.images.tiff_layout import GREY, Layout, layout_of
