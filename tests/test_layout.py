@@ -26,9 +26,7 @@ LARGEST_ROOM = 15  # files; studies and baselines are catalogues, a file each
 RAY = ("platform/cluster/", "platform/arms/search/ray_trials.py")
 MLFLOW = ("platform/tracking/", "platform/registry/", "platform/reproduce/recorded_run.py")
 UP = {  # to be emptied: nothing may be added
-    "platform/tracking/names.py -> platform/experiment/study.py",
     "platform/experiment/graph.py -> platform/arms/trained/arm.py",
-    "platform/models/card.py -> platform/arms/trained/arm.py",
     "platform/experiment/record.py -> platform/arms/trained/arm.py",
     "platform/arms/methods/collect.py -> platform/arms/tuning/result.py",
     "platform/arms/methods/collect.py -> platform/arms/tuning/tuning.py",
@@ -61,12 +59,8 @@ UP = {  # to be emptied: nothing may be added
     "platform/experiment/run.py -> platform/arms/search/run.py",
     "platform/experiment/run.py -> platform/arms/search/search.py",
     "platform/experiment/run.py -> platform/arms/tuning/tuning.py",
-    "platform/models/card.py -> platform/tracking/names.py",
     "platform/optics/stack.py -> restoration/images/io.py",
     "platform/report/page.py -> platform/arms/trained/text.py",
-    "platform/tracking/names.py -> platform/arms/methods/method.py",
-    "platform/tracking/names.py -> platform/arms/tuning/tuning.py",
-    "platform/tracking/names.py -> platform/arms/uncertainty/uncertainty.py",
 }
 IN_CIRCLES = {  # to be emptied: nothing may be added
     "platform/arms/methods/published.py",

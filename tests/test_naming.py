@@ -7,6 +7,7 @@ from micro_comparison import STUDY as COMPARISON
 from micro_study import STUDY
 
 from deepblur.platform.experiment.command_line import plan
+from deepblur.platform.experiment.naming import part_name, shared_tags, study_name
 from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking.pages import VIEWS, comparison_page, run_page
 
@@ -34,16 +35,16 @@ def test_no_metric_needs_more_than_backticks_in_a_search_string(arm):
 
 
 def test_a_run_is_named_by_what_the_command_line_changed():
-    assert naming.study_name(plan(STUDY, [])) == "micro_study quick"
+    assert study_name(plan(STUDY, [])) == "micro_study quick"
     changed = plan(STUDY, ["--set", "lr=0.01", "--set", "in_steps=6", "--set", "dn_steps=3", "--set", "batch=8"])
-    assert naming.part_name(changed, "true, seed 0") == "true, seed 0 (quick, lr=0.01, in_steps=6, dn_steps=3, …)"
+    assert part_name(changed, "true, seed 0") == "true, seed 0 (quick, lr=0.01, in_steps=6, dn_steps=3, …)"
 
 
 def test_tags_say_data_and_method_in_the_words_of_the_command_line():
     chosen = plan(STUDY, ["--data", "dead-leaves", "--test", "folder:/images"])
-    tags = naming.shared_tags(chosen, commit="abc", device="CPU")
+    tags = shared_tags(chosen, commit="abc", device="CPU")
     assert (tags["data"], tags["test"]) == ("dead-leaves", "folder:/images")
-    methods = {arm: naming.method_of(COMPARISON.build(arm, settings={}, data=chosen.data, seed=0))
+    methods = {arm: COMPARISON.build(arm, settings={}, data=chosen.data, seed=0).label
                for arm in COMPARISON.arms}  # fmt: skip
     assert methods == {"deep-blur": "IN + DN", "NAFNet": "NAFNet", "Wiener": "true + wiener", "IN": "IN",
                        "blurry": "blurry", "broken": "mean + wiener"}  # fmt: skip

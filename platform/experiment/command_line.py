@@ -16,8 +16,8 @@ import psutil
 from deepblur.platform.cluster.address import refuse_rays_copy
 from deepblur.platform.data.sources import parse_data, parse_test
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
+from deepblur.platform.experiment import naming
 from deepblur.platform.experiment.study import Design, Plan
-from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking.connection import database_file, default_runs, default_uri, shown
 
 N = TypeVar("N", int, float)

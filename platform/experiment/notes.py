@@ -8,7 +8,7 @@ from deepblur.platform.arms.trained.result import StudyResult, paired_table, sum
 from deepblur.platform.arms.trained.text import bracketed, contrast_sentences, signed
 from deepblur.platform.experiment.result import LAYOUTS, Result
 from deepblur.platform.experiment.study import Plan
-from deepblur.platform.tracking.names import markdown
+from deepblur.platform.system.printable import markdown
 
 LONGEST = 3000
 """Characters of an outcome that has no table of its own; MLflow takes 5000 for the whole description."""

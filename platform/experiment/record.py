@@ -18,6 +18,7 @@ from deepblur.platform.arms.tuning.tuning import Tune
 from deepblur.platform.data.store import open_store
 from deepblur.platform.experiment import notes as run_notes
 from deepblur.platform.experiment import provenance
+from deepblur.platform.experiment.naming import part_name, shared_tags, study_name
 from deepblur.platform.experiment.result import LAYOUTS, Result
 from deepblur.platform.experiment.study import Plan
 from deepblur.platform.models.calibration import calibrate
@@ -65,10 +66,10 @@ class Record:
             arms = ", ".join(arm for arm, said in self.refused.items() if said == why)
             note(f"no model will be made of the networks of {arms}, for {why}; all else is recorded")
         device = self.provenance.ingredients["made_with"]["device"]
-        self.tags = naming.shared_tags(plan, commit=commit(), device=device)
+        self.tags = shared_tags(plan, commit=commit(), device=device)
         tags = {**self.tags, "stage": "study", "command": plan.command}
         shared = {"preset": plan.preset, "seeds": str(plan.seeds), **flatten(plan.grid, "grid")}
-        self.parent = self.tracker.study_run(key=self.key, name=naming.study_name(plan), params=shared, tags=tags)
+        self.parent = self.tracker.study_run(key=self.key, name=study_name(plan), params=shared, tags=tags)
         self.parts: dict[str, provenance.Json] = {}
         """Child run → the part of the study that it shows."""
         self.arms: dict[tuple[str, int], str] = {}
@@ -95,7 +96,7 @@ class Record:
                 self.parts[children[key][0]] = {"stage": key, "arm": arm, "seed": seed}
         for (arm, seed), keys in self.graph.results.items():
             keywords = {"arm": arm, "seed": str(seed), **self.plan.study.keywords(arm, self.plan.settings)}
-            method = naming.method_of(self.graph.arms[arm, seed])
+            method = self.graph.arms[arm, seed].label
             tags = {"stage": "arm", "arm": arm, "seed": str(seed), "method": method}
             about = ", ".join(f"{name}={value}" for name, value in self.plan.study.arms.get(arm, {}).items())
             run = self.arms[arm, seed] = self._child(f"{arm}/{seed}", f"{arm}, seed {seed}", keywords, tags, about)
@@ -107,7 +108,7 @@ class Record:
         return children
 
     def _child(self, key: str, name: str, params: dict[str, str], tags: dict[str, str], about: str) -> str:
-        name = naming.part_name(self.plan, name)
+        name = part_name(self.plan, name)
         tags = {**self.tags, **tags, naming.NOTE_TAG: run_notes.part_note(name, about, self.plan, self._links())}
         return self.tracker.child_run(parent=self.parent, key=f"{self.key}/{key}", name=name, params=params, tags=tags)
 
@@ -218,7 +219,8 @@ class Record:
                        for sources in (stages.identify.train, stages.identify.validation))  # fmt: skip
         card = make_card(
             {**origin, "commit": commit(), "run": run},
-            stages,
+            stages.identify.degradation,
+            stages.identify.train,
             items,
             parameters=flatten(stages),
             images=len(store),

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deepblur.platform.data.sources import Coco, DeadLeaves, Folder, Photos, Source
-from deepblur.platform.tracking.names import markdown
+from deepblur.platform.system.printable import markdown
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from deepblur.operators import ZernikeBlur
-    from deepblur.platform.arms.trained.arm import Arm
     from deepblur.platform.data.observations import Degradation
 
 MEASURES = ("psf_snr_db", "mean_psf_snr_db", "psnr_db", "blurry_psnr_db", "ssim", "blurry_ssim")
@@ -32,7 +31,8 @@ DATA_LICENCES = {
 
 def make_card(
     origin: Mapping[str, str],
-    stages: "Arm",
+    degradation: "Degradation",
+    train: tuple[Source, ...],
     items: "pd.DataFrame",
     *,
     parameters: Mapping[str, str],
@@ -44,12 +44,12 @@ def make_card(
 
     Args:
         origin: study, preset, arm, seed, commit, run.
+        degradation, train: what the networks were trained for, and on.
         items: one row per observation of the study's test grid, with the columns MEASURES, image, noise, eta_waves.
         parameters: everything that the arm was made with, flattened.
         images: how many images it was trained on; fingerprint: of their pixels.
         validated: the last validation of the networks, by measure.
     """
-    degradation, train = stages.identify.degradation, stages.identify.train
     means, intervals = _measured(items)
     return {
         **origin,

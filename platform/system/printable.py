@@ -24,6 +24,11 @@ def printable(text: object, keep: str = "") -> str:
     return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), str(text))
 
 
+def markdown(text: str) -> str:
+    """A name within Markdown, in a cell of a table too."""
+    return re.sub(r"([|<`*])", r"\\\1", " ".join(text.split()))
+
+
 def say(line: str, file: TextIO | None = None) -> None:
     """Print one line: the place where everything that may hold a name or words from elsewhere reaches a terminal."""
     print(printable(line), file=file or sys.stdout)

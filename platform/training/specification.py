@@ -10,6 +10,9 @@ from deepblur.platform.stages.stage import Stage
 
 IdentificationLoss = Literal["gamma", "twin", "psf", "half_space", "twin_psf"]
 
+NETWORKS = {"identify": "IN", "deblur": "DN", "joint": "joint", "restore": "NAFNet"}
+"""Kind of a training → what people call its network."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optimization:

@@ -22,7 +22,7 @@ from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.optics.field_identification import SOURCES, identify_field, nearest
 from deepblur.platform.stages.identity import with_imports
 from deepblur.platform.stages.stage import Stage
-from deepblur.platform.training.specification import Training
+from deepblur.platform.training.specification import NETWORKS, Training
 
 FROM_TRUTH = ("true", "odd")
 """PSF sources that only a simulation has: the true γ, and the true γ with all even orders set to zero."""
@@ -82,6 +82,12 @@ class Method:
             raise ValueError(f"{self.psf!r} finds blurs that vary over the field; got {self.family}")
         if self.image in RESTORERS and self.psf == "none":
             raise ValueError(f"{self.image} needs a PSF; got psf='none'")
+
+    @property
+    def label(self) -> str:
+        """What identifies and what restores, for people."""
+        psf, image = NETWORKS.get(self.psf, self.psf), NETWORKS.get(self.image, self.image)
+        return psf if image in ("own", "none") else image if psf == "none" else f"{psf} + {image}"
 
     @property
     def family(self) -> Blur:

@@ -9,6 +9,7 @@ from deepblur.platform.arms.search.loop import Job
 from deepblur.platform.arms.search.result import SearchResult
 from deepblur.platform.arms.search.search import OBJECTIVES, Search
 from deepblur.platform.experiment import notes as run_notes
+from deepblur.platform.experiment.naming import part_name, shared_tags, study_name
 from deepblur.platform.experiment.provenance import circumstances_of
 from deepblur.platform.experiment.record import REPORT, open_tracker, show_where
 from deepblur.platform.experiment.result import LAYOUTS
@@ -42,9 +43,9 @@ class SearchRecord:
             **flatten(plan.grid, "grid"),
         }
         device = circumstances_of(plan)["device"]
-        self.tags = naming.shared_tags(plan, commit=commit(), device=device)
+        self.tags = shared_tags(plan, commit=commit(), device=device)
         tags = {**self.tags, "stage": "study", "command": plan.command}
-        self.parent = self.tracker.study_run(key=self.key, name=naming.study_name(plan), params=params, tags=tags)
+        self.parent = self.tracker.study_run(key=self.key, name=study_name(plan), params=params, tags=tags)
         self.open: dict[tuple[str, int, int], str] = {}
 
     def audience(self, arm: str, seed: int) -> "Trials":
@@ -57,7 +58,7 @@ class SearchRecord:
             search, trial = self.searches[arm, seed], self.histories[arm, seed].trials[number]
             settings = search.params(trial)
             command = search.command(self.plan.preset, settings)
-            name = naming.part_name(self.plan, f"{arm}, trial {number}, seed {seed}")
+            name = part_name(self.plan, f"{arm}, trial {number}, seed {seed}")
             links = {"report": self.tracker.page(self.parent, REPORT), "the search": self.tracker.page(self.parent)}
             tags = {"stage": "trial", "arm": arm, "seed": str(seed), "trial": str(number), "method": search.sampler}
             described = {"command": command, naming.NOTE_TAG: run_notes.part_note(name, command, self.plan, links)}

@@ -16,6 +16,11 @@ class Arm:
     identify: Identify
     deblur: Deblur
 
+    @property
+    def label(self) -> str:
+        """What identifies and what restores, for people."""
+        return "IN + DN"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Stage):

@@ -54,6 +54,11 @@ class Tuning:
         if self.trials < 1:
             raise ValueError(f"a search has at least one trial, that of the defaults; got {self.trials}")
 
+    @property
+    def label(self) -> str:
+        """What identifies and what restores, for people."""
+        return f"{self.method.label}, tuned"
+
     def defaults(self) -> dict[str, Any] | None:
         """The searched settings' defaults; None where the function derives one from the image."""
         known = inspect.signature(self.method.handcrafted() or estimate).parameters

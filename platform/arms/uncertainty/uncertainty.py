@@ -47,6 +47,11 @@ class Doubt:
             raise ValueError(f"an ensemble has at least two members; got {len(self.members)}")
 
     @property
+    def label(self) -> str:
+        """What identifies and what answers, for people."""
+        return f"IN, {self.answer}"
+
+    @property
     def degradation(self) -> Degradation:
         return self.members[0].degradation
 
