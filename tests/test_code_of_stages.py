@@ -14,10 +14,12 @@ from deepblur.platform.arms.methods.method import METHODS, Assess, Method
 from deepblur.platform.arms.trained.arm import Evaluate
 from deepblur.platform.arms.tuning.tuning import Tune, Tuning
 from deepblur.platform.arms.uncertainty.uncertainty import Read
-from deepblur.platform.data.sources import parse_data
+from deepblur.platform.data.cache import open_cache
+from deepblur.platform.data.sources import DeadLeaves, parse_data
 from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.stages import identity
-from deepblur.platform.system import source_tree
+from deepblur.platform.system import code, source_tree
+from deepblur.platform.system.code import differs_here
 
 DATA = parse_data("dead-leaves")
 PRINTS = {DATA.train: "a", DATA.validation: "b", DATA.test: "c"}
@@ -25,7 +27,7 @@ GRID = STUDY.presets["quick"].grid
 
 
 def forget():
-    for known in (identity._code_of, identity.with_imports, identity._parts_of, identity.hash_of):
+    for known in (code._code_of, code.with_imports, code._parts_of, code.hash_of):
         known.cache_clear()
 
 
@@ -132,6 +134,18 @@ def test_the_noise_that_a_level_stands_for_counts(source):
     assert changed(before) == ALL
 
 
+@pytest.mark.parametrize("name", ["sources", "image_file", "tiff_streams", "dead_leaves"])
+def test_an_edit_of_what_decodes_or_draws_images_makes_their_cache_anew(source, tmp_path, name):
+    def made():
+        open_cache(DeadLeaves(count=2, side_px=16, seed=0), tmp_path, progress=False, max_skipped=0.0)
+        return {folder.name for folder in tmp_path.glob("deadleaves-*")}
+
+    before = made()
+    assert made() == before
+    source(f"platform/data/{name}.py")
+    assert len(made()) == len(before) + 1
+
+
 def test_comments_docstrings_and_layout_do_not_count(source):
     before = keys()
     source("platform/evaluation/metrics.py", '"""', '"""Said otherwise. ')
@@ -172,12 +186,12 @@ def test_the_hash_does_not_follow_the_version_of_python(tmp_path):
     file = tmp_path / "module.py"
     file.write_text('"""Doc."""\n\ndef f(x, *, y=None):\n    return f"é{x:.2f} {y!r}", {**x}, b"\\0", 1e-3, None\n')
     tree = ast.parse(file.read_text())
-    assert "type_params" not in identity._plain(tree)
+    assert "type_params" not in code._plain(tree)
     for node in ast.walk(tree):
         node.type_params = []  # as 3.12 has it of functions and classes
         node._fields = (*node._fields, "type_params")
-    assert identity._plain(tree) == identity._plain(ast.parse(file.read_text()))
-    assert identity.hash_of(file) == "366aae521f54f08692c52d6a42c637bf"
+    assert code._plain(tree) == code._plain(ast.parse(file.read_text()))
+    assert code.hash_of(file) == "366aae521f54f08692c52d6a42c637bf"
 
 
 STUDY_FILE = """
@@ -274,10 +288,10 @@ def test_a_process_with_other_code_is_told_which(own):
     _, folder = own
     code = identity.code_of(("platform/training/trainer",), [sys.modules["own_blur"].MyBlur])
     assert {"own_blur", "own_lens", "own_constants", "platform/training/trainer", "operators/pupil"} <= code.keys()
-    assert identity.differs_here(code) is None
-    assert identity.differs_here({**code, "platform/training/trainer": "x"}) == "platform/training/trainer"
-    assert identity.differs_here({**code, "__main__": "x", "own_that_is_not_imported_here": "x"}) is None
+    assert differs_here(code) is None
+    assert differs_here({**code, "platform/training/trainer": "x"}) == "platform/training/trainer"
+    assert differs_here({**code, "__main__": "x", "own_that_is_not_imported_here": "x"}) is None
     (folder / "own_lens.py").write_text("def bent(gamma):\n    return gamma\n")
-    assert identity.differs_here(code) is None  # this process has imported the old one
+    assert differs_here(code) is None  # this process has imported the old one
     forget()
-    assert identity.differs_here(code) == "own_lens"
+    assert differs_here(code) == "own_lens"

@@ -33,7 +33,6 @@ UP = {  # to be emptied: nothing may be added
     "platform/arms/methods/collect.py -> platform/arms/uncertainty/result.py",
     "platform/arms/methods/collect.py -> platform/arms/uncertainty/uncertainty.py",
     "platform/arms/uncertainty/result.py -> restoration/reliability.py",
-    "platform/data/cache.py -> platform/stages/identity.py",
     "platform/experiment/graph.py -> platform/arms/methods/method.py",
     "platform/experiment/graph.py -> platform/arms/tuning/tuning.py",
     "platform/experiment/graph.py -> platform/arms/uncertainty/uncertainty.py",

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from deepblur.platform.data.sources import Entry, Source
-from deepblur.platform.stages.identity import code_of
+from deepblur.platform.system.code import code_of
 from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.platform.system.lock import locked
 from deepblur.platform.system.printable import say
@@ -54,7 +54,7 @@ def open_cache(source: Source, cache_dir: Path, *, progress: bool, max_skipped: 
 
     One process builds while others that want the same cache wait for it.
     """
-    code = sorted(code_of(_DECODES, [type(source)]).values())  # which may give other pixels for the same files
+    code = sorted(code_of(_DECODES, [type(source)], closed=("platform/system/",)).values())
     key = hashlib.sha256(json.dumps([_FORMAT, repr(source), source.state(), code]).encode()).hexdigest()[:16]
     folder = cache_dir / f"{type(source).__name__.lower()}-{key}"
     cached = _load(folder)
