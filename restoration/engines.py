@@ -22,8 +22,9 @@ from deepblur.nets import DRUNet
 from deepblur.operators import ZernikeBlur, noise_std_of
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import identify
+from deepblur.platform.models.trained_range import largest_noise
 from deepblur.platform.system.errors import InputError, ModelError
-from deepblur.restoration.reliability import Residual, largest_noise, residual_of
+from deepblur.restoration.reliability import Residual, residual_of
 
 Restorer = Literal["deblur", "tv", "wiener", "richardson-lucy"]
 TRAINING_FREE = {"spectral": "spectral", "l0": "l0_gradient", "goldstein-fattal": "goldstein_fattal"}

@@ -13,13 +13,14 @@ from torch import Tensor
 from deepblur.baselines.estimate import richest_part
 from deepblur.nets.identifier import half_overlapping_starts
 from deepblur.operators import noise_std_of
+from deepblur.platform.models.trained_range import NOISE_MARGIN
 from deepblur.platform.optics.family import PLACES, fitted
 from deepblur.platform.optics.field_maps import pixel_places
 from deepblur.platform.optics.networks import TrainedOptics
 from deepblur.platform.optics.optics_file import Optics
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.engines import Engine, Found, Removal, hash_of, network_bytes
-from deepblur.restoration.reliability import NOISE_MARGIN, WITNESS_PX, Residual, residual_of
+from deepblur.restoration.reliability import WITNESS_PX, Residual, residual_of
 
 MOST_PATCHES = 144
 """Patches that are read of an image, at most."""

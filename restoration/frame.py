@@ -19,13 +19,14 @@ from deepblur.baselines.estimate import READ_PX, count_not_finite, richest
 from deepblur.operators import noise_std_of, zernike_name
 from deepblur.platform.data.image_file import LUMA
 from deepblur.platform.models.readings import Identification
+from deepblur.platform.models.trained_range import range_flags
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.blurs import Blur, Place, empty_blur
 from deepblur.restoration.engines import Engine, Found, Removal, Remove
-from deepblur.restoration.images.io import Recording
+from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import MEMORY, Scratch, bands
 from deepblur.restoration.light import in_light, on_dark_ground
-from deepblur.restoration.reliability import range_flags, verdict_of
+from deepblur.restoration.reliability import verdict_of
 from deepblur.restoration.scale import Scale
 from deepblur.restoration.tiles import MIN_TILE_PX, Framed, restore_in_tiles
 

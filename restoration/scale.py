@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.images.io import Recording
+from deepblur.restoration.images.recording import Recording
 
 DEFAULT_RULE = "percentile:0.1,99.9"
 _SAMPLE_VALUES = 2**22

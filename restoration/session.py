@@ -17,7 +17,7 @@ from deepblur.platform.system.errors import InputError
 from deepblur.restoration.blurs import VERDICTS, Blur, with_outliers
 from deepblur.restoration.engines import Engine
 from deepblur.restoration.frame import Options, Tick, identify_frame, restore_frame
-from deepblur.restoration.images.io import Recording
+from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import bands
 from deepblur.restoration.outliers import replace_outliers
 from deepblur.restoration.scale import Scale, Scaling

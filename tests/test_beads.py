@@ -8,8 +8,9 @@ import pytest
 from deepblur.operators.microscope import Microscope, MicroscopeState
 from deepblur.platform.optics.beads import Finding, background, find_beads, shifted
 from deepblur.platform.optics.simulate import Slide, simulate_stack
-from deepblur.platform.optics.stack import check_alike, read_stack, stack_of
+from deepblur.platform.optics.stack import check_alike, stack_of
 from deepblur.platform.system.errors import InputError
+from deepblur.restoration.batch.calibrate import read_stack
 
 IDEAL = Microscope(astigmatism_waves=0, coma_waves=0, curvature_um=0, vignetting=0, medium_index=1.515)
 SLIDE = Slide(field_px=(256, 320), beads=16, planes=3)

@@ -13,9 +13,9 @@ from test_recording import values
 from torch.testing import assert_close
 
 from deepblur.operators import noise, noise_std_of
-from deepblur.platform.optics.stack import read_stack
 from deepblur.platform.system.errors import InputError, OutputError
 from deepblur.restoration import frame as restoration
+from deepblur.restoration.batch.calibrate import read_stack
 from deepblur.restoration.engines import Found, TrainingFreeEngine
 from deepblur.restoration.frame import Options, with_room
 from deepblur.restoration.images import scratch
@@ -158,7 +158,7 @@ def test_the_noise_of_a_large_image_is_the_median_of_all_of_it(draw, steps, monk
 def test_a_stack_that_must_be_held_whole_is_refused_by_its_header(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "beads.tif", values("u2", 3, H, W), photometric="minisblack")
     free = type("Memory", (), {"available": 1000})
-    monkeypatch.setattr("deepblur.restoration.images.io.psutil.virtual_memory", lambda: free)
-    monkeypatch.setattr("deepblur.restoration.images.io.Recording.frame", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("deepblur.restoration.images.recording.psutil.virtual_memory", lambda: free)
+    monkeypatch.setattr("deepblur.restoration.images.recording.Recording.frame", lambda *_: pytest.fail("read"))
     with pytest.raises(InputError, match=r"beads.tif: all its frames at once need .* GiB.* take a part of it"):
         read_stack(tmp_path / "beads.tif")

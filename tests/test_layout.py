@@ -32,7 +32,6 @@ UP = {  # to be emptied: nothing may be added
     "platform/arms/methods/collect.py -> platform/arms/tuning/tuning.py",
     "platform/arms/methods/collect.py -> platform/arms/uncertainty/result.py",
     "platform/arms/methods/collect.py -> platform/arms/uncertainty/uncertainty.py",
-    "platform/arms/uncertainty/result.py -> restoration/reliability.py",
     "platform/experiment/graph.py -> platform/arms/methods/method.py",
     "platform/experiment/graph.py -> platform/arms/tuning/tuning.py",
     "platform/experiment/graph.py -> platform/arms/uncertainty/uncertainty.py",
@@ -58,7 +57,6 @@ UP = {  # to be emptied: nothing may be added
     "platform/experiment/run.py -> platform/arms/search/run.py",
     "platform/experiment/run.py -> platform/arms/search/search.py",
     "platform/experiment/run.py -> platform/arms/tuning/tuning.py",
-    "platform/optics/stack.py -> restoration/images/io.py",
     "platform/report/page.py -> platform/arms/trained/text.py",
 }
 IN_CIRCLES = {  # to be emptied: nothing may be added
@@ -66,13 +64,6 @@ IN_CIRCLES = {  # to be emptied: nothing may be added
     "platform/arms/methods/result.py",
     "platform/arms/search/run.py",
     "platform/experiment/run.py",
-    "restoration/batch/inputs.py",
-    "restoration/batch/ownership.py",
-    "restoration/images/io.py",
-    "restoration/images/picture.py",
-    "restoration/images/tiff_parts.py",
-    "restoration/images/tiff_read.py",
-    "restoration/images/tiff_write.py",
 }
 PLAN = FloorPlan(ROOT)
 

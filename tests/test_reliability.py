@@ -9,11 +9,11 @@ from skimage import data
 
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.models.readings import Identification
+from deepblur.platform.models.trained_range import range_flags
 from deepblur.restoration.reliability import (
     LARGEST_WHITENESS,
     Residual,
     largest_whiteness,
-    range_flags,
     residual_of,
     verdict_of,
 )

@@ -17,8 +17,8 @@ from deepblur.platform.export.export import SUMMARY, _complete_or_as_it_was
 from deepblur.platform.system.errors import OutputError
 from deepblur.restoration.batch import restore as restore_files
 from deepblur.restoration.batch.calibrate import _beads_pictures
-from deepblur.restoration.batch.inputs import Item, items_of
-from deepblur.restoration.batch.ownership import CALIBRATED, RESTORED, claimed, kept
+from deepblur.restoration.batch.inputs import items_of
+from deepblur.restoration.batch.ownership import CALIBRATED, RESTORED, Item, claimed, kept
 
 CAMERA = data.camera()
 

@@ -1,13 +1,10 @@
-"""Stacks of bead images: read with their units, checked before anything is measured."""
+"""Stacks of bead images, with their units, checked before anything is measured."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.images.io import check_fits, read_recording
 
 _PLATEAU_PX = 10
 """So many pixels at the very largest value are a clipped sensor, not noise."""
@@ -51,35 +48,27 @@ def stack_of(
     pixel_um: float | None = None,
     z_um: float | None = None,
     ceiling: float | None = None,
+    bits: int | None = None,
 ) -> BeadStack:
-    """A stack in memory, (Z, H, W), under the same rules as a file; ceiling: default what dtype and values say."""
+    """A stack in memory.
+
+    Args:
+        planes: (Z, H, W) integers or floats, in camera counts.
+        pixel_um: side of a pixel in the sample.
+        z_um: distance of the planes.
+        ceiling: counts at which the camera clips; default: the largest value of `bits`, or a plateau at the largest
+            value of the planes.
+        bits: of the camera; default: those of an unsigned type.
+    Raises:
+        InputError: not numbers, empty, NaN, or axes in the wrong order.
+    """
     planes = np.asarray(planes)
     if planes.dtype.kind not in "uif":
         raise InputError(f"{name}: a stack holds integers or floats; got {planes.dtype}")
     if not planes.size:
         raise InputError(f"{name}: the stack is empty, {planes.shape}; save it again")
-    bits = planes.dtype.itemsize * 8 if planes.dtype.kind == "u" else None
+    bits = (bits or planes.dtype.itemsize * 8) if planes.dtype.kind == "u" else None
     return BeadStack(name, planes.astype(np.float32), pixel_um, z_um, _ceiling(planes, bits, ceiling))
-
-
-def read_stack(path: str | os.PathLike, *, ceiling: float | None = None) -> BeadStack:
-    """The z-stack in a TIFF file, with pixel size and plane distance where the file says them.
-
-    Args:
-        ceiling: counts at which the camera clips; default: the largest value of the file's bits, or a plateau at its
-            largest value.
-    Raises:
-        InputError: not an image, several channels, one plane only, NaN, or axes in the wrong order.
-    """
-    recording = read_recording(path)
-    name = Path(path).name
-    if recording.channels != 1:
-        raise InputError(f"{name}: has {recording.channels} channels; save the channel of the beads alone")
-    check_fits(recording, 2.0 * recording.dtype.itemsize + 16)
-    planes = np.stack([frame[0] for frame in recording.frames()])
-    bits = recording.bits if planes.dtype.kind == "u" else None
-    level = _ceiling(planes, bits, ceiling)
-    return BeadStack(name, planes.astype(np.float32), recording.pixel_um, recording.z_um, level)
 
 
 def check_alike(stacks: list[BeadStack]) -> None:

@@ -3,26 +3,30 @@
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from deepblur.platform.optics.beads import Finding
 from deepblur.platform.optics.calibrate import Calibration, calibrate
 from deepblur.platform.optics.measure import Measured, Settings, measure
 from deepblur.platform.optics.optics_file import save_optics
-from deepblur.platform.optics.stack import BeadStack, check_alike, read_stack
-from deepblur.platform.system.errors import OK, OutputError
+from deepblur.platform.optics.stack import BeadStack, check_alike, stack_of
+from deepblur.platform.system.errors import OK, InputError, OutputError
 from deepblur.platform.system.printable import say
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.batch.image_files import ending, output_folder
-from deepblur.restoration.batch.inputs import Item, items_of
+from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.outputs import write_picture
-from deepblur.restoration.batch.ownership import CALIBRATED, Place, claimed
+from deepblur.restoration.batch.ownership import CALIBRATED, Item, Place, claimed
+from deepblur.restoration.images.io import read_recording
+from deepblur.restoration.images.recording import check_fits
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -69,6 +73,31 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         _show(report)
         given.tell()
     return OK
+
+
+def read_stack(path: str | os.PathLike, *, ceiling: float | None = None) -> BeadStack:
+    """The z-stack in a TIFF file, with pixel size and plane distance where the file says them.
+
+    Args:
+        ceiling: counts at which the camera clips; default: the largest value of the file's bits, or a plateau at its
+            largest value.
+    Raises:
+        InputError: not an image, several channels, one plane only, NaN, or axes in the wrong order.
+    """
+    recording = read_recording(path)
+    name = Path(path).name
+    if recording.channels != 1:
+        raise InputError(f"{name}: has {recording.channels} channels; save the channel of the beads alone")
+    check_fits(recording, 2.0 * recording.dtype.itemsize + 16)
+    planes = np.stack([frame[0] for frame in recording.frames()])
+    return stack_of(
+        planes,
+        name=name,
+        pixel_um=recording.pixel_um,
+        z_um=recording.z_um,
+        ceiling=ceiling,
+        bits=recording.bits,
+    )
 
 
 def _label(item: Item) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 
 from deepblur.platform.system.printable import say
 from deepblur.restoration.batch.image_files import ending, key_of, output_folders, run_all, shown, tell
-from deepblur.restoration.batch.inputs import Item, items_of
+from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.outputs import write_gamma, write_picture, write_psfs
-from deepblur.restoration.batch.ownership import IDENTIFIED, claimed
+from deepblur.restoration.batch.ownership import IDENTIFIED, Item, claimed
 from deepblur.restoration.batch.restore import announced, asked_for, tell_remarks
 from deepblur.restoration.blurs import EMPTY, VERDICTS
 from deepblur.restoration.engines import Engine

@@ -10,7 +10,7 @@ from pathlib import Path
 from deepblur.platform.data.image_file import SUFFIXES
 from deepblur.platform.system.errors import InputError
 from deepblur.platform.system.printable import say
-from deepblur.restoration.batch.ownership import results_in
+from deepblur.restoration.batch.ownership import Item, results_in, stem_of
 
 _SHOWN = 8
 
@@ -18,26 +18,6 @@ IS_FOLDER = "folders are not searched below; name it too"
 IS_RESULT = "made by deepblur, as the reports beside them say; name one to have it read"
 OTHER_SUFFIX = f"not {', '.join(SUFFIXES)}; name one to have its content tried"
 IS_HIDDEN = "hidden"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image file, and the name that its results begin with."""
-
-    path: Path
-    name: str
-    below: Path = Path()
-    """Its results' folder, below that of the output."""
-
-    @property
-    def suffix(self) -> str:
-        """What follows the stem: ".ome.tif" is one suffix."""
-        return self.path.name[len(stem_of(self.path)) :]
-
-    @property
-    def source(self) -> str:
-        """The file itself, however it was named: absolute, without links in its folders."""
-        return os.path.join(os.path.realpath(self.path.parent), self.path.name)
 
 
 @dataclass(frozen=True)
@@ -94,10 +74,6 @@ def items_of(given: Sequence[Path], output: Path | None = None) -> Given:
         for stem in (stem_of(path),)
     )
     return Given(items, tuple(left_out))
-
-
-def stem_of(path: Path) -> str:
-    return path.stem.removesuffix(".ome") if path.suffix.lower() in (".tif", ".tiff") else path.stem
 
 
 def _looked_through(folder: Path, output: Path | None) -> tuple[list[Path], list[tuple[Path, str]]]:

@@ -1,8 +1,8 @@
-"""The files that lie beside a restored image: PSF, coefficients, wavefront, pictures, and last of all the report."""
+"""The files that lie beside a restored image: PSF, coefficients, wavefront and pictures; `ownership` has the report."""
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deepblur.platform.system.printable import json_text, printable
+from deepblur.operators import zernike
+from deepblur.platform.system.printable import printable
 from deepblur.platform.system.whole_files import replacing
-from deepblur.restoration.batch.wavefront import wavefront
 from deepblur.restoration.blurs import Blur
 
 GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
+WAVEFRONT_PX = 129
 
 
 def write_psfs(path: Path, blurs: Iterable[Blur], pixel_um: float | None, height_um: float | None = None) -> None:
@@ -30,6 +31,19 @@ def write_wavefronts(path: Path, blurs: Iterable[Blur]) -> None:
     """A float32 TIFF in waves over the pupil, NaN outside, one page for each blur."""
     maps = [wavefront(blur.noll, found.gamma) for blur in blurs for found in _founds(blur) if found.gamma is not None]
     _write_tiff(path, np.stack(maps), None)
+
+
+def wavefront(noll: Sequence[int], gamma: Tensor, size_px: int = WAVEFRONT_PX) -> np.ndarray:
+    """(size_px, size_px) float32 in waves: Σ γ_k Z_k over the unit disc, NaN outside; rows as those of the PSF.
+
+    Args:
+        noll: K Noll indices.
+        gamma: (K,), in waves.
+    """
+    side = torch.linspace(-1, 1, size_px, dtype=torch.float64)
+    v, u = torch.meshgrid(side, side, indexing="ij")
+    waves = torch.tensordot(gamma.double(), zernike(list(noll), u, v), dims=1)
+    return torch.where(u**2 + v**2 <= 1, waves, torch.nan).float().numpy()
 
 
 def write_gamma(path: Path, blurs: Iterable[Blur]) -> None:
@@ -60,11 +74,6 @@ def write_picture(path: Path, figure: Figure) -> None:
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     write_bytes(path, file.getvalue())
-
-
-def write_report(folder: Path, name: str, report: dict[str, Any]) -> None:
-    """The report as JSON: the file that says that an image is done."""
-    write_bytes(folder / f"{name}_report.json", json_text(report).encode() + b"\n")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -13,7 +13,7 @@ from deepblur.baselines import reblur
 from deepblur.platform.optics.pictures import draw_psf_grid
 from deepblur.platform.report.style import styled
 from deepblur.platform.system.printable import printable
-from deepblur.restoration.batch.wavefront import wavefront
+from deepblur.restoration.batch.outputs import wavefront
 from deepblur.restoration.blurs import Blur
 from deepblur.restoration.frame import grey_weights
 from deepblur.restoration.session import Report

@@ -13,16 +13,38 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deepblur.platform.system.errors import OutputError
 from deepblur.platform.system.printable import json_text
 from deepblur.restoration.batch.outputs import write_bytes
 
-if TYPE_CHECKING:
-    from deepblur.restoration.batch.inputs import Item
-
 _LARGEST_REPORT = 2**28
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file, and the name that its results begin with."""
+
+    path: Path
+    name: str
+    below: Path = Path()
+    """Its results' folder, below that of the output."""
+
+    @property
+    def suffix(self) -> str:
+        """What follows the stem: ".ome.tif" is one suffix."""
+        return self.path.name[len(stem_of(self.path)) :]
+
+    @property
+    def source(self) -> str:
+        """The file itself, however it was named: absolute, without links in its folders."""
+        return os.path.join(os.path.realpath(self.path.parent), self.path.name)
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without its suffix, of which ".ome.tif" is one."""
+    return path.stem.removesuffix(".ome") if path.suffix.lower() in (".tif", ".tiff") else path.stem
 
 
 @dataclass(frozen=True)
@@ -61,7 +83,7 @@ class Place:
     folder: Path
     name: str
     kind: Kind
-    item: "Item"
+    item: Item
     key: str
     planned: tuple[str, ...]
     """Names of all files that may be written."""
@@ -91,7 +113,7 @@ class Place:
         return value
 
 
-def kept(folder: Path, item: "Item", kind: Kind, key: str) -> dict[str, Any] | None:
+def kept(folder: Path, item: Item, kind: Kind, key: str) -> dict[str, Any] | None:
     """The report of an image that is done already, with all its files; None where it is not."""
     for name in _names(item.name):
         report = _read(folder / f"{name}{kind.report}")
@@ -105,7 +127,7 @@ def kept(folder: Path, item: "Item", kind: Kind, key: str) -> dict[str, Any] | N
 
 
 @contextmanager
-def claimed(folder: Path, item: "Item", kind: Kind, key: str, endings: Sequence[str] = ()) -> Iterator[Place]:
+def claimed(folder: Path, item: Item, kind: Kind, key: str, endings: Sequence[str] = ()) -> Iterator[Place]:
     """A name for the results of an image under which nothing lies that was not made for it; NAME, else NAME-2, ….
 
     A block that fails leaves nothing new; where it was about to replace earlier results, the claim stays, so that the
@@ -160,7 +182,7 @@ def _names(name: str) -> Iterator[str]:
     yield from (f"{name}-{n}" for n in count(2))
 
 
-def _take(folder: Path, name: str, item: "Item", kind: Kind, key: str, endings: Sequence[str]) -> Place | None:
+def _take(folder: Path, name: str, item: Item, kind: Kind, key: str, endings: Sequence[str]) -> Place | None:
     """The place of that name, claimed; None where it is another's."""
     files = [f"{name}{ending}" for ending in (*endings, *kind.endings)]
     claim = folder / _claim_of(name)
@@ -209,7 +231,7 @@ def _may_replace(path: Path, known: str | None) -> bool:
     return not known or content_hash(path) == known
 
 
-def _is_of(report: dict[str, Any], item: "Item", key: str) -> bool:
+def _is_of(report: dict[str, Any], item: Item, key: str) -> bool:
     """Whether a report is of this image: by its place, or by its content and all options."""
     typed = report.get("input", report.get("image"))  # of an earlier version, which told nothing else
     source = report.get("source", os.path.realpath(str(typed)))

@@ -10,18 +10,19 @@ from typing import Any
 from deepblur.platform.system.errors import ModelError
 from deepblur.platform.system.printable import say
 from deepblur.restoration.batch.image_files import check_given, ending, key_of, output_folders, run_all, shown, tell
-from deepblur.restoration.batch.inputs import Item, items_of
+from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.outputs import (
     write_gamma,
     write_picture,
     write_psfs,
     write_wavefronts,
 )
-from deepblur.restoration.batch.ownership import RESTORED, Place, claimed, kept
+from deepblur.restoration.batch.ownership import RESTORED, Item, Place, claimed, kept
 from deepblur.restoration.engine_choice import Choice, choose_engine
 from deepblur.restoration.engines import Engine
 from deepblur.restoration.frame import Options, with_room
-from deepblur.restoration.images.io import Recording, read_recording, write_recording
+from deepblur.restoration.images.io import read_recording, write_recording
+from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.tiff_ome import other_files
 from deepblur.restoration.scale import parse_rule
 from deepblur.restoration.session import VERSION, Report, Session, with_channels

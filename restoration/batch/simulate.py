@@ -16,10 +16,10 @@ from deepblur.platform.system.printable import say
 from deepblur.platform.system.seeds import generator
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.batch.image_files import ending, key_of, output_folder
-from deepblur.restoration.batch.inputs import Item
 from deepblur.restoration.batch.outputs import resolution
-from deepblur.restoration.batch.ownership import SIMULATED, claimed
-from deepblur.restoration.images.io import Recording, check_fits, read_recording
+from deepblur.restoration.batch.ownership import SIMULATED, Item, claimed
+from deepblur.restoration.images.io import read_recording
+from deepblur.restoration.images.recording import Recording, check_fits
 from deepblur.restoration.scale import scale_of
 from deepblur.restoration.session import assembled
 

@@ -12,7 +12,6 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from deepblur.platform.data.image_file import MAX_PIXELS, ORIENTATION_TAG, check_pixels, upright
 from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.platform.system.whole_files import replacing
-from deepblur.restoration.images.io import Recording
 from deepblur.restoration.images.png import (
     SAMPLES,
     check_reach,
@@ -21,6 +20,7 @@ from deepblur.restoration.images.png import (
     read_header,
     with_chunks,
 )
+from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.tiff_metadata import print_pixel_um
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")

@@ -21,12 +21,13 @@ import tifffile
 from tifffile import COMPRESSION, PHOTOMETRIC, RESUNIT, TiffPage, TiffWriter
 
 from deepblur.platform.system.whole_files import replacing
-from deepblur.restoration.images.io import Recording
 from deepblur.restoration.images.ome_xml import own_text
+from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import bands
 from deepblur.restoration.images.tiff_layout import Layout
 from deepblur.restoration.images.tiff_ome import Ome
-from deepblur.restoration.images.tiff_read import TiffSource, image_in, open_file
+from deepblur.restoration.images.tiff_read import image_in, open_file
+from deepblur.restoration.images.tiff_source import TiffSource
 from deepblur.restoration.images.tiff_tags import Words, description_of, later_words, tags_of
 
 _SIGNED = 2**20

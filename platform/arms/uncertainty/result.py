@@ -16,9 +16,9 @@ from deepblur.platform.arms.uncertainty.answers import draws_of, fitted
 from deepblur.platform.arms.uncertainty.uncertainty import Doubt
 from deepblur.platform.evaluation.intervals import mean_interval
 from deepblur.platform.models.readings import Identification
+from deepblur.platform.models.trained_range import range_flags
 from deepblur.platform.stages.cost import Cost
 from deepblur.platform.tracking.names import of_arm, word
-from deepblur.restoration.reliability import range_flags
 
 COVERAGES = (0.50, 0.68, 0.90, 0.95)
 LEVELS = np.linspace(0.05, 0.95, 19)
@@ -38,7 +38,7 @@ class DoubtResult:
     command: str
     items: pd.DataFrame
     """One row per arm, seed, test draw and coefficient: place ("inside" or "beyond" the trained range), noise,
-    eta_waves, image, draw, noll, error and std (waves), flagged (by deepblur.restoration.reliability)."""
+    eta_waves, image, draw, noll, error and std (waves), flagged (by deepblur.platform.models.trained_range)."""
     reference: str
     """The arm that the others are compared with."""
     facts: dict[str, str]
