@@ -130,7 +130,7 @@ def _trained(model: BlindModel, name: str, choice: Choice, device: str) -> Engin
     if given:
         eta_waves = given.pop("eta_waves", model.identifier.eta_waves)
         try:
-            model = shipped.told(model, replace(model.operator, **given), eta_waves)
+            model = shipped.for_optics(model, replace(model.operator, **given), eta_waves)
         except ValueError as error:  # the operator refuses the optics
             raise ModelError(str(error)) from None
     assert isinstance(model.identifier, SpectralIdentifier)

@@ -32,7 +32,7 @@ class Degradation:
     crop_px: int
     """Side of y; x is larger by what the boundary of the operator needs."""
     gamma_error: float = 0.0
-    """Of the γ that DN is told in training, as an identification would: see `told`."""
+    """Of the γ that DN is told in training, as an identification would: see `gamma_with_errors`."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def draw_block(store: ImageStore, degradation: Degradation, rng: torch.Generator
     x = store.crops(n, size, rng)
     gamma = operator.at(operator.draw(n, rng), degradation.eta_waves)
     batch = observe(x, gamma, degradation.noise.sample(n, rng), operator, rng)
-    return replace(batch, told=told(batch, degradation, rng)) if degradation.gamma_error else batch
+    return replace(batch, told=gamma_with_errors(batch, degradation, rng)) if degradation.gamma_error else batch
 
 
-def told(batch: Batch, degradation: Degradation, rng: torch.Generator) -> Tensor:
+def gamma_with_errors(batch: Batch, degradation: Degradation, rng: torch.Generator) -> Tensor:
     """γ (B, K) with normal errors that grow with the noise: gamma_error·(σ + 0.005)^¼ in units of the η of one.
 
     So do those of the spectral likelihood: by PSF SNR about 0.085, in waves, up to a noise of 0.4.

@@ -95,7 +95,7 @@ def write_sums(model: Path) -> None:
     (model / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def told(model: BlindModel, operator: ZernikeBlur, eta_waves: float) -> BlindModel:
+def for_optics(model: BlindModel, operator: ZernikeBlur, eta_waves: float) -> BlindModel:
     """A model whose blur the spectral likelihood identifies, for other optics: its DN takes any PSF."""
     identifier = SpectralIdentifier(operator, eta_waves=eta_waves).eval()
     if isinstance(model.identifier, SpectralIdentifier):

@@ -67,9 +67,9 @@ class Ledger:
         self.stages.mkdir(parents=True, exist_ok=True)
         self._lock = _acquire(runs / "ledger.lock")
         self.db = open_or_replace(runs / "ledger.db", say)
-        self._bury()
-        self._adopt()
-        self._sweep()
+        self._close_abandoned()
+        self._take_up_finished()
+        self._remove_leftovers()
         now = time.time()
         self._began = self._counted = self._seen = now if started is None else started
         self.session = self.db.execute(
@@ -249,7 +249,7 @@ class Ledger:
         else:
             self._end(key, "interrupted", end)
 
-    def _bury(self) -> None:
+    def _close_abandoned(self) -> None:
         """Close what drivers that died left open: the lock says that none of them is alive."""
         self.db.execute("update session set finished = seen where finished is null")
         open_attempts = "select key, seen from attempt left join session on session.id = session where outcome is null"
@@ -257,7 +257,7 @@ class Ledger:
             files = [*self._live.glob(f"{key}.*"), self.runs / "train" / key / "state.pt"]
             self._interrupt(key, min(time.time(), max([seen or 0.0, *map(_changed, files)])))
 
-    def _sweep(self) -> None:
+    def _remove_leftovers(self) -> None:
         """Remove what a driver or worker that was killed left: half-written files, checkpoints of done stages."""
         for leftover in self.stages.glob(".*"):
             if _UNFINISHED.fullmatch(leftover.name):  # other hidden folders are not ours
@@ -274,7 +274,7 @@ class Ledger:
             if scratch.name in done and self._told(scratch.name):
                 shutil.rmtree(scratch, ignore_errors=True)
 
-    def _adopt(self) -> None:
+    def _take_up_finished(self) -> None:
         """Complete folders of which the ledger knows nothing, or less."""
         known = {key for (key,) in self.db.execute("select key from stage where state = 'done'")}
         for folder in self.stages.glob("[!.]*"):

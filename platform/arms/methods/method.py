@@ -17,7 +17,7 @@ from deepblur.operators import Blur, ZernikeBlur
 from deepblur.platform.data.observations import Batch, Degradation, mean_psf
 from deepblur.platform.data.sources import Source
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
-from deepblur.platform.models.shipped import referred, told
+from deepblur.platform.models.shipped import for_optics, referred
 from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.optics.field_identification import SOURCES, identify_field, nearest
 from deepblur.platform.stages.identity import with_imports
@@ -241,7 +241,7 @@ def _find_psf(
         raise ValueError(f"psf={source!r} needs the truth, which real images have not; leave this method out")
     if source == "shipped":
         assert isinstance(operator, ZernikeBlur)
-        model = told(referred(method.shipped, str(image.device)), operator, degradation.eta_waves)
+        model = for_optics(referred(method.shipped, str(image.device)), operator, degradation.eta_waves)
         assert isinstance(model.identifier, SpectralIdentifier)
         return model.identifier.estimate(image)
     if source == "identify":
