@@ -19,9 +19,9 @@ ARM = "Wiener"
 def test_a_gallery_shows_the_worst_the_median_and_the_best_draws(tmp_path, monkeypatch):
     shown, left = [], {}
     real = strips.strips
-    monkeypatch.setattr(strips, "strips", lambda pictures, arms: shown.append(pictures) or real(pictures, arms))
 
     def after(plan, graph):
+        monkeypatch.setattr(strips, "strips", lambda pictures, arms: shown.append(pictures) or real(pictures, arms))
         left["files"] = gallery.gallery(plan, graph, ARM, each=2)
         left["networks of its own"] = gallery.gallery(plan, graph, "deep-blur")
         left["left out"] = gallery.gallery(plan, graph, "nobody")
