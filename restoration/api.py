@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from deepblur.restoration.engine_choice import Choice, choose_engine
-from deepblur.restoration.frame import Options, with_room
+from deepblur.restoration.engine_choice import EngineChoice, choose_engine
 from deepblur.restoration.images.io import recording_of
+from deepblur.restoration.memory import with_room
+from deepblur.restoration.options import Options, with_channels
+from deepblur.restoration.report import Report, asked
 from deepblur.restoration.scale import DEFAULT_RULE
-from deepblur.restoration.session import Report, Session, assembled, with_channels
+from deepblur.restoration.session import Session, assembled
 
 
 @dataclass(frozen=True)
@@ -77,36 +79,28 @@ def restore(
         axes = "YXS" if array.ndim == 3 and array.shape[-1] in (3, 4) else "YX"
     alpha = array[..., 3:] if axes == "YXS" and array.shape[-1] == 4 else None
     recording = recording_of(array if alpha is None else array[..., :3], axes)
-    cutoffs = tuple(float(one) for one in cutoff) if isinstance(cutoff, Iterable) else cutoff
-    engine, note = choose_engine(
-        Choice(
-            method=method,
-            model=model,
-            optics=None if optics is None else Path(optics),
-            restorer=restorer,
-            device=device,
-            tracking_uri=tracking_uri,
-            cutoff=cutoffs,
-            eta_waves=eta,
-            psf_size=psf_size,
-        )
+    choice = EngineChoice(
+        method=method,
+        model=model,
+        optics=optics,
+        restorer=restorer,
+        device=device,
+        tracking_uri=tracking_uri,
+        cutoff=tuple(float(one) for one in cutoff) if isinstance(cutoff, Iterable) else cutoff,
+        eta_waves=eta,
+        psf_size=psf_size,
     )
-    options = Options(varying=varying, max_memory_gib=max_memory_gib)
+    options = Options(scale=scale, channels=channels, varying=varying, max_memory_gib=max_memory_gib)
+    engine, note = choose_engine(choice)
     recording = with_room(recording, engine, max_memory_gib, Path(tempfile.gettempdir()))
-    options = with_channels(options, recording, channels, len(engine.of_channels))
-    session = Session(engine, recording, scale, options)
+    session = Session(engine, recording, with_channels(options, recording, len(engine.of_channels)))
     frames = np.empty((recording.length, recording.channels, *recording.size), recording.dtype)
     for i, frame in enumerate(session.frames()):
         frames[i] = frame
     image = assembled(frames, recording)
     if alpha is not None:
         image = np.concatenate([image, alpha], axis=-1)
-    asked = {
-        "method": method, "model": None if model is None else str(model), "restorer": restorer, "cutoff": cutoffs,
-        "optics": None if optics is None else str(optics), "eta": eta, "psf_size": psf_size, "scale": scale,
-        "channels": channels, "varying": varying, "max_memory": max_memory_gib, "device": device,
-    }  # fmt: skip
-    report = session.report((note,) if note else (), asked)
+    report = session.report((note,) if note else (), asked(choice, options, without=("tile",)))
     psfs = [blur.found.psf.numpy() for blur in report.blurs]
     several = len(psfs) > 1
     known = [blur.found.gamma.numpy() for blur in report.judged if blur.found.gamma is not None]

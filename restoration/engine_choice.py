@@ -11,7 +11,7 @@ import torch
 from deepblur.baselines import SpectralIdentifier
 from deepblur.platform.models import shipped
 from deepblur.platform.models.model import BlindModel
-from deepblur.platform.registry.choice import NoChampionError, choose_model
+from deepblur.platform.registry.choice import Chosen, NoChampionError, choose_model
 from deepblur.platform.system.errors import ModelError
 from deepblur.restoration.engines import (
     TRAINING_FREE,
@@ -33,8 +33,8 @@ SAME_CUTOFF = 0.025
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What the user asked for."""
+class EngineChoice:
+    """Which engine identifies and restores: a model, a calibrated microscope, or a method without training."""
 
     method: str = "auto"
     """auto: the model where one is named or the registry has a champion, else the one that ships with deepblur."""
@@ -42,10 +42,12 @@ class Choice:
     """A registry URI, runs:/ID, a folder or the name of a shipped model; None: the champion."""
     restorer: str = "auto"
     """auto: DN with a model, TV without."""
-    optics: Path | None = None
+    optics: str | Path | None = None
     """A calibrated microscope, whose networks then are the model."""
     tracking_uri: str | None = None
+    """Of the registry; None: MLFLOW_TRACKING_URI, else the database in the runs folder."""
     device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
     psf_size: int | None = None
     eta_waves: float | None = None
     cutoff: float | tuple[float, ...] | None = None
@@ -71,7 +73,7 @@ class Choice:
                 raise ValueError(f"a cutoff is at least {LEAST_CUTOFF} cycles per pixel; got {cutoff:g}")
 
 
-def choose_engine(choice: Choice) -> tuple[Engine, str]:
+def choose_engine(choice: EngineChoice) -> tuple[Engine, str]:
     """(engine, a sentence about the choice that the user should read, "" if there is nothing to say).
 
     Raises:
@@ -86,12 +88,9 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
         if choice.model is not None:
             raise ModelError(f"method {choice.method} takes no model; leave out --model {choice.model} or --method")
         return _each(choice, lambda one: _training_free(choice.method, one)), ""
-    device = _device(choice.device)
-    if str(choice.model) in shipped.names() and not Path(str(choice.model)).exists():
-        model = shipped.shipped(str(choice.model), device=device)
-        return _each(choice, lambda one: _trained(model, str(choice.model), one, device)), ""
+    device, note = _device(choice.device), ""
     try:
-        chosen = choose_model(choice.model, tracking_uri=choice.tracking_uri, device=device)
+        chosen = _model(choice, device)
     except NoChampionError as error:
         if choice.method == "deep-blur":
             raise
@@ -99,12 +98,19 @@ def choose_engine(choice: Choice) -> tuple[Engine, str]:
             note = f"no trained model is at hand ({error}); using the training-free method spectral"
             return _each(choice, lambda one: _training_free("spectral", one)), note
         note = f"using the model that ships with deepblur, {shipped.DEFAULT}: {error}"
-        default = shipped.shipped(shipped.DEFAULT, device=device)
-        return _each(choice, lambda one: _trained(default, shipped.DEFAULT, one, device)), note
-    return _each(choice, lambda one: _trained(chosen.model, chosen.name, one, device)), ""
+        chosen = Chosen(shipped.shipped(shipped.DEFAULT, device=device), shipped.DEFAULT, None)
+    return _each(choice, lambda one: _trained(chosen.model, chosen.name, one, device)), note
 
 
-def _each(choice: Choice, make: Callable[[Choice], Engine]) -> Engine:
+def _model(choice: EngineChoice, device: str) -> Chosen:
+    """That of a name that ships, unless a folder bears it; else as `choose_model`."""
+    name = str(choice.model)
+    if name in shipped.names() and not Path(name).exists():
+        return Chosen(shipped.shipped(name, device=device), name, None)
+    return choose_model(choice.model, tracking_uri=choice.tracking_uri, device=device)
+
+
+def _each(choice: EngineChoice, make: Callable[[EngineChoice], Engine]) -> Engine:
     """The engine, with one for each channel where the user knows their cutoffs."""
     cutoffs = choice.cutoff if isinstance(choice.cutoff, tuple) else (choice.cutoff,)
     engines = [make(replace(choice, cutoff=cutoff)) for cutoff in cutoffs]
@@ -115,7 +121,7 @@ def _each(choice: Choice, make: Callable[[Choice], Engine]) -> Engine:
     return engines[0]
 
 
-def _trained(model: BlindModel, name: str, choice: Choice, device: str) -> Engine:
+def _trained(model: BlindModel, name: str, choice: EngineChoice, device: str) -> Engine:
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
     given = _optics(choice)
     if not isinstance(model.identifier, SpectralIdentifier):
@@ -137,7 +143,7 @@ def _trained(model: BlindModel, name: str, choice: Choice, device: str) -> Engin
     return SpectralEngine(model, model.identifier, name, restorer, device, or_tv=choice.restorer == "auto")
 
 
-def _optics(choice: Choice) -> dict[str, Any]:
+def _optics(choice: EngineChoice) -> dict[str, Any]:
     """What the user said of them."""
     return {name: value for name in OPTICS if (value := getattr(choice, name)) is not None}
 
@@ -147,7 +153,7 @@ def _listed(given: dict[str, Any]) -> str:
     return ", ".join(f"{words[name]} {value:g}" for name, value in given.items())
 
 
-def _calibrated(choice: Choice) -> Engine:
+def _calibrated(choice: EngineChoice) -> Engine:
     from deepblur.platform.optics.networks import load_trained
     from deepblur.restoration.field_engine import OpticsEngine
 
@@ -162,10 +168,11 @@ def _calibrated(choice: Choice) -> Engine:
             f"a blur that varies over the field is removed by its network; got --restorer {choice.restorer}"
         )
     device = _device(choice.device)
-    return OpticsEngine(load_trained(choice.optics, device=device), choice.optics.name, device)
+    optics = Path(choice.optics)
+    return OpticsEngine(load_trained(optics, device=device), optics.name, device)
 
 
-def _training_free(method: str, choice: Choice) -> Engine:
+def _training_free(method: str, choice: EngineChoice) -> Engine:
     restorer = "tv" if choice.restorer == "auto" else choice.restorer
     given = _optics(choice)
     unused = {name: value for name, value in given.items() if method != "spectral" and name != "psf_size"}

@@ -4,14 +4,11 @@ A frame has channels (C, H, W). Channels share the PSF of their luminance, or ha
 in tiles; `varying` identifies and restores tile by tile, for a blur that changes over the field.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -23,16 +20,14 @@ from deepblur.platform.models.trained_range import range_flags
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.blurs import Blur, Place, empty_blur
 from deepblur.restoration.engines import Engine, Found, Removal, Remove
-from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import MEMORY, Scratch, bands
 from deepblur.restoration.light import in_light, on_dark_ground
+from deepblur.restoration.memory import MAX_TILE_PX, tile_for
+from deepblur.restoration.options import Options
 from deepblur.restoration.reliability import verdict_of
 from deepblur.restoration.scale import Scale
 from deepblur.restoration.tiles import MIN_TILE_PX, Framed, restore_in_tiles
 
-MAX_TILE_PX = 1024
-_ARRAYS = 12
-"""Float32 arrays of a frame's size that are alive together, at most."""
 Tick = Callable[[float], None]
 
 
@@ -43,25 +38,6 @@ class Frame:
     channels: np.ndarray
     blurs: tuple[Blur, ...]
     tiles: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How frames are treated; see `deepblur restore --help`."""
-
-    shared: bool = True
-    """All channels have the PSF of their luminance."""
-    colour: bool = False
-    """The channels are red, green and blue: luminance is not their mean."""
-    varying: bool = False
-    tile_px: int | None = None
-    max_memory_gib: float = 2.0
-    labels: tuple[str, ...] = ()
-    """Names of the channels."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.max_memory_gib < math.inf:
-            raise ValueError(f"--max-memory is a number of GiB above 0; got {self.max_memory_gib:g}")
 
 
 def restore_frame(
@@ -91,7 +67,7 @@ def restore_frame(
     restored = torch.from_numpy(scratch.empty(values.shape))
     blurs, tiles, whole = [], 1, engine
 
-    def told(share: float) -> None:
+    def tick_share(share: float) -> None:
         scratch.release()
         if tick is not None:
             tick(share / len(stack))
@@ -103,7 +79,7 @@ def restore_frame(
                 restored[member] = stack[member]
                 scratch.release()
             blurs.append(empty_blur(engine, label, name, float(grey.flatten()[0]), _of(scales, members)))
-            told(float(len(members)))
+            tick_share(float(len(members)))
             continue
         places: list[Place] = []
         strengths: list[dict[str, Any]] = []
@@ -113,7 +89,7 @@ def restore_frame(
             if _constant(stack[member], scratch):
                 restored[member] = stack[member]
                 dead.append(f"channel {member} is empty and was left as it is")
-                told(1.0)
+                tick_share(1.0)
                 continue
             if found is None:
                 remove = _varying(engine, grey, places)
@@ -121,9 +97,13 @@ def restore_frame(
                 remove = _remover(engine, stack[member], found, on_dark_ground(grey))
                 strengths.append(remove.settings)
             scratch.release()
-            tile_px = MIN_TILE_PX if found is None else options.tile_px or tile_for(engine, stack, options, scratch)
+            tile_px = (
+                MIN_TILE_PX
+                if found is None
+                else options.tile_px or tile_for(engine, stack, options.max_memory_gib, scratch)
+            )
             joined = restored[member].zero_()
-            _, tiles = restore_in_tiles(stack[member], tile_px, engine.psf_size, remove, told, joined)
+            _, tiles = restore_in_tiles(stack[member], tile_px, engine.psf_size, remove, tick_share, joined)
         known = found or _mean(places)
         places = places or _places(engine, known, grey)
         seen = _grey(restored, members, options, scratch)
@@ -168,49 +148,6 @@ def identify_frame(
         scale = _of(scales, members)
         blurs.append(_judged(engine, part, restored, found, places, label, name, scale, psfs=len(groups)))
     return tuple(blurs)
-
-
-def tile_for(engine: Engine, stack: Tensor, options: Options, scratch: Scratch = MEMORY) -> int:
-    """The largest useful side of a tile that keeps this process within the memory.
-
-    Of a frame on disk one channel at a time is in memory.
-
-    Raises:
-        InputError: even the smallest tile does not fit.
-    """
-    H, W = stack.shape[-2:]
-    held = psutil.Process().memory_info().rss + 4 * (1 if scratch.on_disk else _ARRAYS) * H * W
-    room = options.max_memory_gib * 2**30 - held
-    side = int((max(room, 0) / engine.bytes_per_px) ** 0.5)
-    if side < MIN_TILE_PX:
-        least = (held + engine.bytes_per_px * MIN_TILE_PX**2) / 2**30
-        raise InputError(
-            f"a frame of {H}x{W} pixels needs {least:.1f} GiB with {engine.name}; --max-memory allows "
-            f"{options.max_memory_gib:g} GiB; allow more, or cut the image"
-        )
-    return min(side, MAX_TILE_PX)
-
-
-def with_room(recording: Recording, engine: Engine, max_memory_gib: float, folder: Path) -> Recording:
-    """The recording, whose frames go to the disk of `folder` where they do not fit into memory.
-
-    Raises:
-        InputError: its file cannot even be read in parts that fit.
-    """
-    H, W = recording.size
-    stored, values = recording.dtype.itemsize * (recording.channels + recording.alpha), 4 * recording.channels
-    held, allowed = psutil.Process().memory_info().rss, max_memory_gib * 2**30
-    # a frame as stored and to be stored, before and after, of the first frame too, and grey images and their like
-    whole = (2 * stored + 4 * values + 4 * _ARRAYS) * H * W + engine.bytes_per_px * MIN_TILE_PX**2
-    if held + whole <= allowed:
-        return recording
-    at_once = recording.source.at_once_bytes()
-    if held < allowed < held + at_once:
-        raise InputError(
-            f"{recording.path}: {H}x{W} pixels that are stored in one piece need {(held + at_once) / 2**30:.1f} GiB; "
-            f"--max-memory allows {max_memory_gib:g} GiB; save it as a TIFF with tiles or strips, or allow more"
-        )
-    return replace(recording, scratch=Scratch(folder), last={})
 
 
 def _check(stack: Tensor, engine: Engine, scratch: Scratch) -> None:

@@ -3,123 +3,28 @@
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
-from platform import python_version
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from deepblur._version import __version__
 from deepblur.baselines.estimate import richest_part
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.blurs import VERDICTS, Blur, with_outliers
 from deepblur.restoration.engines import Engine
-from deepblur.restoration.frame import Options, Tick, identify_frame, restore_frame
+from deepblur.restoration.frame import Tick, identify_frame, restore_frame
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import bands
+from deepblur.restoration.options import Options
 from deepblur.restoration.outliers import replace_outliers
+from deepblur.restoration.report import Report
 from deepblur.restoration.scale import Scale, Scaling
 
-FORMAT, VERSION = "deepblur-report", 2
-"""The version is part of what makes a result the same: older ones are not kept."""
 PART_PX = 2048
 """Side of the parts in which outliers of a frame on disk are looked for."""
-CHANNELS = ("auto", "shared", "each")
 SHOWN_PX = 1024
 """Side of the part of a frame on disk that its picture shows."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was done to an image, and how far to trust it."""
-
-    made_by: dict[str, Any]
-    """Method, restorer, optics and model: `Engine.described`."""
-    axes: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale_rule: str
-    blurs: tuple[Blur, ...]
-    tiles: int
-    """Per channel of a frame."""
-    seconds: float
-    notes: tuple[str, ...] = ()
-    """About the command."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """What the user asked for, as plain values."""
-    about_file: tuple[str, ...] = ()
-    """`Recording.notes`."""
-
-    @property
-    def method(self) -> str:
-        return self.made_by["method"]
-
-    @property
-    def restorer(self) -> str:
-        return self.made_by["restorer"]
-
-    @property
-    def cutoff(self) -> str:
-        """In words; "" where the method knows none."""
-        optics = self.made_by["optics"]
-        if "cutoff" not in optics:
-            return ""
-        cutoffs = optics["cutoff"] if isinstance(optics["cutoff"], list) else [optics["cutoff"]]
-        return f"cutoff {', '.join(f'{f:g}' for f in cutoffs)}" + " (assumed)" * optics["cutoff_assumed"]
-
-    @property
-    def verdict(self) -> str:
-        """good, doubtful or poor: the worst of all blurs."""
-        return max((blur.verdict for blur in self.judged), key=VERDICTS.index)
-
-    @property
-    def judged(self) -> tuple[Blur, ...]:
-        """The blurs of frames that are not empty; there is one."""
-        return tuple(blur for blur in self.blurs if blur.verdict in VERDICTS)
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What to know about the file, and what was done beside, with the frame that it was done to."""
-        several = len(self.blurs) > 1
-        told = ((blur.place if several else "", remark) for blur in self.blurs for remark in blur.remarks)
-        return *self.about_file, *(f"{place}: {remark}" if place else remark for place, remark in told)
-
-    @property
-    def sentence(self) -> str:
-        """The verdict in plain words."""
-        worst = next(blur for blur in self.blurs if blur.verdict == self.verdict)
-        return f"{worst.sentence} ({worst.place})" if worst.place and len(self.blurs) > 1 else worst.sentence
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "deepblur": __version__,
-            "versions": versions(),
-            **self.made_by,
-            "options": self.options,
-            "image": {"axes": self.axes, "shape": list(self.shape), "dtype": self.dtype},
-            "scale": self._scale(),
-            "verdict": self.verdict,
-            "sentence": self.sentence,
-            "notes": list(self.notes),
-            "remarks": list(self.remarks),
-            "blurs": [blur.as_json() for blur in self.blurs],
-            "tiles": self.tiles,
-            "seconds": round(self.seconds, 3),
-        }
-
-    def _scale(self) -> dict[str, Any]:
-        """That of the frames together: each has its own."""
-        scales = [blur.scale for blur in self.judged if blur.scale is not None]
-        return {
-            "rule": self.scale_rule,
-            "black": min(scale.black for scale in scales),
-            "white": max(scale.white for scale in scales),
-            "saturated": sum(scale.saturated for scale in scales) / len(scales),
-        }
 
 
 @dataclass(frozen=True)
@@ -141,8 +46,6 @@ class Session:
 
     engine: Engine
     recording: Recording
-    scale_rule: str
-    """What counts as black and white, see `scale.parse_rule`."""
     options: Options
     tick: Tick | None = None
     """Called with the share of a frame that was just done."""
@@ -161,8 +64,8 @@ class Session:
         for i, read in self._read():
             started = time.perf_counter()
             label, unit, scales = self.recording.labels[i], read.unit, read.scales
-            told = {"label": label, "scales": scales, "scratch": self.recording.scratch}
-            frame = restore_frame(self.engine, unit, self.options, tick=self.tick, **told)
+            about = {"label": label, "scales": scales, "scratch": self.recording.scratch}
+            frame = restore_frame(self.engine, unit, self.options, tick=self.tick, **about)
             self._add(frame.blurs, read)
             self.tiles = max(self.tiles, frame.tiles)
             if self.first is None and any(blur.verdict in VERDICTS for blur in frame.blurs):
@@ -177,8 +80,8 @@ class Session:
         for i, read in self._read():
             started = time.perf_counter()
             label = self.recording.labels[i]
-            told = {"label": label, "scales": read.scales, "scratch": self.recording.scratch}
-            blurs = identify_frame(self.engine, read.unit, self.options, **told)
+            about = {"label": label, "scales": read.scales, "scratch": self.recording.scratch}
+            blurs = identify_frame(self.engine, read.unit, self.options, **about)
             self._add(blurs, read)
             self.seconds += time.perf_counter() - started
             yield blurs
@@ -186,7 +89,7 @@ class Session:
 
     def _read(self) -> Iterator[tuple[int, "_Read"]]:
         self.engine.check(self.recording.size, self.recording.pixel_um)
-        scaling = Scaling.of(self.recording, self.scale_rule)
+        scaling = Scaling.of(self.recording, self.options.scale)
         for i in range(self.recording.length):
             stored = self.recording.frame(i)
             clean, outliers = self._clean(stored)
@@ -264,40 +167,13 @@ class Session:
             axes=self.recording.axes,
             shape=self.recording.shape,
             dtype=str(self.recording.dtype),
-            scale_rule=self.scale_rule,
+            scale_rule=self.options.scale,
             blurs=tuple(self.blurs),
             tiles=self.tiles,
             seconds=self.seconds,
             notes=notes,
             about_file=self.recording.notes,
         )
-
-
-def versions() -> dict[str, str]:
-    """Of what computes the numbers."""
-    return {"python": python_version()} | {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-image")}
-
-
-def with_channels(options: Options, recording: Recording, channels: str, cutoffs: int = 0) -> Options:
-    """The options for a recording's channels: "auto" shares the PSF among colours, not among a microscope's channels.
-
-    Args:
-        cutoffs: number of channels whose cutoff was told, 0 where they have one or none.
-    Raises:
-        ValueError: channels is none of CHANNELS, or they share a PSF but not a cutoff.
-        InputError: the recording has another number of channels.
-    """
-    if channels not in CHANNELS:
-        raise ValueError(f"channels are {', '.join(CHANNELS)}; got {channels!r}")
-    if cutoffs and channels == "shared":
-        raise ValueError(f"channels that share a PSF have one cutoff; got {cutoffs}; leave out --channels shared")
-    if cutoffs and cutoffs != recording.channels:
-        raise InputError(
-            f"{recording.path}: has {recording.channels} channels, but --cutoff says {cutoffs} cutoffs; say one for "
-            "each channel, or one for all"
-        )
-    shared = channels == "shared" or (channels == "auto" and recording.rgb and not cutoffs)
-    return replace(options, shared=shared, colour=recording.rgb, labels=recording.channel_names)
 
 
 def assembled(frames: np.ndarray, recording: Recording) -> np.ndarray:

@@ -14,15 +14,14 @@ from torch.testing import assert_close
 
 from deepblur.operators import noise, noise_std_of
 from deepblur.platform.system.errors import InputError, OutputError
-from deepblur.restoration import frame as restoration
 from deepblur.restoration.batch.calibrate import read_stack
 from deepblur.restoration.engines import Found, TrainingFreeEngine
-from deepblur.restoration.frame import Options, with_room
 from deepblur.restoration.images import scratch
 from deepblur.restoration.images.io import read_recording, recording_of, write_recording
 from deepblur.restoration.images.scratch import Scratch
-from deepblur.restoration.scale import DEFAULT_RULE
-from deepblur.restoration.session import Session, with_channels
+from deepblur.restoration.memory import with_room
+from deepblur.restoration.options import Options, with_channels
+from deepblur.restoration.session import Session
 
 H, W = 70, 101
 SIZE = (H, W)
@@ -101,15 +100,15 @@ def test_the_result_is_that_of_memory(channels, tile, engine, tmp_path):
     results = []
     for folder in (None, tmp_path):
         recording = replace(read_recording(tmp_path / "image.tif"), scratch=Scratch(folder), last={})
-        options = with_channels(Options(tile_px=tile), recording, channels)
-        session = Session(engine, recording, DEFAULT_RULE, options)
+        options = with_channels(Options(channels=channels, tile_px=tile), recording)
+        session = Session(engine, recording, options)
         results.append((np.stack([frame.copy() for frame in session.frames()]), session))
     (memory, there), (disk, here) = results
     assert np.array_equal(memory, disk)
     assert there.tiles == here.tiles == (12 if tile else 1)
     assert [blur.as_json() for blur in there.blurs] == [blur.as_json() for blur in here.blurs]
     assert here.first[0].shape == (3, 300, 420)
-    identified = [list(Session(engine, s.recording, DEFAULT_RULE, s.options).identified()) for s in (there, here)]
+    identified = [list(Session(engine, s.recording, s.options).identified()) for s in (there, here)]
     assert [b.as_json() for bs in identified[0] for b in bs] == [b.as_json() for bs in identified[1] for b in bs]
 
 
@@ -118,7 +117,7 @@ def test_a_frame_goes_over_the_disk_where_memory_has_no_room(engine, tmp_path, m
         def memory_info(self):
             return type("Info", (), {"rss": 400 * 2**20})
 
-    monkeypatch.setattr(restoration.psutil, "Process", Process)
+    monkeypatch.setattr("deepblur.restoration.memory.psutil.Process", Process)
     small = recording_of(values("u2", H, W))
     assert with_room(small, engine, 2.0, tmp_path) is small
     large = recording_of(np.broadcast_to(np.uint16(0), (8000, 8000)))

@@ -16,7 +16,7 @@ from deepblur.platform.registry.publish import CODE_TAG
 from deepblur.platform.registry.versions import best_of_study
 from deepblur.platform.system.errors import ModelError
 from deepblur.platform.tracking.connection import connect
-from deepblur.restoration.engine_choice import Choice, choose_engine
+from deepblur.restoration.engine_choice import EngineChoice, choose_engine
 
 
 @pytest.fixture
@@ -125,10 +125,10 @@ def test_a_folder_becomes_a_version_of_a_registry_that_did_not_exist(tmp_path, c
         assert main(again) == 0
         assert json.loads(capsys.readouterr().out) == {"name": "deepblur", "version": "2"}
     assert "# deepblur mine" in found.description
-    engine, _ = choose_engine(Choice(model="models:/deepblur/1", tracking_uri=uri))
+    engine, _ = choose_engine(EngineChoice(model="models:/deepblur/1", tracking_uri=uri))
     assert engine.operator.noll == (4, 5, 6)
     with pytest.raises(ModelError, match=r"trained for, of the cutoff 0.2; leave out --cutoff 0.1, or take --model"):
-        choose_engine(Choice(model="models:/deepblur/1", tracking_uri=uri, cutoff=0.1))
+        choose_engine(EngineChoice(model="models:/deepblur/1", tracking_uri=uri, cutoff=0.1))
 
 
 @pytest.mark.parametrize("model", ["nowhere", "."])

@@ -13,9 +13,10 @@ from deepblur.operators import ZernikeBlur
 from deepblur.platform.evaluation.metrics import psnr_db
 from deepblur.platform.models import shipped
 from deepblur.platform.system.errors import InputError, ModelError
-from deepblur.restoration.engine_choice import Choice, choose_engine
+from deepblur.restoration.engine_choice import EngineChoice, choose_engine
 from deepblur.restoration.engines import Found, TrainingFreeEngine, classical
-from deepblur.restoration.frame import Options, identify_frame, restore_frame
+from deepblur.restoration.frame import identify_frame, restore_frame
+from deepblur.restoration.options import Options
 
 OPERATOR = ZernikeBlur(noll=(4, 5, 6))
 GAMMA = torch.tensor([0.1, -0.06, 0.08])
@@ -149,12 +150,12 @@ def test_too_little_memory_is_said_before_anything_is_done(folder):
 @pytest.mark.parametrize(
     ("choice", "match"),
     [
-        (Choice(method="l1"), "a method is one of auto, .* got 'l1'"),
-        (Choice(restorer="dn"), "a restorer is one of"),
-        (Choice(method="l0", model="models:/deepblur@champion"), "takes no model"),
-        (Choice(method="l0", restorer="deblur"), "brings no deblurring network"),
-        (Choice(method="spectral", cutoff=0.4), r"cutoff .* 0.4"),
-        (Choice(model="/nowhere/at/all"), "/nowhere/at/all"),
+        (EngineChoice(method="l1"), "a method is one of auto, .* got 'l1'"),
+        (EngineChoice(restorer="dn"), "a restorer is one of"),
+        (EngineChoice(method="l0", model="models:/deepblur@champion"), "takes no model"),
+        (EngineChoice(method="l0", restorer="deblur"), "brings no deblurring network"),
+        (EngineChoice(method="spectral", cutoff=0.4), r"cutoff .* 0.4"),
+        (EngineChoice(model="/nowhere/at/all"), "/nowhere/at/all"),
     ],
 )
 def test_an_engine_that_cannot_be_had_is_refused(choice, match):
@@ -166,20 +167,20 @@ def test_without_a_champion_and_shipped_weights_the_training_free_method_steps_i
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shipped, "folder", lambda: tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
-    engine, note = choose_engine(Choice())
+    engine, note = choose_engine(EngineChoice())
     assert engine.name == "spectral"
     assert "no trained model" in note
     with pytest.raises(ModelError):
-        choose_engine(Choice(method="deep-blur"))
+        choose_engine(EngineChoice(method="deep-blur"))
 
 
 def test_a_search_that_ends_at_its_bound_says_so():
-    engine, _ = choose_engine(Choice(method="spectral", eta_waves=0.15))
+    engine, _ = choose_engine(EngineChoice(method="spectral", eta_waves=0.15))
     psf = OPERATOR.psf(GAMMA[None])[0, 0]
     assert engine.limits(Found(psf, torch.tensor([0.0, 0.1, -0.13]))) == ()
     (sentence,) = engine.limits(Found(psf, torch.tensor([0.0, 0.1, -0.14])))
     assert "reaches 0.15 waves" in sentence
-    assert choose_engine(Choice(method="l0"))[0].limits(Found(psf)) == ()
+    assert choose_engine(EngineChoice(method="l0"))[0].limits(Found(psf)) == ()
 
 
 def test_the_blur_is_read_where_the_image_is_richest(draw):

@@ -19,7 +19,8 @@ from deepblur.platform.optics.optics_file import save_optics
 from deepblur.platform.optics.simulate import Slide
 from deepblur.platform.system.errors import InputError, ModelError
 from deepblur.restoration.field_engine import OpticsEngine
-from deepblur.restoration.frame import Options, restore_frame
+from deepblur.restoration.frame import restore_frame
+from deepblur.restoration.options import Options
 from deepblur.studies.space_varying import STUDY
 
 SCOPE = VirtualScope(slide=Slide(field_px=(256, 256), beads=25, planes=3, spacing_px=38), stacks=3, unseen_stacks=0,

@@ -15,9 +15,10 @@ import deepblur
 from deepblur import cli
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.system.errors import InputError, ModelError
-from deepblur.restoration.engine_choice import Choice, choose_engine
+from deepblur.restoration.engine_choice import EngineChoice, choose_engine
 from deepblur.restoration.engines import Found, TrainingFreeEngine
-from deepblur.restoration.frame import Options, identify_frame, restore_frame
+from deepblur.restoration.frame import identify_frame, restore_frame
+from deepblur.restoration.options import Options
 
 GAMMA = torch.tensor([[0.1, -0.06, 0.08]])
 
@@ -81,24 +82,26 @@ def test_no_verdict_is_good_on_a_cutoff_that_nobody_said(blurry, treat):
 
 
 def test_the_cutoff_of_a_network_is_confirmed_or_refused(model):
-    assert not choose_engine(Choice(model=model))[0].cutoff_told
-    confirmed, _ = choose_engine(Choice(model=model, cutoff=0.203))
+    assert not choose_engine(EngineChoice(model=model))[0].cutoff_told
+    confirmed, _ = choose_engine(EngineChoice(model=model, cutoff=0.203))
     assert (confirmed.cutoff_told, confirmed.operator.cutoff) == (True, 0.2)
     with pytest.raises(ModelError, match=r"trained for, of the cutoff 0.2; leave out --cutoff 0.15, or take --model"):
-        choose_engine(Choice(model=model, cutoff=0.15))
+        choose_engine(EngineChoice(model=model, cutoff=0.15))
     with pytest.raises(ModelError, match=r"cutoff .* 0.4"):
-        choose_engine(Choice(method="spectral", cutoff=(0.2, 0.4)))
+        choose_engine(EngineChoice(method="spectral", cutoff=(0.2, 0.4)))
 
 
-@pytest.mark.parametrize("choice", [Choice(method="l0", cutoff=0.2), Choice(method="goldstein-fattal", eta_waves=0.2)])
+@pytest.mark.parametrize(
+    "choice", [EngineChoice(method="l0", cutoff=0.2), EngineChoice(method="goldstein-fattal", eta_waves=0.2)]
+)
 def test_optics_that_a_method_does_not_use_are_refused(choice):
     with pytest.raises(ModelError, match=r"finds any PSF and knows no aberrations; leave out --(cutoff|eta) 0.2"):
         choose_engine(choice)
-    assert choose_engine(Choice(method="l0", psf_size=15))[0].assumed() == ()
+    assert choose_engine(EngineChoice(method="l0", psf_size=15))[0].assumed() == ()
 
 
 def test_every_channel_can_have_its_cutoff(blurry):
-    engine, _ = choose_engine(Choice(model="compact", cutoff=(0.2, 0.15)))
+    engine, _ = choose_engine(EngineChoice(model="compact", cutoff=(0.2, 0.15)))
     assert [engine.of_channel(k).operator.cutoff for k in (0, 1)] == [0.2, 0.15]
     assert engine.described()["optics"]["cutoff"] == [0.2, 0.15]
     with pytest.raises(InputError, match=r"array: has 1 channels, but --cutoff says 2 cutoffs; say one for each"):

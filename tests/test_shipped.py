@@ -13,7 +13,7 @@ from deepblur.platform.evaluation.metrics import psf_snr_db, psnr_db
 from deepblur.platform.models import shipped
 from deepblur.platform.models.model import load_model, save_model, weights_of
 from deepblur.platform.system.errors import ModelError
-from deepblur.restoration.engine_choice import Choice, choose_engine
+from deepblur.restoration.engine_choice import EngineChoice, choose_engine
 from deepblur.restoration.engines import Found
 from deepblur.studies.compact import STUDY
 
@@ -53,7 +53,7 @@ def test_a_changed_or_missing_file_is_refused(weights):
         shipped.shipped("compact")
     file.unlink()
     with pytest.raises(ModelError, match=r"deblurrer.safetensors is missing or damaged"):
-        choose_engine(Choice())
+        choose_engine(EngineChoice())
     (weights / "compact" / "SHA256SUMS").unlink()
     with pytest.raises(ModelError, match=r"SHA256SUMS is missing; install deepblur again"):
         shipped.shipped("compact")
@@ -76,30 +76,30 @@ def test_a_network_trained_anew_leaves_the_name_of_what_the_other_made(weights):
 
 
 def test_it_restores_where_the_registry_has_no_champion(weights):
-    engine, note = choose_engine(Choice())
+    engine, note = choose_engine(EngineChoice())
     assert (engine.name, engine.restorer) == ("compact", "deblur")
     assert "using the model that ships with deepblur, compact" in note
     with pytest.raises(ModelError, match="no champion"):
-        choose_engine(Choice(method="deep-blur"))
+        choose_engine(EngineChoice(method="deep-blur"))
 
 
 def test_it_takes_the_optics_that_it_is_told(weights):
-    engine, note = choose_engine(Choice(model="compact", cutoff=0.15, psf_size=21, eta_waves=0.1, restorer="tv"))
+    engine, note = choose_engine(EngineChoice(model="compact", cutoff=0.15, psf_size=21, eta_waves=0.1, restorer="tv"))
     assert note == ""
     assert (engine.operator.cutoff, engine.psf_size, engine.restorer) == (0.15, 21, "tv")
     assert engine.card["trained"]["eta_waves"] == 0.1
     psf = engine.operator.psf(torch.zeros(1, 7))[0, 0]
     assert engine.limits(Found(psf, torch.tensor([0.0, 0.05]))) == ()
     assert "reaches 0.1 waves" in engine.limits(Found(psf, torch.tensor([0.0, -0.095])))[0]
-    assert engine.fingerprint() != choose_engine(Choice(model="compact", restorer="tv"))[0].fingerprint()
+    assert engine.fingerprint() != choose_engine(EngineChoice(model="compact", restorer="tv"))[0].fingerprint()
     with pytest.raises(ModelError, match=r"cutoff .* 0.4"):
-        choose_engine(Choice(model="compact", cutoff=0.4))
+        choose_engine(EngineChoice(model="compact", cutoff=0.4))
 
 
 def test_in_noise_beyond_its_training_tv_restores_unless_the_network_is_asked_for(weights, rng):
     y = skimage.data.camera()[100:180, 150:240] / 255
     y = torch.from_numpy(y).float() + 0.5 * torch.randn(80, 90, generator=rng)
-    engines = {name: choose_engine(Choice(restorer=name))[0] for name in ("auto", "deblur", "tv")}
+    engines = {name: choose_engine(EngineChoice(restorer=name))[0] for name in ("auto", "deblur", "tv")}
     images = {}
     for name, engine in engines.items():
         engine.card["trained"] |= {"gain": [0.0, 0.05], "read_std": [0.0, 0.12]}
@@ -117,7 +117,7 @@ def test_in_noise_beyond_its_training_tv_restores_unless_the_network_is_asked_fo
 
 
 def test_its_engine_identifies_with_the_spectral_likelihood(weights, rng):
-    engine, _ = choose_engine(Choice())
+    engine, _ = choose_engine(EngineChoice())
     identifier = engine.model.identifier
     identifier.starts = 4
     y = torch.rand(80, 90, generator=rng)

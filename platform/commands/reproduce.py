@@ -29,6 +29,32 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.reproduce.reproduce import main
+    import json
+    import signal
+    import sys
+    from dataclasses import asdict
 
-    return main(arguments)
+    from deepblur.platform.reproduce.reproduce import MISSING, Conditions, reproduce
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    out = sys.stderr if arguments.json else sys.stdout
+    conditions = Conditions(
+        tracking_uri=arguments.tracking_uri,
+        runs=arguments.runs,
+        data=arguments.data,
+        test=arguments.test,
+        local=arguments.local,
+        check=arguments.check,
+        source=arguments.source,
+        trust=arguments.trust,
+        anyway=arguments.anyway,
+    )
+    try:
+        found = reproduce(arguments.run_id, conditions, out=out)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    if arguments.json:
+        print(json.dumps(asdict(found), indent=1))
+    print(found.verdict, file=sys.stderr if found.exit_code == MISSING else out)
+    return found.exit_code

@@ -1,5 +1,6 @@
 """The PSFs that one stack of beads shows: cut out, normalised, without the beads' own size."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -43,10 +44,15 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 < self.explained < 1:
             raise ValueError(f"explained is a fraction between 0 and 1; got {self.explained}")
-        for name in ("eigen_psfs", "space_maps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is at least 1; got {value}")
+        for name, value in (
+            ("z-range", self.z_range_um),
+            ("bead-um", self.bead_um),
+            ("eigen-psfs", self.eigen_psfs),
+            ("space-maps", self.space_maps),
+            ("min-snr", self.finding.min_snr),
+        ):
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"--{name} must be above 0; got {value:g}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,9 @@ import json
 import math
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
-from argparse import Namespace
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,51 +50,90 @@ class Value:
         return a == b or (isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b))
 
 
-def main(arguments: Namespace) -> int:
-    """The command; its exit code: 0 reproduced, 1 something differs, 2 an ingredient or the record is missing."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    out = sys.stderr if arguments.json else sys.stdout
-    found: Json = {"run_id": arguments.run_id, "ingredients": [], "values": []}
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Under which conditions a run is made again."""
+
+    tracking_uri: str | None = None
+    """Where it is recorded; None: MLFLOW_TRACKING_URI, else the database in the runs folder."""
+    runs: Path | None = None
+    """New folder for the results; None: a temporary one."""
+    data: str | None = None
+    """Where the recorded images lie now, such as folder:ROOT."""
+    test: str | None = None
+    """The same of the test images."""
+    local: bool = False
+    """Without Ray where the run had one worker."""
+    check: bool = False
+    """Compare the ingredients and run nothing."""
+    source: Path | None = None
+    """The user's own copy of the deepblur that recorded the run."""
+    trust: bool = False
+    """Run what the record brings along if it is not the installed deepblur."""
+    anyway: bool = False
+    """Run even if an ingredient differs."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of making a run again."""
+
+    run_id: str
+    ingredients: list[Json]
+    values: list[Json]
+    """What the run ended with, recorded and reproduced, and whether both are the same."""
+    verdict: str
+    """In a sentence."""
+    exit_code: int
+    """REPRODUCED, DIFFERS or MISSING."""
+
+
+def reproduce(run_id: str, conditions: Conditions | None = None, *, out: TextIO | None = None) -> Reproduction:
+    """Make a recorded run again and compare it with its record, to the last bit.
+
+    Args:
+        run_id: MLflow's id of a study's run, or of one of its child runs.
+        conditions: where its parts are and what may be run.
+        out: gets the tables and what the study says; default: standard output.
+    """
+    conditions, out = conditions or Conditions(), out or sys.stdout
+    ingredients: list[Json] = []
+    values: list[Json] = []
     try:
         with ExitStack() as stack:
-            code, verdict = _reproduce(arguments, stack, found, out)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+            code, verdict = _reproduce(run_id, conditions, stack, ingredients, values, out)
     except (ValueError, OSError, RuntimeError) as error:
         code, verdict = MISSING, f"error: {denied(error) if isinstance(error, OSError) else error}"
-    verdict = printable(verdict)
-    if arguments.json:
-        print(json.dumps({**found, "verdict": verdict, "exit_code": code}, indent=1))
-    print(verdict, file=sys.stderr if code == MISSING else out)
-    return code
+    return Reproduction(run_id, ingredients, values, printable(verdict), code)
 
 
-def _reproduce(arguments: Namespace, stack: ExitStack, found: Json, out: TextIO) -> tuple[int, str]:
-    record = read_run(arguments.run_id, arguments.tracking_uri or default_uri(default_runs()))
-    scratch = arguments.runs or stack.enter_context(tempfile.TemporaryDirectory(prefix="deepblur-reproduction-"))
-    kitchen = Kitchen(record, _claim(Path(scratch).expanduser().resolve(), record.run_id), stack, arguments.source)
-    ingredients = kitchen.look(data=arguments.data, test=arguments.test, local=arguments.local)
-    found["ingredients"] = [asdict(ingredient) for ingredient in ingredients]
-    print(f"run {record.run_id}, {printable(record.name)}\n\n{_table(ingredients)}\n", file=out, flush=True)
-    missing, other = ([i.name for i in ingredients if i.verdict == verdict] for verdict in ("missing", "differs"))
+def _reproduce(
+    run_id: str, asked: Conditions, stack: ExitStack, ingredients: list[Json], values: list[Json], out: TextIO
+) -> tuple[int, str]:
+    """(exit code, verdict); what is found on the way is added to the lists, so that it outlasts a failure."""
+    record = read_run(run_id, asked.tracking_uri or default_uri(default_runs()))
+    scratch = asked.runs or stack.enter_context(tempfile.TemporaryDirectory(prefix="deepblur-reproduction-"))
+    kitchen = Kitchen(record, _claim(Path(scratch).expanduser().resolve(), record.run_id), stack, asked.source)
+    found = kitchen.look(data=asked.data, test=asked.test, local=asked.local)
+    ingredients += [asdict(ingredient) for ingredient in found]
+    print(f"run {record.run_id}, {printable(record.name)}\n\n{_table(found)}\n", file=out, flush=True)
+    missing, other = ([i.name for i in found if i.verdict == verdict] for verdict in ("missing", "differs"))
     if missing or kitchen.study is None:
         return MISSING, f"not to be reproduced here: {', '.join(missing)} missing"
-    untrusted = "" if arguments.trust else _untrusted(kitchen)
-    if arguments.check:
+    untrusted = "" if asked.trust else _untrusted(kitchen)
+    if asked.check:
         here = f"every ingredient is here{untrusted and '; without --trust it is ' + untrusted}"
         return (DIFFERS, f"differs: {', '.join(other)}") if other else (REPRODUCED, here)
     if untrusted:
         return MISSING, untrusted
-    if other and not arguments.anyway:
+    if other and not asked.anyway:
         return DIFFERS, f"not run, for it differs: {', '.join(other)}; --anyway runs it nevertheless"
-    again = _carry_out(kitchen, out)
-    values = compare(record.provenance, again)
-    found["values"] = [{**asdict(value), "same": value.same} for value in values]
-    print(f"\n{_comparison(values)}\n", file=out, flush=True)
-    different = [value for value in values if not value.same]
+    compared = compare(record.provenance, _carry_out(kitchen, out))
+    values += [{**asdict(value), "same": value.same} for value in compared]
+    print(f"\n{_comparison(compared)}\n", file=out, flush=True)
+    different = [value for value in compared if not value.same]
     if different:
-        return DIFFERS, f"differs: {len(different)} of {len(values)} values" + _how_far(different)
+        return DIFFERS, f"differs: {len(different)} of {len(compared)} values" + _how_far(different)
     return REPRODUCED, "reproduced bit for bit" + (f", though it differs: {', '.join(other)}" if other else "")
 
 

@@ -1,7 +1,5 @@
 """`deepblur calibrate`: bead stacks in files → one optics file, its pictures and its report."""
 
-import argparse
-import json
 import math
 import os
 import sys
@@ -13,66 +11,68 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from deepblur.platform.optics.beads import Finding
 from deepblur.platform.optics.calibrate import Calibration, calibrate
 from deepblur.platform.optics.measure import Measured, Settings, measure
 from deepblur.platform.optics.optics_file import save_optics
 from deepblur.platform.optics.stack import BeadStack, check_alike, stack_of
-from deepblur.platform.system.errors import OK, InputError, OutputError
-from deepblur.platform.system.printable import say
+from deepblur.platform.system.errors import InputError, OutputError
 from deepblur.platform.system.whole_files import replacing
-from deepblur.restoration.batch.image_files import ending, output_folder
+from deepblur.restoration.batch.image_files import output_folder
 from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.outputs import write_picture
 from deepblur.restoration.batch.ownership import CALIBRATED, Item, Place, claimed
 from deepblur.restoration.images.io import read_recording
 from deepblur.restoration.images.recording import check_fits
 
-
-def main(arguments: argparse.Namespace) -> int:
-    """The command; exit codes as of `deepblur restore`."""
-    return ending(lambda: _calibrate(arguments))
+_DEFAULT_SETTINGS = Settings()
 
 
-def _calibrate(arguments: argparse.Namespace) -> int:
-    output: Path = arguments.output
+def calibrate_files(
+    stacks: Sequence[str | Path],
+    output: str | Path,
+    *,
+    settings: Settings = _DEFAULT_SETTINGS,
+    ceiling: float | None = None,
+    pixel_um: float | None = None,
+    z_um: float | None = None,
+    pictures: bool = True,
+) -> dict[str, Any]:
+    """Measure the optics of a microscope from stacks of bead images: `deepblur calibrate` from Python.
+
+    Args:
+        stacks: TIFF z-stacks of one microscope, or folders of them.
+        output: the file to write, NAME.safetensors; pictures and report lie beside it.
+        settings: how the calibration is made.
+        ceiling: counts at which the camera clips; None: what the files say.
+        pixel_um: side of a pixel in the sample; None: what the files say.
+        z_um: distance of the planes; None: what the files say.
+        pictures: write PNG files too.
+    Returns:
+        The report, as in the JSON file, and under `left_out` what lies in the folders and was not read.
+    Raises:
+        ValueError: a figure that is not above 0.
+        InputError: a stack cannot be used, or shows too few beads.
+        OutputError: the file cannot be written, or is another's.
+    """
+    output = Path(output)
     if output.suffix != ".safetensors":
         raise OutputError(f"{output}: the optics are a safetensors file; end the name with .safetensors")
-    for option in ("z_range", "bead_um", "ceiling", "pixel_um", "z_um", "eigen_psfs", "space_maps", "min_snr"):
-        value = getattr(arguments, option)
+    for name, value in (("ceiling", ceiling), ("pixel-um", pixel_um), ("z-um", z_um)):
         if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"--{option.replace('_', '-')} must be above 0; got {value:g}")
-    settings = Settings(
-        finding=Finding(psf_size=arguments.psf_size, min_snr=arguments.min_snr, likeness=arguments.likeness),
-        eigen_psfs=arguments.eigen_psfs,
-        space_maps=arguments.space_maps,
-        explained=arguments.explained,
-        field_model=arguments.field,
-        brightness=arguments.brightness,
-        bead_um=arguments.bead_um,
-        z_range_um=arguments.z_range,
-    )
-    given = items_of(arguments.stacks)
-    pictures = {} if arguments.no_pictures else _beads_pictures(given.items)
+            raise ValueError(f"--{name} must be above 0; got {value:g}")
+    given = items_of(list(map(Path, stacks)))
+    names = _beads_pictures(given.items) if pictures else {}
+    about = {name: value for name, value in (("pixel_um", pixel_um), ("z_um", z_um)) if value is not None}
     with (
         output_folder(output.parent),
-        claimed(output.parent, Item(output, output.stem), CALIBRATED, "", tuple(pictures.values())) as place,
+        claimed(output.parent, Item(output, output.stem), CALIBRATED, "", tuple(names.values())) as place,
     ):
-        found, like = _measured(given.items, settings, arguments)
+        found, like = _measured(given.items, settings, ceiling, about)
         made = calibrate(found, settings, field_px=like.field_px, pixel_um=like.pixel_um)
-        _write(place, made, pictures)
-        about = {"format": CALIBRATED.format, "version": 1}
-        stacks = {
-            "input": [str(item.path) for item in given.items],
-            "source": [item.source for item in given.items],
-        }
-        report = place.finish({**stacks, **_numbers(made)}, about)
-    if arguments.json:
-        print(json.dumps(report | {"left_out": given.as_json()}, indent=2))
-    else:
-        _show(report)
-        given.tell()
-    return OK
+        _write(place, made, names)
+        read = {"input": [str(item.path) for item in given.items], "source": [item.source for item in given.items]}
+        report = place.finish({**read, **_numbers(made)}, {"format": CALIBRATED.format, "version": 1})
+    return report | {"left_out": given.as_json()}
 
 
 def read_stack(path: str | os.PathLike, *, ceiling: float | None = None) -> BeadStack:
@@ -113,15 +113,14 @@ def _beads_pictures(items: Sequence[Item]) -> dict[str, str]:
 
 
 def _measured(
-    items: Sequence[Item], settings: Settings, arguments: argparse.Namespace
+    items: Sequence[Item], settings: Settings, ceiling: float | None, about: Mapping[str, float]
 ) -> tuple[list[Measured], BeadStack]:
     """What each stack shows, and the first stack for what all have in common; one stack is in memory at a time."""
     found: list[Measured] = []
     headers: list[BeadStack] = []
     for item in tqdm(items, unit="stack", delay=2, file=sys.stderr, disable=None):
-        stack = read_stack(item.path, ceiling=arguments.ceiling)
-        given = {name: getattr(arguments, name) for name in ("pixel_um", "z_um") if getattr(arguments, name)}
-        stack = replace(stack, name=_label(item), **given)
+        stack = read_stack(item.path, ceiling=ceiling)
+        stack = replace(stack, name=_label(item), **about)
         check_alike([*headers[:1], stack])
         found.append(measure(stack, settings))
         headers.append(replace(stack, planes=stack.planes[:1]))  # all but the pixels
@@ -167,24 +166,3 @@ def _numbers(made: Calibration) -> dict[str, Any]:
         },
         **optics.notes,
     }
-
-
-def _show(report: dict[str, Any]) -> None:
-    for name, counts in report["beads"].items():
-        lost = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n and reason != "kept")
-        say(f"{name}: {counts['kept']} beads kept" + (f"; rejected: {lost}" if lost else ""))
-    psfs, maps = report["eigen_psfs"], report["space_maps"]
-    say(
-        f"{report['states']} states; {psfs} eigen-PSFs explain {100 * report['explained_psfs'][psfs - 1]:.1f} % of the "
-        f"PSFs, {maps} spatial maps {100 * report['explained_maps'][maps - 1]:.1f} % of their change over the field: "
-        f"K = {psfs * maps}"
-    )
-    held = report["held_out"]
-    if held:
-        say(
-            f"{held['beads']} beads that were left out are predicted to {held['snr_db']:.1f} dB "
-            f"(their noise alone allows {held['snr_of_noise_alone_db']:.1f} dB)"
-        )
-    for note in report["notes"]:
-        say(f"note: {note}")
-    say(f"-> {report['files']['optics']}, and pictures beside it")

@@ -1,24 +1,21 @@
 """Many image files through one engine: each is done completely, kept from before, or refused; never half."""
 
 import hashlib
-import json
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from deepblur.platform.data.image_file import check_plain
-from deepblur.platform.system.disk import denied
 from deepblur.platform.system.errors import (
     INPUT,
     OK,
-    OUTPUT,
-    USAGE,
     InputError,
+    ModelError,
     OutputError,
     PartOfSetError,
     RestorationError,
@@ -26,7 +23,23 @@ from deepblur.platform.system.errors import (
 )
 from deepblur.platform.system.lock import LockError, shared
 from deepblur.platform.system.printable import printable, say
-from deepblur.restoration.batch.inputs import Given, Item
+from deepblur.restoration.batch.inputs import Given
+from deepblur.restoration.batch.ownership import Item
+from deepblur.restoration.engine_choice import EngineChoice, choose_engine
+from deepblur.restoration.engines import Engine
+
+
+@dataclass(frozen=True)
+class Results:
+    """What became of the images of a batch."""
+
+    images: list[dict[str, Any]]
+    """For each its report, as in the file beside the result, with `input`, `folder` and `status`: "done", "kept" from
+    an earlier batch, "part" of a set of files whose `first` is among the images, or "failed" with an `error`."""
+    left_out: list[dict[str, str]]
+    """`path` and `reason` of what lies in a folder that was given and is not read."""
+    exit_code: int
+    """0, or that of the worst failure; see `deepblur.platform.system.errors`."""
 
 
 @contextmanager
@@ -64,6 +77,22 @@ def output_folder(folder: Path) -> Iterator[None]:
         yield
 
 
+def chosen_engine(choice: EngineChoice) -> tuple[Engine, tuple[str, ...]]:
+    """The engine, and what was said about the choice on standard error.
+
+    Raises:
+        ModelError: a model that cannot be had, or one that does not fit the rest of the choice.
+    """
+    try:
+        engine, note = choose_engine(choice)
+    except PermissionError as error:
+        name = error.filename or choice.model
+        raise ModelError(f"{name}: may not be read; ask its owner for permission") from None
+    if note:
+        say(f"note: {note}", sys.stderr)
+    return engine, (note,) if note else ()
+
+
 def check_given(path: Path) -> None:
     """Raises InputError for what is no file, before anything opens it."""
     try:
@@ -89,15 +118,16 @@ def key_of(path: Path, parts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def run_all(items: Sequence[Item], work: Callable[[Item, Callable[[float], None]], dict[str, Any]]) -> tuple[list, int]:
-    """(a JSON value per image, exit code): every image is tried, whatever happened to the others.
+def run_all(given: Given, work: Callable[[Item, Callable[[float], None]], dict[str, Any]]) -> Results:
+    """Every image is tried, whatever happened to the others; what fails is said on standard error.
 
     Args:
         work: does one image and returns its value; it calls its second argument with the share of it that was done.
     """
     done: list[dict[str, Any]] = []
     code = OK
-    given = {item.path.resolve() for item in items}
+    items = given.items
+    paths = {item.path.resolve() for item in items}
     with tqdm(total=len(items), unit="image", delay=2, file=sys.stderr, bar_format=_BAR, disable=None) as bar:
         for i, item in enumerate(items):
             bar.set_postfix_str(printable(item.path.name), refresh=False)
@@ -105,7 +135,7 @@ def run_all(items: Sequence[Item], work: Callable[[Item, Callable[[float], None]
                 done.append(work(item, bar.update))
             except (RestorationError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
                 # torch's own and those of the methods: the other images must not pay for them
-                if isinstance(error, PartOfSetError) and error.first.resolve() in given:
+                if isinstance(error, PartOfSetError) and error.first.resolve() in paths:
                     done.append({"input": str(item.path), "status": "part", "first": str(error.first)})
                     continue
                 name = printable(str(item.path))
@@ -118,47 +148,7 @@ def run_all(items: Sequence[Item], work: Callable[[Item, Callable[[float], None]
                 code = max(code, getattr(error, "exit_code", INPUT))
             finally:
                 bar.update(i + 1 - bar.n)
-    return done, code
-
-
-def ending(action: Callable[[], int]) -> int:
-    """The exit code of a command: what it returns, or the kind of failure that ended it, said in one sentence."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return action()
-    except RestorationError as error:
-        say(f"error: {error}", sys.stderr)
-        return error.exit_code
-    except ValueError as error:  # an option's value
-        say(f"error: {error}", sys.stderr)
-        return USAGE
-    except OSError as error:  # of a disk that fails, or rights that changed, between our own looks at them
-        say(f"error: {denied(error)}", sys.stderr)
-        return OUTPUT
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on with what is not done", file=sys.stderr)
-        return 130
-
-
-def tell(
-    given: Given, done: Sequence[dict[str, Any]], code: int, as_json: bool, show: Callable[[dict[str, Any]], None]
-) -> int:
-    """Print what became of the images, for programs or, by `show`, for people, and what was left out; the code."""
-    if as_json:
-        print(json.dumps({"images": done, "left_out": given.as_json(), "exit_code": code}, indent=2))
-    else:
-        for entry in done:
-            if entry["status"] == "part":
-                say(f"{entry['input']} was read as a part of {entry['first']}")
-            elif entry["status"] != "failed":  # which was said when it happened
-                show(entry)
-        given.tell()
-    return code
-
-
-def shown(entry: dict[str, Any], what: str, output: Path) -> str:
-    """A file of an image's, below the output folder."""
-    return str((Path(entry["folder"]) / entry["files"][what]).relative_to(output))
+    return Results(done, given.as_json(), code)
 
 
 _BAR = "{l_bar}{bar}| {n:.1f}/{total} images [{elapsed}<{remaining}] {postfix}"

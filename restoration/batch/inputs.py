@@ -1,7 +1,6 @@
 """What a command was given: the images that it names, the folder below the output for each, and what it leaves out."""
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from pathlib import Path
 
 from deepblur.platform.data.image_file import SUFFIXES
 from deepblur.platform.system.errors import InputError
-from deepblur.platform.system.printable import say
 from deepblur.restoration.batch.ownership import Item, results_in, stem_of
 
 _SHOWN = 8
@@ -25,14 +23,6 @@ class Given:
     items: tuple[Item, ...]
     left_out: tuple[tuple[Path, str], ...] = ()
     """What lies in a folder that was named and is not read, with the reason."""
-
-    def tell(self) -> None:
-        """A line for each reason."""
-        for reason, count in Counter(reason for _, reason in self.left_out).items():
-            names = [str(path) for path, why in self.left_out if why == reason]
-            shown = "" if reason == IS_HIDDEN else f": {', '.join(names[:_SHOWN])}"
-            more = f" and {count - _SHOWN} more" if shown and count > _SHOWN else ""
-            say(f"left out, {count} ({reason}){shown}{more}", sys.stderr)
 
     def as_json(self) -> list[dict[str, str]]:
         return [{"path": str(path), "reason": reason} for path, reason in self.left_out]

@@ -16,7 +16,7 @@ from deepblur.platform.system.printable import printable
 from deepblur.restoration.batch.outputs import wavefront
 from deepblur.restoration.blurs import Blur
 from deepblur.restoration.frame import grey_weights
-from deepblur.restoration.session import Report
+from deepblur.restoration.report import Report
 
 DETAIL_PX = 128
 """Side of the part that is shown enlarged."""

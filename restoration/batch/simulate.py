@@ -1,7 +1,6 @@
 """`deepblur simulate`: a sharp image, a known blur and noise → what a camera would have given, and the truth."""
 
-import argparse
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,14 @@ from torch import Tensor
 
 from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur, zernike_name
 from deepblur.platform.system.errors import InputError
-from deepblur.platform.system.printable import say
 from deepblur.platform.system.seeds import generator
 from deepblur.platform.system.whole_files import replacing
-from deepblur.restoration.batch.image_files import ending, key_of, output_folder
+from deepblur.restoration.batch.image_files import key_of, output_folder
 from deepblur.restoration.batch.outputs import resolution
 from deepblur.restoration.batch.ownership import SIMULATED, Item, claimed
 from deepblur.restoration.images.io import read_recording
 from deepblur.restoration.images.recording import Recording, check_fits
-from deepblur.restoration.scale import scale_of
+from deepblur.restoration.scale import DEFAULT_RULE, Scale, scale_of
 from deepblur.restoration.session import assembled
 
 MOST = 100
@@ -28,93 +26,118 @@ MOST = 100
 MOST_NOLL = 500
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """The command; exit codes as of `deepblur restore`."""
-    return ending(lambda: _simulate(arguments))
+def simulate_file(
+    image: str | Path,
+    output: str | Path,
+    *,
+    noll: Sequence[int] = (4, 5, 6, 7, 8, 9, 10),
+    gamma: Sequence[float] | None = None,
+    eta: float = 0.1,
+    cutoff: float = 0.2,
+    psf_size: int = 31,
+    gain: float = 0.0,
+    read_std: float = 0.01,
+    seed: int = 0,
+    scale: str = DEFAULT_RULE,
+) -> dict[str, Any]:
+    """Blur a sharp image with known aberrations and noise: `deepblur simulate` from Python.
 
+    Written are the blurry image, the sharp one on the same pixels, the PSF and the truth. Data of a camera are a valid
+    convolution, so the result is smaller than the image by a PSF less one pixel. Negative values, which the black
+    level leaves, count as dark.
 
-def _simulate(arguments: argparse.Namespace) -> int:
-    with output_folder(arguments.output):
-        truth = simulate(arguments)
-    if arguments.json:
-        print(json.dumps(truth, indent=2))
-    else:
-        say(f"{arguments.image} -> {arguments.output / truth['files']['blurry']}")
-        for mode in truth["gamma"]:
-            say(f"    {mode['name']:30} {mode['waves']:+.3f} waves")
-    return 0
-
-
-def simulate(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Write the blurry image, the sharp one on the same pixels, the PSF and the truth; returns the truth.
-
-    Data of a camera are a valid convolution, so the result is smaller than the image by a PSF less one pixel. Negative
-    values, which the black level leaves, count as dark.
+    Args:
+        image: TIFF, PNG, JPEG, BMP or WebP.
+        output: folder for the results, made if it is missing.
+        noll: Noll indices of the Zernike modes, up to MOST_NOLL.
+        gamma: coefficient of each mode, in waves; None draws them with eta and seed.
+        eta: coefficients are uniform in ±eta, in waves.
+        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25.
+        psf_size: side of the PSF in pixels, odd.
+        gain: variance per unit of signal, white being 1.
+        read_std: standard deviation of the read noise, white being 1.
+        seed: of coefficients and noise.
+        scale: what counts as black and white, see `deepblur.restoration.scale.parse_rule`.
+    Returns:
+        The truth, as in the JSON file that is written, whose `files` name the others.
+    Raises:
+        ValueError: a figure that no microscope has.
+        InputError: the image cannot be used.
+        OutputError: the output folder cannot be written to.
     """
-    _check(arguments)
-    operator = ZernikeBlur(noll=tuple(arguments.noll), cutoff=arguments.cutoff, psf_size=arguments.psf_size)
-    noise = PoissonGaussian(arguments.gain, arguments.read_std)
-    gamma = _gamma(arguments, operator)
-    recording = read_recording(arguments.image)
+    image, output = Path(image), Path(output)
+    with output_folder(output):
+        _check(noll, {"gain": [gain], "read_std": [read_std], "eta": [eta], "gamma": gamma or []})
+        operator = ZernikeBlur(noll=tuple(noll), cutoff=cutoff, psf_size=psf_size)
+        noise = PoissonGaussian(gain, read_std)
+        waves = _gamma(gamma, eta, seed, operator)
+        recording = read_recording(image)
+        sharp, blurry, known = _exposed(recording, operator, waves, noise, seed, scale)
+        truth = {
+            "format": SIMULATED.format,
+            "version": 1,
+            "gamma": [
+                {"noll": index, "name": zernike_name(index), "waves": round(float(value), 6)}
+                for index, value in zip(operator.noll, waves, strict=True)
+            ],
+            "cutoff": operator.cutoff,
+            "psf_size": operator.psf_size,
+            "noise": {"gain": gain, "read_std": read_std, "seed": seed},
+            "scale": {"black": known.black, "white": known.white},
+        }
+        item = Item(image, image.stem)
+        with claimed(output, item, SIMULATED, key_of(item.path, [repr(truth)])) as place:
+            _write(place.path("blurry", "_blurry.tif"), blurry, recording)
+            _write(place.path("sharp", "_sharp.tif"), sharp, recording)
+            with replacing(place.path("true_psf", "_true_psf.tif")) as file:
+                sides = resolution(recording.pixel_um, recording.pixel_height_um)
+                tifffile.imwrite(file, operator.psf(waves[None])[0, 0].numpy(), **sides)
+            return place.finish(truth, {"image": str(image)})
+
+
+def _exposed(
+    recording: Recording, operator: ZernikeBlur, gamma: Tensor, noise: PoissonGaussian, seed: int, rule: str
+) -> tuple[np.ndarray, np.ndarray, Scale]:
+    """(sharp frames on the pixels of the blurry ones, blurry frames, both (N, C, h, w) as stored; their scale)."""
     check_fits(recording, 4.0 * recording.dtype.itemsize + 24 / recording.length)
-    scale = scale_of(recording, arguments.scale)
+    scale = scale_of(recording, rule)
     margin = operator.psf_size // 2
     sharp, blurry = [], []
     for i in range(recording.length):
         frame = recording.frame(i)
         if min(frame.shape[1:]) < operator.psf_size + 8:
             raise InputError(
-                f"{arguments.image}: {frame.shape[1]}x{frame.shape[2]} pixels are too few for a PSF of "
+                f"{recording.path}: {frame.shape[1]}x{frame.shape[2]} pixels are too few for a PSF of "
                 f"{operator.psf_size} px; take a larger image or lower --psf-size"
             )
         x = torch.from_numpy(scale.to_unit(frame)).clamp_min(0)
-        y = noise(operator.forward(x[None], gamma[None])[0][None], generator(arguments.seed, "simulated noise", i))[0]
+        y = noise(operator.forward(x[None], gamma[None])[0][None], generator(seed, "simulated noise", i))[0]
         blurry.append(scale.to_stored(y.numpy(), recording.dtype))
         sharp.append(frame[:, margin : margin + y.shape[1], margin : margin + y.shape[2]])
-    truth = {
-        "format": SIMULATED.format,
-        "version": 1,
-        "gamma": [
-            {"noll": noll, "name": zernike_name(noll), "waves": round(float(waves), 6)}
-            for noll, waves in zip(operator.noll, gamma, strict=True)
-        ],
-        "cutoff": operator.cutoff,
-        "psf_size": operator.psf_size,
-        "noise": {"gain": arguments.gain, "read_std": arguments.read_std, "seed": arguments.seed},
-        "scale": {"black": scale.black, "white": scale.white},
-    }
-    item = Item(arguments.image, arguments.image.stem)
-    with claimed(arguments.output, item, SIMULATED, key_of(item.path, [repr(truth)])) as place:
-        _write(place.path("blurry", "_blurry.tif"), np.stack(blurry), recording)
-        _write(place.path("sharp", "_sharp.tif"), np.stack(sharp), recording)
-        with replacing(place.path("true_psf", "_true_psf.tif")) as file:
-            sides = resolution(recording.pixel_um, recording.pixel_height_um)
-            tifffile.imwrite(file, operator.psf(gamma[None])[0, 0].numpy(), **sides)
-        return place.finish(truth, {"image": str(arguments.image)})
+    return np.stack(sharp), np.stack(blurry), scale
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(noll: Sequence[int], figures: Mapping[str, Sequence[float]]) -> None:
     """Refuse figures that no microscope has, of which nothing but infinity would come."""
-    for option in ("gain", "read_std", "eta", "gamma"):
-        given = getattr(arguments, option)
-        for value in given if isinstance(given, list) else [] if given is None else [given]:
+    for option, values in figures.items():
+        for value in values:
             if not abs(value) <= MOST:
                 raise ValueError(f"--{option.replace('_', '-')} is a number up to {MOST}; got {value:g}")
-    if max(arguments.noll) > MOST_NOLL:
-        raise ValueError(f"--noll takes indices up to {MOST_NOLL}; got {max(arguments.noll)}")
+    if max(noll) > MOST_NOLL:
+        raise ValueError(f"--noll takes indices up to {MOST_NOLL}; got {max(noll)}")
 
 
-def _gamma(arguments: argparse.Namespace, operator: ZernikeBlur) -> Tensor:
+def _gamma(given: Sequence[float] | None, eta: float, seed: int, operator: ZernikeBlur) -> Tensor:
     """(K,), as given or drawn."""
-    if arguments.gamma is None:
-        rng = generator(arguments.seed, "simulated gamma")
-        return UniformGamma(arguments.eta, operator.num_parameters).sample(1, rng)[0]
-    if len(arguments.gamma) != operator.num_parameters:
+    if given is None:
+        rng = generator(seed, "simulated gamma")
+        return UniformGamma(eta, operator.num_parameters).sample(1, rng)[0]
+    if len(given) != operator.num_parameters:
         raise ValueError(
             f"--gamma takes a coefficient for each of the {operator.num_parameters} modes {operator.noll}; got "
-            f"{len(arguments.gamma)}; give as many, or other modes with --noll"
+            f"{len(given)}; give as many, or other modes with --noll"
         )
-    return torch.tensor(arguments.gamma)
+    return torch.tensor(given)
 
 
 def _write(path: Path, frames: np.ndarray, recording: Recording) -> None:

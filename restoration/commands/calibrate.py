@@ -1,7 +1,13 @@
 """`deepblur calibrate`; see `deepblur.restoration.batch.calibrate`."""
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
+
+from deepblur.platform.system.errors import OK
+from deepblur.platform.system.printable import say
+from deepblur.restoration.commands.outcome import ending, say_left_out
 
 HELP = "measure the optics of a microscope from stacks of bead images"
 _MORE = """\
@@ -50,6 +56,56 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.restoration.batch.calibrate import main
+    from deepblur.platform.optics.beads import Finding
+    from deepblur.platform.optics.measure import Settings
+    from deepblur.restoration.batch.calibrate import calibrate_files
 
-    return main(arguments)
+    def calibrate() -> int:
+        settings = Settings(
+            finding=Finding(psf_size=arguments.psf_size, min_snr=arguments.min_snr, likeness=arguments.likeness),
+            eigen_psfs=arguments.eigen_psfs,
+            space_maps=arguments.space_maps,
+            explained=arguments.explained,
+            field_model=arguments.field,
+            brightness=arguments.brightness,
+            bead_um=arguments.bead_um,
+            z_range_um=arguments.z_range,
+        )
+        report = calibrate_files(
+            arguments.stacks,
+            arguments.output,
+            settings=settings,
+            ceiling=arguments.ceiling,
+            pixel_um=arguments.pixel_um,
+            z_um=arguments.z_um,
+            pictures=not arguments.no_pictures,
+        )
+        if arguments.json:
+            print(json.dumps(report, indent=2))
+        else:
+            _show(report)
+            say_left_out(report["left_out"])
+        return OK
+
+    return ending(calibrate)
+
+
+def _show(report: dict[str, Any]) -> None:
+    for name, counts in report["beads"].items():
+        lost = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n and reason != "kept")
+        say(f"{name}: {counts['kept']} beads kept" + (f"; rejected: {lost}" if lost else ""))
+    psfs, maps = report["eigen_psfs"], report["space_maps"]
+    say(
+        f"{report['states']} states; {psfs} eigen-PSFs explain {100 * report['explained_psfs'][psfs - 1]:.1f} % of the "
+        f"PSFs, {maps} spatial maps {100 * report['explained_maps'][maps - 1]:.1f} % of their change over the field: "
+        f"K = {psfs * maps}"
+    )
+    held = report["held_out"]
+    if held:
+        say(
+            f"{held['beads']} beads that were left out are predicted to {held['snr_db']:.1f} dB "
+            f"(their noise alone allows {held['snr_of_noise_alone_db']:.1f} dB)"
+        )
+    for note in report["notes"]:
+        say(f"note: {note}")
+    say(f"-> {report['files']['optics']}, and pictures beside it")

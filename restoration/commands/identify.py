@@ -1,9 +1,13 @@
 """`deepblur identify`; see `deepblur.restoration.batch.identify`."""
 
 import argparse
+import math
 from pathlib import Path
+from typing import Any
 
+from deepblur.platform.system.printable import say
 from deepblur.restoration.commands import restore
+from deepblur.restoration.commands.outcome import ending, file_of, say_remarks, say_results
 
 HELP = "measure the blur of images, or of every frame of a time series: PSF and aberrations"
 _MORE = """\
@@ -16,6 +20,8 @@ what is written for an image NAME, in the folder OUT:
 examples:
   deepblur identify timelapse.tif -o psf
   deepblur identify field.tif -o psf --varying          the PSF all over the field of view"""
+_SHOWN = 3
+"""Blurs in the table."""
 
 
 def configure(command: argparse.ArgumentParser) -> None:
@@ -33,6 +39,49 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.restoration.batch.identify import main
+    from deepblur.restoration.batch.identify import identify_files
 
-    return main(arguments)
+    def identify() -> int:
+        results = identify_files(
+            arguments.images,
+            arguments.output,
+            engine=restore.engine_choice(arguments),
+            options=restore.options(arguments),
+            pictures=not arguments.no_pictures,
+        )
+        return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))
+
+    return ending(identify)
+
+
+def _show(entry: dict[str, Any], output: Path) -> None:
+    """The verdict and a table of the coefficients; of a long series the first frames, and how many are how good."""
+    from deepblur.restoration.blurs import EMPTY, VERDICTS
+
+    psf = file_of(entry, "psf", output)
+    say(f"{entry['input']} -> {psf}  [{entry['verdict']}] {entry['sentence']}  ({entry['method']})")
+    blurs = entry["blurs"]
+    for blur in blurs[:_SHOWN]:
+        place = ", ".join(part for part in (blur["frame"], blur["channel"]) if part)
+        if len(blurs) > 1:
+            say(f"    {place:16} [{blur['verdict']}] {blur['sentence']}")
+        for mode in blur["gamma"]:
+            if mode["waves"] is None:
+                continue
+            std = "" if mode["std_waves"] is None else f" ± {mode['std_waves']:.3f}"
+            say(f"    {place:16} {mode['name']:30} {mode['waves']:+.3f}{std} waves")
+        if not blur["gamma"]:
+            say(f"    {place:16} PSF only: see {psf}")
+        for flag in blur["flags"]:
+            if flag not in entry["sentence"] + blur["sentence"]:
+                say(f"    {place:16} {flag}")
+    if len(blurs) > _SHOWN:
+        seen = [blur["gamma"] for blur in blurs if blur["verdict"] != EMPTY]
+        rms = [math.hypot(*(mode["waves"] for mode in modes)) for modes in seen]
+        verdicts = [blur["verdict"] for blur in blurs]
+        counts = ", ".join(f"{verdicts.count(word)} {word}" for word in (*VERDICTS, EMPTY) if word in verdicts)
+        say(
+            f"    … {len(blurs)} blurs in all: {counts}; wavefront rms {min(rms):.3f} to {max(rms):.3f} waves; see the "
+            "CSV file"
+        )
+    say_remarks(entry)

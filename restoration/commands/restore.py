@@ -2,6 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepblur.platform.system.printable import say
+from deepblur.restoration.commands.outcome import ending, file_of, say_remarks, say_results
+
+if TYPE_CHECKING:
+    from deepblur.restoration.engine_choice import EngineChoice
+    from deepblur.restoration.options import Options
 
 HELP = "restore blurry images: identify the blur of each and remove it"
 _MORE = """\
@@ -101,6 +109,58 @@ def intensities(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.restoration.batch.restore import main
+    from deepblur.restoration.batch.restore import restore_files
 
-    return main(arguments)
+    def restore() -> int:
+        results = restore_files(
+            arguments.images,
+            arguments.output,
+            engine=engine_choice(arguments, restorer=arguments.restorer),
+            options=options(arguments, tile_px=arguments.tile),
+            pictures=not arguments.no_pictures,
+            again=arguments.again,
+        )
+        return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))
+
+    return ending(restore)
+
+
+def engine_choice(arguments: argparse.Namespace, **more: Any) -> "EngineChoice":
+    """That of the options of `engine`."""
+    from deepblur.restoration.engine_choice import EngineChoice
+
+    return EngineChoice(
+        method=arguments.method,
+        model=arguments.model,
+        optics=arguments.optics,
+        tracking_uri=arguments.tracking_uri,
+        device=arguments.device,
+        psf_size=arguments.psf_size,
+        eta_waves=arguments.eta,
+        cutoff=arguments.cutoff,
+        **more,
+    )
+
+
+def options(arguments: argparse.Namespace, **more: Any) -> "Options":
+    """Those of `intensities`, `memory` and --varying."""
+    from deepblur.restoration.options import Options
+
+    return Options(
+        scale=arguments.scale,
+        channels=arguments.channels,
+        varying=arguments.varying,
+        max_memory_gib=arguments.max_memory,
+        **more,
+    )
+
+
+def _show(entry: dict[str, Any], output: Path) -> None:
+    """One line about an image, for people."""
+    seconds = "done before" if entry["status"] == "kept" else f"{entry['seconds']:.1f} s"
+    image = file_of(entry, "image", output)
+    say(f"{entry['input']} -> {image}  [{entry['verdict']}] {entry['sentence']}  ({seconds})")
+    for flag in dict.fromkeys(flag for blur in entry["blurs"] for flag in blur["flags"]):
+        if flag not in entry["sentence"]:
+            say(f"    {flag}")
+    say_remarks(entry)

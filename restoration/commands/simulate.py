@@ -1,7 +1,12 @@
 """`deepblur simulate`; see `deepblur.restoration.batch.simulate`."""
 
 import argparse
+import json
 from pathlib import Path
+
+from deepblur.platform.system.errors import OK
+from deepblur.platform.system.printable import say
+from deepblur.restoration.commands.outcome import ending
 
 HELP = "make test data: blur a sharp image with known aberrations and noise"
 _MORE = """\
@@ -39,6 +44,28 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.restoration.batch.simulate import main
+    from deepblur.restoration.batch.simulate import simulate_file
 
-    return main(arguments)
+    def simulate() -> int:
+        truth = simulate_file(
+            arguments.image,
+            arguments.output,
+            noll=arguments.noll,
+            gamma=arguments.gamma,
+            eta=arguments.eta,
+            cutoff=arguments.cutoff,
+            psf_size=arguments.psf_size,
+            gain=arguments.gain,
+            read_std=arguments.read_std,
+            seed=arguments.seed,
+            scale=arguments.scale,
+        )
+        if arguments.json:
+            print(json.dumps(truth, indent=2))
+            return OK
+        say(f"{arguments.image} -> {arguments.output / truth['files']['blurry']}")
+        for mode in truth["gamma"]:
+            say(f"    {mode['name']:30} {mode['waves']:+.3f} waves")
+        return OK
+
+    return ending(simulate)

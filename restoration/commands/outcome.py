@@ -1,0 +1,77 @@
+"""How a command ends: what became of the images, for people or as JSON, and the exit code."""
+
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepblur.platform.system.disk import denied
+from deepblur.platform.system.errors import OUTPUT, USAGE, RestorationError
+from deepblur.platform.system.printable import say
+
+if TYPE_CHECKING:
+    from deepblur.restoration.batch.image_files import Results
+
+_REMARKS = 10
+_LEFT_OUT = 8
+
+
+def ending(action: Callable[[], int]) -> int:
+    """The exit code of a command: what it returns, or the kind of failure that ended it, said in one sentence."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return action()
+    except RestorationError as error:
+        say(f"error: {error}", sys.stderr)
+        return error.exit_code
+    except ValueError as error:  # an option's value
+        say(f"error: {error}", sys.stderr)
+        return USAGE
+    except OSError as error:  # of a disk that fails, or rights that changed, between our own looks at them
+        say(f"error: {denied(error)}", sys.stderr)
+        return OUTPUT
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with what is not done", file=sys.stderr)
+        return 130
+
+
+def say_results(results: "Results", as_json: bool, show: Callable[[dict[str, Any]], None]) -> int:
+    """Print what became of the images, for programs or, by `show`, for people, and what was left out; the code."""
+    if as_json:
+        value = {"images": results.images, "left_out": results.left_out, "exit_code": results.exit_code}
+        print(json.dumps(value, indent=2))
+        return results.exit_code
+    for entry in results.images:
+        if entry["status"] == "part":
+            say(f"{entry['input']} was read as a part of {entry['first']}")
+        elif entry["status"] != "failed":  # which was said when it happened
+            show(entry)
+    say_left_out(results.left_out)
+    return results.exit_code
+
+
+def say_left_out(left_out: Sequence[dict[str, str]]) -> None:
+    """A line on standard error for each reason why files of a folder were not read."""
+    from deepblur.restoration.batch.inputs import IS_HIDDEN
+
+    for reason, count in Counter(entry["reason"] for entry in left_out).items():
+        names = [entry["path"] for entry in left_out if entry["reason"] == reason]
+        named = "" if reason == IS_HIDDEN else f": {', '.join(names[:_LEFT_OUT])}"
+        more = f" and {count - _LEFT_OUT} more" if named and count > _LEFT_OUT else ""
+        say(f"left out, {count} ({reason}){named}{more}", sys.stderr)
+
+
+def file_of(entry: dict[str, Any], what: str, output: Path) -> str:
+    """A file of an image's, below the output folder."""
+    return str((Path(entry["folder"]) / entry["files"][what]).relative_to(output))
+
+
+def say_remarks(entry: dict[str, Any]) -> None:
+    """What was done to frames beside, each in a line; of many the first."""
+    for remark in entry["remarks"][:_REMARKS]:
+        say(f"    {remark}")
+    if (more := len(entry["remarks"]) - _REMARKS) > 0:
+        say(f"    … and {more} more of the kind; see the report")
