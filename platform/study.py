@@ -3,11 +3,11 @@
 What blurs, restores and trains lies in `deepblur.operators`, `deepblur.baselines` and `deepblur.nets`.
 """
 
+from deepblur.platform.arms.methods.claims import Claim, paper_claims
 from deepblur.platform.arms.methods.gallery import gallery
 from deepblur.platform.arms.methods.keep_networks import keep_networks
 from deepblur.platform.arms.methods.method import Method
 from deepblur.platform.arms.methods.pack import pack
-from deepblur.platform.arms.methods.published import Claim, paper_claims
 from deepblur.platform.arms.search.search import Pruner, Sampler, Search
 from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.arms.tuning.space import Between, OneOf

@@ -11,10 +11,11 @@ from made_up_methods import ARMS, picture, result, table
 from test_report import parse
 
 from deepblur.platform.arms.methods import report as comparison_report
-from deepblur.platform.arms.methods.published import paper_claims, verdicts
+from deepblur.platform.arms.methods.claims import paper_claims
+from deepblur.platform.arms.methods.published import verdicts
 from deepblur.platform.arms.methods.report import FIGURES, comparison_text, write_comparison
 from deepblur.platform.arms.methods.text import caveats, draws_text, lead_sentences, loss_sentences
-from deepblur.platform.arms.trained.text import WIDTH
+from deepblur.platform.report.numbers import WIDTH
 
 FEW = {arm: ARMS[arm] for arm in ("blurry", "deep-blur", "l0_gradient", "NAFNet", "IN only", "oracle")}
 SMALL = {"arms": FEW, "etas": (0.15,), "images": 12, "noises": {"clean": 0.0, "high": 0.12}}

@@ -12,11 +12,12 @@ from test_search_report import search
 from deepblur.platform.arms.methods.text import comparison_text, contrast_sentences
 from deepblur.platform.arms.search.text import search_metrics, search_text
 from deepblur.platform.arms.trained.result import paired_table
-from deepblur.platform.arms.trained.text import Answer, answer, text_summary
+from deepblur.platform.arms.trained.text import text_summary
 from deepblur.platform.arms.tuning.result import Tuned, TuningResult, as_json, tuning_metrics, tuning_text
 from deepblur.platform.arms.uncertainty.result import DoubtResult, doubt_metrics, doubt_text
 from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.experiment import result as layout
+from deepblur.platform.report.answer import Answer, answer
 
 KNOWN = {"label": "PSNR", "difference": 1.0, "low": 0.5, "high": 1.5, "p": 0.01, "basis": "8 draws"}
 

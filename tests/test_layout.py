@@ -57,11 +57,8 @@ UP = {  # to be emptied: nothing may be added
     "platform/experiment/run.py -> platform/arms/search/run.py",
     "platform/experiment/run.py -> platform/arms/search/search.py",
     "platform/experiment/run.py -> platform/arms/tuning/tuning.py",
-    "platform/report/page.py -> platform/arms/trained/text.py",
 }
 IN_CIRCLES = {  # to be emptied: nothing may be added
-    "platform/arms/methods/published.py",
-    "platform/arms/methods/result.py",
     "platform/arms/search/run.py",
     "platform/experiment/run.py",
 }

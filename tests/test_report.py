@@ -10,7 +10,8 @@ import pytest
 
 from deepblur.platform.arms.trained.report import Picture, StudyResult, summary_table, text_summary, write_report
 from deepblur.platform.arms.trained.result import paired_table
-from deepblur.platform.arms.trained.text import WIDTH, baseline_sentences, contrast_sentences
+from deepblur.platform.arms.trained.text import baseline_sentences, contrast_sentences
+from deepblur.platform.report.numbers import WIDTH
 
 VOID = {"meta", "img", "br"}
 

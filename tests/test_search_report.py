@@ -27,8 +27,8 @@ from deepblur.platform.arms.search.result import (
     pareto,
 )
 from deepblur.platform.arms.search.text import sampler_sentences, search_metrics, search_text
-from deepblur.platform.arms.trained.text import WIDTH
 from deepblur.platform.experiment.result import LAYOUTS
+from deepblur.platform.report.numbers import WIDTH
 
 GAIN = Objective(name="psnr_gain_db", direction="maximize", label="PSNR gain (dB)")
 WORK = Objective(name="gmacs", direction="minimize", label="operations (10⁹)")

@@ -5,7 +5,7 @@ import importlib
 import pandas as pd
 import pytest
 
-from deepblur.platform.arms.methods.published import Claim
+from deepblur.platform.arms.methods.claims import Claim
 from deepblur.platform.commands.studies import installed as studies
 from deepblur.platform.data.sources import parse_data, parse_test
 from deepblur.platform.experiment.main import main

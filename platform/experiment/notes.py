@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from deepblur.platform.arms.methods import text as comparison_text
 from deepblur.platform.arms.methods.result import MEASURES, MethodsResult
 from deepblur.platform.arms.trained.result import StudyResult, paired_table, summary_table
-from deepblur.platform.arms.trained.text import bracketed, contrast_sentences, signed
+from deepblur.platform.arms.trained.text import contrast_sentences
 from deepblur.platform.experiment.result import LAYOUTS, Result
 from deepblur.platform.experiment.study import Plan
+from deepblur.platform.report.numbers import bracketed, signed
 from deepblur.platform.system.printable import markdown
 
 LONGEST = 3000

@@ -4,7 +4,7 @@ import html
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 
-from deepblur.platform.arms.trained.text import bracketed, signed
+from deepblur.platform.report.numbers import bracketed, signed
 from deepblur.platform.system.printable import printable
 
 CSS = """

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from deepblur.platform.arms.methods.result import MEASURES, MethodsResult, chosen, interval
-from deepblur.platform.arms.trained.text import SIGNIFICANT
+from deepblur.platform.report.numbers import SIGNIFICANT
 from deepblur.platform.report.style import INK, WIDTH_IN, legend, looks, styled
 
 FIVE_PERCENT_DB = 13.0  # −10·log10(0.05), the mean error that the paper states

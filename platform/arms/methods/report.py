@@ -20,7 +20,6 @@ from deepblur.platform.arms.methods.result import (
     rival_leads,
 )
 from deepblur.platform.arms.methods.text import (
-    DASH,
     caveats,
     comparison_text,
     contrast_sentences,
@@ -31,9 +30,9 @@ from deepblur.platform.arms.methods.text import (
     seconds_text,
 )
 from deepblur.platform.arms.trained.report import VALIDATION
-from deepblur.platform.arms.trained.text import bracketed, p_text, signed
 from deepblur.platform.report import curves as plots
 from deepblur.platform.report import page as markup
+from deepblur.platform.report.numbers import DASH, bracketed, p_text, signed
 from deepblur.platform.report.sections import cost_section
 from deepblur.platform.report.style import rendered
 from deepblur.platform.system.whole_files import replace_file

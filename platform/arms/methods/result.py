@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from deepblur.platform.arms.methods.published import Claim
+from deepblur.platform.arms.methods.claims import Claim
 from deepblur.platform.arms.trained.result import KEYS, refuse_repeats
 from deepblur.platform.evaluation.paired import compare_to_reference, mean_interval
 from deepblur.platform.stages.cost import Cost
@@ -121,7 +121,7 @@ class MethodsResult:
     parameters: dict[str, dict[str, str]] = field(default_factory=dict)
     """Arm → flattened settings."""
     published: tuple[Claim, ...] = ()
-    """What the paper printed of the same experiment, see `deepblur.platform.arms.methods.published`."""
+    """What the paper printed of the same experiment, see `deepblur.platform.arms.methods.claims`."""
     cost: Cost | None = None
     """What its stages cost, and the command that reports them; None where nobody counted."""
 

@@ -13,17 +13,17 @@ import pandas as pd
 
 from deepblur.platform.arms.methods.published import Verdict, verdicts
 from deepblur.platform.arms.methods.result import LOST, MEASURES, OK, MethodsResult, rival_leads
-from deepblur.platform.arms.trained.text import SIGNIFICANT, WIDTH, Answer, answer, answers_text, bracketed, signed
 from deepblur.platform.evaluation.paired import DRAW
+from deepblur.platform.report.answer import Answer, answer, answers_text
+from deepblur.platform.report.numbers import DASH, SIGNIFICANT, WIDTH, bracketed, cut, signed
 
-DASH = "—"
 _TEXT_COLUMNS = ("psf_snr_db", "psnr_gain_db", "ssim_gain")
 _REAL_COLUMNS = ("whiteness",)
 
 
 def comparison_text(result: MethodsResult) -> str:
     """Tables, leads, losses and the paper's figures as plain text, at most 110 columns wide."""
-    lines = [f"{_cut(result.title, 60)} (preset {_cut(result.preset, 12)}); means [95 % interval]", ""]
+    lines = [f"{cut(result.title, 60)} (preset {cut(result.preset, 12)}); means [95 % interval]", ""]
     lines += _tables(result)
     paper = verdicts(result, result.published)
     for heading, sentences in (
@@ -115,7 +115,7 @@ def loss_sentences(result: MethodsResult) -> list[str]:
         if row[OK] < row["draws"]:
             here = result.items[(result.items["arm"] == row["arm"]) & (result.items["status"] != OK)]
             reasons = here["reason"].replace("", np.nan).dropna().value_counts()
-            why = f"; most often: {_cut(str(reasons.index[0]), 160)}" if len(reasons) else ""
+            why = f"; most often: {cut(str(reasons.index[0]), 160)}" if len(reasons) else ""
             sentences.append(f"{row['arm']}: {draws_text(row)}{why}")
     return sentences
 
@@ -194,9 +194,9 @@ def _table(result: MethodsResult, names: Sequence[str], name_width: int) -> list
     rows = [["", "draws ok", *(MEASURES[name].axis for name in names), "seconds"]]
     groups = ["all", "noise"] if len(result.noises) > 1 else ["all"]
     for level, here in result.summary[result.summary["group"].isin(groups)].groupby("level", sort=False):
-        rows.append([_cut(str(level), 80)])
+        rows.append([cut(str(level), 80)])
         for row in here.to_dict("records"):
-            label = _cut(row["arm"], name_width) + " *" * (row["arm"] == result.reference)
+            label = cut(row["arm"], name_width) + " *" * (row["arm"] == result.reference)
             figures = (" ".join(figure_text(row, name)).strip() for name in names)
             rows.append([f"  {label}", f"{row[OK]}/{row['draws']}", *figures, seconds_text(row["seconds"])])
     full = [row for row in rows if len(row) > 1]
@@ -206,7 +206,3 @@ def _table(result: MethodsResult, names: Sequence[str], name_width: int) -> list
         cells = "  ".join(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False))
         lines.append(f"{row[0]:{widths[0]}}  {cells}".rstrip())
     return lines
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -22,11 +22,10 @@ from deepblur.platform.arms.search.result import (
     plain,
 )
 from deepblur.platform.arms.trained.result import paired_table, summary_table
-from deepblur.platform.arms.trained.text import SIGNIFICANT, WIDTH, Answer, answer, answers_text
 from deepblur.platform.arms.trained.text import contrast_sentences as final_contrast
+from deepblur.platform.report.answer import Answer, answer, answers_text
+from deepblur.platform.report.numbers import DASH, SIGNIFICANT, WIDTH, cut
 from deepblur.platform.tracking.names import of_arm, word
-
-DASH = "—"
 
 
 def search_text(result: SearchResult) -> str:
@@ -223,7 +222,7 @@ def cost_sentences(result: SearchResult) -> list[str]:
     reasons = failed["reason"].replace("", np.nan).dropna().value_counts()
     if len(reasons):
         times = f", {reasons.iloc[0]} times" if reasons.iloc[0] > 1 else ""
-        sentences.append(f"The most frequent reason of failure{times}: {shortened(str(reasons.index[0]), 200)}")
+        sentences.append(f"The most frequent reason of failure{times}: {cut(str(reasons.index[0]), 200)}")
     return sentences
 
 
@@ -276,10 +275,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def shortened(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
 def _row(trial: pd.Series) -> int:
     assert isinstance(trial.name, int | np.integer)
     return int(trial.name)
@@ -293,7 +288,7 @@ def _aligned(rows: list[list[str]]) -> list[str]:
         widths[i] -= max(0, min(excess, widths[i] - 14))
     lines = []
     for row in rows:
-        cells = [shortened(cell, width) for cell, width in zip(row, widths, strict=True)]
+        cells = [cut(cell, width) for cell, width in zip(row, widths, strict=True)]
         words = [cell.ljust(width) for cell, width in zip(cells[:2], widths, strict=False)]
         lines.append("  ".join([*words, *(c.rjust(w) for c, w in zip(cells[2:], widths[2:], strict=True))]))
     return lines

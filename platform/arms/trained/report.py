@@ -23,11 +23,11 @@ from deepblur.platform.arms.trained.text import (
     baseline_sentences,
     caveats,
     contrast_sentences,
-    p_text,
     text_summary,
 )
 from deepblur.platform.report import curves as plots
 from deepblur.platform.report import page as markup
+from deepblur.platform.report.numbers import p_text
 from deepblur.platform.report.sections import cost_section
 from deepblur.platform.system.whole_files import replace_file
 

@@ -4,118 +4,19 @@ A sentence claims a difference only where the interval excludes zero *and* the t
 """
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from deepblur.platform.arms.trained.result import StudyResult, interval, paired_table, summary_table
-from deepblur.platform.evaluation.paired import compare_to_reference
+from deepblur.platform.report.answer import Answer, question, sample_text
+from deepblur.platform.report.numbers import SIGNIFICANT, WIDTH, bracketed, cut, equals, signed
 
-WIDTH = 110  # columns of a job log
-SIGNIFICANT = 0.05
 NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "psf_snr_db": "PSF SNR"}
 UNITS = {"psnr_db": " dB", "ssim": "", "psf_snr_db": " dB"}
 DECIMALS = {"psnr_db": 3, "ssim": 4, "psf_snr_db": 3}
 """Of a difference between arms, which is finer than the gains themselves."""
-
-
-def signed(value: float, decimals: int) -> str:
-    """+1.23 or −1.23, and 0.00 without a sign; "n/a" where nothing is known."""
-    if not np.isfinite(value):
-        return "n/a"
-    text = f"{value:+.{decimals}f}"
-    return (text if float(text) else text[1:]).replace("-", "−")
-
-
-def bracketed(low: float, high: float, decimals: int, sign: bool = True) -> str:
-    """[low, high], or words where a single image leaves no interval."""
-    if not np.isfinite([low, high]).all():
-        return "[no interval]"
-    return (
-        f"[{signed(low, decimals)}, {signed(high, decimals)}]" if sign else f"[{low:.{decimals}f}, {high:.{decimals}f}]"
-    )
-
-
-def p_text(p: float) -> str:
-    """A p value as one reads it; empty where there is none."""
-    return "" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What one measure says of a study's contrast: first − second."""
-
-    contrast: tuple[str, str]
-    label: str
-    unit: str = ""
-    decimals: int = 2
-    higher_is_better: bool = True
-    difference: float
-    low: float
-    high: float
-    p: float
-    basis: str
-    """The size of the sample in words."""
-
-    @property
-    def word(self) -> str:
-        """Whether the first does better: yes or no where interval and test agree, else not shown."""
-        sure = np.isfinite([self.low, self.high]).all() and (self.low > 0 or self.high < 0) and self.p < SIGNIFICANT
-        return "not shown" if not sure else "yes" if (self.low > 0) == self.higher_is_better else "no"
-
-    @property
-    def sentence(self) -> str:
-        first, second = self.contrast
-        better = "" if self.higher_is_better else " (lower is better)"
-        unit = f" {self.unit}" * bool(self.unit)
-        return (
-            f"{self.label}{better}, {first} − {second}: {signed(self.difference, self.decimals)}{unit}, 95 % interval "
-            f"{bracketed(self.low, self.high, self.decimals)}, p {_equals(self.p)}, {self.basis}: {self.word}."
-        )
-
-    def metrics(self, name: str) -> dict[str, float]:
-        """For the record: contrast/NAME/difference, low, high and p; what is not known is left out."""
-        found = {part: float(getattr(self, part)) for part in ("difference", "low", "high", "p")}
-        return {f"contrast/{name}/{part}": value for part, value in found.items() if np.isfinite(value)}
-
-
-def answer(
-    items: pd.DataFrame, contrast: tuple[str, str], measure: str, *, draw: Sequence[str], cluster: str, **words: Any
-) -> Answer | None:
-    """The contrast in one measure, from a row per score (arm, seed, the columns `draw`); None without a shared draw.
-
-    Args:
-        cluster: column of what is independent, such as the image.
-        words: label, unit, decimals and higher_is_better of an Answer.
-    """
-    first, second = contrast
-    rows = items[items["arm"].isin(contrast)]
-    if first == second or set(rows["arm"]) != {first, second}:
-        return None
-    found = compare_to_reference(rows, second, measure, draw=draw, cluster=cluster).iloc[0]
-    if not found["n_values"]:
-        return None
-    figures: dict[str, Any] = {"difference": found["mean"], **{name: found[name] for name in ("low", "high", "p")}}
-    counts = {"draws": found["n_values"], "images": found["n_clusters"], "seeds": found["n_seeds"]}
-    return Answer(contrast=contrast, **figures, **{"basis": _basis(counts), **words})
-
-
-def answers_text(contrast: tuple[str, str], answers: Sequence[Answer], arms: Sequence[str]) -> list[str]:
-    """The question of the contrast with its answer by the first measure, then each measure in a sentence."""
-    first, second = contrast
-    if not answers:
-        absent = [arm for arm in dict.fromkeys(contrast) if arm not in arms]
-        same = "it names one arm twice" if first == second else "they have no score in common"
-        why = f"{' and '.join(absent)} not evaluated" if absent else same
-        return [f"The contrast {first} − {second} was not compared: {why}."]
-    return [question(contrast, answers[0].word), *(one.sentence for one in answers)]
-
-
-def question(contrast: tuple[str, str], word: str) -> str:
-    return f"Does {contrast[0]} do better than {contrast[1]}? {word.capitalize()}."
 
 
 def contrast_sentences(result: StudyResult, paired: pd.DataFrame) -> list[str]:
@@ -134,8 +35,8 @@ def contrast_sentences(result: StudyResult, paired: pd.DataFrame) -> list[str]:
         name, unit, decimals = NAMES[metric], UNITS[metric], DECIMALS[metric]
         sentences.append(
             f"{name}, {first} − {second}: {signed(overall['difference'], decimals)}{unit}, 95 % interval "
-            f"{bracketed(overall['low'], overall['high'], decimals)}, p {_equals(overall['p'])}, "
-            f"{_basis(overall)}: {_finding(result.contrast, overall)}."
+            f"{bracketed(overall['low'], overall['high'], decimals)}, p {equals(overall['p'])}, "
+            f"{sample_text(overall)}: {_finding(result.contrast, overall)}."
         )
         if metric == "psnr_db":
             clear = int((cells["p_holm"] < SIGNIFICANT).sum())
@@ -154,7 +55,7 @@ def baseline_sentences(result: StudyResult) -> list[str]:
     sentences = []
     for i, arm in enumerate(result.arms):
         items = result.items[result.items["arm"] == arm]
-        basis = _basis({"draws": len(items), "images": items["image"].nunique(), "seeds": items["seed"].nunique()})
+        basis = sample_text({"draws": len(items), "images": items["image"].nunique(), "seeds": items["seed"].nunique()})
         among = "" if len(result.arms) == 1 else f" ({arm})"
         if i == 0 or not result.one_psf:
             gain = interval(items, "psf_snr_db", "mean_psf_snr_db")
@@ -185,7 +86,7 @@ def text_summary(result: StudyResult) -> str:
         table = _text_table(result, decimals_less=1)
     words = [*baseline_sentences(result), *contrast_sentences(result, paired_table(result)), *caveats(result)]
     lines = (line for sentence in words for line in textwrap.wrap(sentence, WIDTH, subsequent_indent="  "))
-    title = f"{_cut(result.title, 60)} (preset {_cut(result.preset, 12)}); means [95 % interval]"
+    title = f"{cut(result.title, 60)} (preset {cut(result.preset, 12)}); means [95 % interval]"
     return "\n".join([title, "", *table, "", *lines])
 
 
@@ -199,9 +100,9 @@ def _text_table(result: StudyResult, decimals_less: int) -> list[str]:
     }
     lines = [["", "draws", *columns]]
     for arm, rows in summary_table(result).groupby("arm", sort=False):
-        lines.append([_cut(str(arm), 40)])
+        lines.append([cut(str(arm), 40)])
         for row in rows.to_dict("records"):
-            lines.append(["  " + _cut(row["level"], 12), str(row["draws"])])
+            lines.append(["  " + cut(row["level"], 12), str(row["draws"])])
             for name, decimals, sign in columns.values():
                 decimals -= decimals_less
                 mean = signed(row[name], decimals) if sign else f"{row[name]:.{decimals}f}"
@@ -236,18 +137,3 @@ def _against(who: str, baseline: str, gain: tuple[float, float, float], decimals
     else:
         claim = f"Not shown that {who} beats {baseline}"
     return f"{claim}: {signed(mean, decimals)}{unit}, 95 % interval {bracketed(low, high, decimals)}, {basis}."
-
-
-def _basis(row: pd.Series | dict[str, int]) -> str:
-    """The size of the sample in words."""
-    counted = ((int(row[f"{unit}s"]), unit) for unit in ("draw", "image", "seed"))
-    draws, images, seeds = (f"{count:,} {unit}{'s' * (count != 1)}" for count, unit in counted)
-    return f"{draws} on {images}, {seeds}"
-
-
-def _equals(p: float) -> str:
-    return p_text(p) if p < 0.001 else f"= {p_text(p) or 'n/a'}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from deepblur.platform.arms.trained.text import Answer, answer, answers_text
 from deepblur.platform.evaluation.levels import NoiseLevel
+from deepblur.platform.report.answer import Answer, answer, answers_text
 from deepblur.platform.report.page import document, figure, headings, listed, numbers, pairs, table, words
 from deepblur.platform.report.sections import cost_section
 from deepblur.platform.report.style import WIDTH_IN, legend, looks, rendered, styled

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, spearmanr
 
-from deepblur.platform.arms.trained.text import Answer, answer, answers_text
 from deepblur.platform.arms.uncertainty.answers import draws_of, fitted
 from deepblur.platform.arms.uncertainty.uncertainty import Doubt
 from deepblur.platform.evaluation.intervals import mean_interval
 from deepblur.platform.models.readings import Identification
 from deepblur.platform.models.trained_range import range_flags
+from deepblur.platform.report.answer import Answer, answer, answers_text
 from deepblur.platform.stages.cost import Cost
 from deepblur.platform.tracking.names import of_arm, word
 
