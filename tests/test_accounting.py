@@ -91,7 +91,7 @@ def test_seconds_are_classed_by_the_outcome(tmp_path):
         for key, end in {"a": ledger.fail, "b": ledger.prune}.items():
             ledger.start(key, "identify", key)
             end(key, "for a reason")
-        ledger.start("c", "evaluate", "c")
+        ledger.start("c", "evaluate", "c", processes=1)
         ledger.beat(8.0, 2.0)
         cost = cost_of(ledger, ["a", "b", "c"])
         table = cost.attempts.set_index("key")

@@ -40,7 +40,6 @@ UP = {  # to be emptied: nothing may be added
     "platform/experiment/notes.py -> platform/arms/trained/result.py",
     "platform/experiment/notes.py -> platform/arms/trained/text.py",
     "platform/experiment/record.py -> platform/arms/trained/result.py",
-    "platform/experiment/record.py -> platform/arms/tuning/tuning.py",
     "platform/experiment/result.py -> platform/arms/methods/report.py",
     "platform/experiment/result.py -> platform/arms/methods/result.py",
     "platform/experiment/result.py -> platform/arms/methods/text.py",
@@ -53,10 +52,8 @@ UP = {  # to be emptied: nothing may be added
     "platform/experiment/result.py -> platform/arms/uncertainty/report.py",
     "platform/experiment/result.py -> platform/arms/uncertainty/result.py",
     "platform/experiment/run.py -> platform/arms/methods/collect.py",
-    "platform/experiment/run.py -> platform/arms/methods/method.py",
     "platform/experiment/run.py -> platform/arms/search/run.py",
     "platform/experiment/run.py -> platform/arms/search/search.py",
-    "platform/experiment/run.py -> platform/arms/tuning/tuning.py",
 }
 IN_CIRCLES = {  # to be emptied: nothing may be added
     "platform/arms/search/run.py",

@@ -137,7 +137,7 @@ def local(work: Work) -> Timing:
     """As --local does it."""
     asked = time.time()
     with Ledger(work.runs) as ledger:
-        work = replace(work, attempt=ledger.start(work.key, work.stage.kind, work.label))
+        work = replace(work, attempt=ledger.start(work.key, work.stage.kind, work.label, 1))
         result = work.carry_out()
         timing = _of_journal(work)
         ledger.finish(work.key, result)
@@ -163,7 +163,7 @@ def through_ray(work: Work) -> Timing:
 
             scheduling.run_on_ray(
                 [some], scheduling.Resources(), on_done=done, on_crash=lambda *_: False,
-                on_start=lambda w: replace(w, attempt=ledger.start(w.key, w.stage.kind, w.label)),
+                on_start=lambda w: replace(w, attempt=ledger.start(w.key, w.stage.kind, w.label, 1)),
                 on_wait=lambda _: ledger.beat(*scheduling.slots()),
             )  # fmt: skip
             return found[0]

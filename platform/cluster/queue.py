@@ -74,14 +74,15 @@ class Resources:
 
     def processes(self, work: Work, nodes: Nodes) -> int:
         """How many workers a stage takes: everything but a training is one process."""
-        if not isinstance(work.stage, Training):
-            return 1
+        if work.stage.processes is not None:
+            return work.stage.processes
         return max(self.fewest, min(self.workers, self.room(nodes)))
 
     def shortage(self, works: Iterable[Work], nodes: Nodes) -> str | None:
         """The sentence that says why not even one of these stages fits on the nodes; None where the largest does."""
         return self.too_few(
-            max((self.fewest if isinstance(work.stage, Training) else 1 for work in works), default=0), nodes
+            max((self.fewest if work.stage.processes is None else work.stage.processes for work in works), default=0),
+            nodes,
         )
 
     def too_few(self, workers: int, nodes: Nodes) -> str | None:

@@ -14,7 +14,6 @@ from deepblur.platform.evaluation.grid import usable_images
 from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.stages.stage import Stage, Work
-from deepblur.platform.training.specification import Training
 
 Arms = Mapping[tuple[str, int], Arm | Method | Tuning | Doubt]
 
@@ -65,21 +64,13 @@ def build_graph(plan: Plan, arms: Arms, stores: Mapping[tuple[Source, ...], Imag
 
 
 def _label(stage: Stage, users: list[tuple[str, int]]) -> str:
-    """What people call a stage: its kind, the arm if only one uses it, the seed if only one does."""
-    kind = {"identify": "IN", "deblur": "DN", "joint": "IN and DN", "restore": "NAFNet",
-            "evaluate": "evaluation", "assess": "assessment", "tune": "tuning",
-            "read": "readings"}[stage.kind]  # fmt: skip
+    """What people call a stage: its title, the arm if only one uses it, the seed if only one does."""
     arms, seeds = ({user[i] for user in users} for i in (0, 1))
     only = users[0][0] if len(arms) == 1 else ""
-    parts = [only if only.startswith(kind) else f"{kind} {only}".strip()]
-    trained = stage.identify if isinstance(stage, Read) else stage
-    seed = trained.seed if isinstance(trained, Training) else users[0][1]  # the members of an ensemble have their own
-    parts += [f"seed {seed}"] if len(seeds) == 1 else []
-    if isinstance(stage, Assess):
-        parts.append(f"image {stage.position}")
-    if isinstance(stage, Tune):
-        parts.append(f"noise {stage.noise.name}")
-    return ", ".join(parts)
+    parts = [only if only.startswith(stage.title) else f"{stage.title} {only}".strip()]
+    seed = stage.own_seed()
+    parts += [f"seed {users[0][1] if seed is None else seed}"] if len(seeds) == 1 else []
+    return ", ".join(filter(None, [*parts, stage.part()]))
 
 
 def make_work(plan: Plan, stage: Stage, key: str, fingerprints: Mapping[Any, str]) -> Work:

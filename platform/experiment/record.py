@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.arms.trained.arm import Arm, Evaluate
+from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.arms.trained.result import StudyResult
-from deepblur.platform.arms.tuning.tuning import Tune
 from deepblur.platform.data.store import open_store
 from deepblur.platform.experiment import notes as run_notes
 from deepblur.platform.experiment import provenance
@@ -128,21 +127,13 @@ class Record:
             self._rows(work, work.live_rows())
 
     def stage_done(self, work: Work) -> None:
-        """Send a training's whole curve, an evaluation's means, a search's gains; assessments come with the report."""
+        """Send a training's whole curve, and what the record of an arm tells of the stages that measure it."""
         result = self.ledger.done(work.key) or {}
         if isinstance(work.stage, Training):
             self._rows(work, read_rows(self.ledger.folder(work.key) / "curve.jsonl"))
-        elif isinstance(work.stage, Evaluate):
-            means = {name: value for name, value in result.items() if name.endswith(("_db", "ssim", "_ms"))}
-            self._metrics(work.key, naming.measured("test", means))
-        elif isinstance(work.stage, Tune):
-            place = naming.subset("val", "noise", work.stage.noise.name)
-            gains = (name for name in ("default_gain_db", "tuned_gain_db") if name in result)
-            self._metrics(work.key, {f"{place}/{name}": result[name] for name in gains})
-
-    def _metrics(self, key: str, values: dict[str, float]) -> None:
-        for run in self.children[key]:
-            self.tracker.log_metrics(run, values)
+        if measured := work.stage.measured(result):
+            for run in self.children[work.key]:
+                self.tracker.log_metrics(run, measured)
 
     def _rows(self, work: Work, rows: list[dict[str, float]]) -> None:
         named = [naming.curve(work.stage.kind, row) for row in rows]

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deepblur.platform.arms.methods.collect import collect
-from deepblur.platform.arms.methods.method import Assess
 from deepblur.platform.arms.search.search import Search
-from deepblur.platform.arms.tuning.tuning import Tune
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import ImageStore, open_store
 from deepblur.platform.experiment.graph import Arms, build_graph
@@ -28,7 +26,6 @@ from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import is_full
 from deepblur.platform.system.printable import note
 from deepblur.platform.system.source_tree import commit
-from deepblur.platform.training.in_process import training_stage
 from deepblur.platform.training.specification import Training
 
 if TYPE_CHECKING:
@@ -135,19 +132,20 @@ class _Progress:
         return len(self.graph.works) - self.total + self.finished, len(self.graph.works)
 
     def start(self, work: Work) -> Work:
-        return replace(work, attempt=self.ledger.start(work.key, work.stage.kind, work.label))
+        return replace(work, attempt=self.ledger.start(work.key, work.stage.kind, work.label, work.stage.processes))
 
     def done(self, work: Work, result: dict[str, Any]) -> None:
         write_made(self.ledger.folder(work.key), self.record.provenance.ingredients["made_with"])
         self.ledger.finish(work.key, result)
         self.finished += 1
-        if not isinstance(work.stage, Assess):  # many and short: counted now and then
-            note(f"[{self.finished}/{self.total}] {work.label}: {result['seconds']:.0f} s, {_headline(result)}")
+        if not work.stage.expendable:  # which are many and short: counted now and then
+            said = work.stage.headline(result)
+            note(f"[{self.finished}/{self.total}] {work.label}: {result['seconds']:.0f} s, {said}")
         self.record.stage_done(work)
 
     def crash(self, work: Work, reason: str) -> bool:
-        """A method that takes its process down costs its own rows only; the next run tries them again."""
-        if not isinstance(work.stage, Assess):
+        """A stage that the study can do without costs its own results only; the next run tries it again."""
+        if not work.stage.expendable:
             return False
         self.ledger.fail(work.key, reason)
         self.finished += 1
@@ -165,30 +163,13 @@ class _Progress:
             return
         self.spoken = time.time()
         curves = [(work, work.live_rows()) for work in running]
-        lines = [f"{work.label} step {rows[-1]['step']:.0f}/{_steps(work)}, {_headline(rows[-1])}"
+        lines = [f"{work.label} step {rows[-1]['step']:.0f}/{work.stage.steps()}, {work.stage.headline(rows[-1])}"
                  for work, rows in curves if rows]  # fmt: skip
-        assessed = [work.label for work in running if isinstance(work.stage, Assess)]
-        if assessed:
-            lines.append(f"{self.finished}/{self.total} stages done, now {', '.join(assessed)}")
+        short = [work.label for work in running if work.stage.expendable]
+        if short:
+            lines.append(f"{self.finished}/{self.total} stages done, now {', '.join(short)}")
         if lines:
             note("      " + "; ".join(lines))
-
-
-def _steps(work: Work) -> int:
-    return work.stage.tuning.trials if isinstance(work.stage, Tune) else training_stage(work).optimization.steps
-
-
-def _headline(row: Mapping[str, Any]) -> str:
-    """A measure beside its trivial baseline."""
-    for text, names in {
-        "PSF SNR {:.1f} dB (mean PSF {:.1f})": ("val_psf_snr_db", "val_mean_psf_snr_db"),
-        "PSNR {:.2f} dB (blurry {:.2f})": ("val_psnr_db", "val_blurry_psnr_db"),
-        "PSNR gain {:.2f} dB (defaults {:.2f})": ("tuned_gain_db", "default_gain_db"),
-        "test PSNR {:.2f} dB (blurry {:.2f})": ("psnr_db", "blurry_psnr_db"),
-    }.items():
-        if names[0] in row:
-            return text.format(*(row[name] for name in names))
-    return f"best PSNR gain {row['best_gain_db']:.2f} dB" if "best_gain_db" in row else ""
 
 
 def _workers(plan: Plan) -> str:

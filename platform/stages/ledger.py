@@ -24,8 +24,6 @@ from deepblur.platform.system.seal import first_damaged, read_sealed, set_aside
 
 Outcome = Literal["done", "failed", "interrupted", "pruned", "adopted"]
 DONE = ("done", "adopted")
-ONE_PROCESS = ("evaluate", "assess", "tune", "read")
-"""Kinds of stages that take one process however many workers a training has."""
 BEAT_S = 2.0
 RESULT = "result.json"
 """The file in a stage's folder that holds its result, and the hashes of the others by which damage is noticed."""
@@ -135,11 +133,15 @@ class Ledger:
         query = "select coalesce(sum(finished - started), 0) from attempt where key = ?"
         return float(self.db.execute(query, (key,)).fetchone()[0])
 
-    def start(self, key: str, kind: str, label: str) -> int:
-        """Record a new attempt at a stage; its number."""
+    def start(self, key: str, kind: str, label: str, processes: int | None = None) -> int:
+        """Record a new attempt at a stage; its number.
+
+        Args:
+            processes: which it takes; None: one for each of the study's workers.
+        """
         now, attempt = time.time(), self.attempts(key) + 1
         workers, cpus, gpus = self._process
-        processes = 1 if kind in ONE_PROCESS else workers
+        processes = workers if processes is None else processes
         with transaction(self.db):
             self.db.execute(
                 "insert or replace into stage (key, kind, label, state, attempt, started) "

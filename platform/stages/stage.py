@@ -37,6 +37,13 @@ class Stage:
     """Anything that is done once and reused: it has a kind, a key and a folder."""
 
     kind: ClassVar[str]
+    title: ClassVar[str]
+    """What people call it, such as IN or evaluation."""
+    processes: ClassVar[int | None] = 1
+    """Which it takes; None: as many as the study has workers."""
+    expendable: ClassVar[bool] = False
+    """One of many and short: they are counted rather than told of one by one, and one that takes its process down costs
+    its own results only."""
     entry: ClassVar[tuple[str, ...]]
     """Modules that carry out every stage of this kind; what they import counts with them. The first one's function
     `carry_out` does it."""
@@ -68,6 +75,26 @@ class Stage:
         """
         module = importlib.import_module("deepblur." + self.entry[0].replace("/", "."))  # only where it is needed
         return module.carry_out(work, watch)
+
+    def part(self) -> str:
+        """Which part of its arm's measurement it is, such as "noise low"; "" where it is all."""
+        return ""
+
+    def own_seed(self) -> int | None:
+        """The seed that tells it from its like; None: that of the arm."""
+        return None
+
+    def steps(self) -> int:
+        """How many steps its curve has at the end."""
+        return 1
+
+    def headline(self, row: Mapping[str, Any]) -> str:
+        """What a row of its curve, or its result, says: a measure beside its trivial baseline."""
+        return ""
+
+    def measured(self, result: Mapping[str, Any]) -> dict[str, float]:
+        """What of its result belongs into the record of its arm, by the names of `tracking.names`."""
+        return {}
 
     def key(self, fingerprints: Mapping[tuple[Source, ...], str]) -> str:
         """32 hexadecimal digits; fingerprints: pixels' fingerprint of every tuple of sources that the stage names."""

@@ -1,5 +1,6 @@
 """What is trained, as frozen values: how a network is optimised, and the four trainings that there are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -44,6 +45,7 @@ class Optimization:
 class Training(Stage):
     """Train one network on fresh degradations of sharp images."""
 
+    processes: ClassVar[int | None] = None
     entry: ClassVar[tuple[str, ...]] = ("platform/training/in_process", "platform/training/trainer")
 
     train: tuple[Source, ...]
@@ -61,6 +63,17 @@ class Training(Stage):
         """Kinds of the networks that come out of it."""
         return (self.kind,)
 
+    def own_seed(self) -> int | None:
+        return self.seed
+
+    def steps(self) -> int:
+        return self.optimization.steps
+
+    def headline(self, row: Mapping[str, Any]) -> str:
+        if "val_psf_snr_db" in row:
+            return f"PSF SNR {row['val_psf_snr_db']:.1f} dB (mean PSF {row['val_mean_psf_snr_db']:.1f})"
+        return f"PSNR {row['val_psnr_db']:.2f} dB (blurry {row['val_blurry_psnr_db']:.2f})"
+
     def runs(self) -> tuple[str, ...]:
         return self.entry if self.monitor is None else (*self.entry, "platform/evaluation/grid")
 
@@ -73,6 +86,7 @@ class Identify(Training):
     """Train the identification network IN: y → γ̂."""
 
     kind: ClassVar[str] = "identify"
+    title: ClassVar[str] = "IN"
 
     loss: IdentificationLoss
 
@@ -82,6 +96,7 @@ class Deblur(Training):
     """Train the deblurring network DN: (y, γ) → x̂, on true operators or on an IN's estimates."""
 
     kind: ClassVar[str] = "deblur"
+    title: ClassVar[str] = "DN"
 
     identify: Identify | None
     """None trains on the true γ; otherwise on this IN's estimates γ̂ = IN(y)."""
@@ -95,6 +110,7 @@ class Joint(Training):
     """Train IN and DN together, by DN's loss through γ̂ = IN(y) plus `weight` times IN's own loss."""
 
     kind: ClassVar[str] = "joint"
+    title: ClassVar[str] = "IN and DN"
 
     identify: Identify
     """The IN's network and loss and, where `pretrained`, the training whose weights it starts from."""
@@ -117,3 +133,4 @@ class Restore(Training):
     """Train a network that restores without knowing the operator: y → x̂, a NAFNet, the single-stage control."""
 
     kind: ClassVar[str] = "restore"
+    title: ClassVar[str] = "NAFNet"

@@ -126,6 +126,8 @@ class Assess(Stage):
     """Measure one method on one image of the grid: the unit that is distributed, and lost if the method fails."""
 
     kind: ClassVar[str] = "assess"
+    title: ClassVar[str] = "assessment"
+    expendable: ClassVar[bool] = True
     entry: ClassVar[tuple[str, ...]] = ("platform/arms/methods/assess", "platform/training/tasks")
 
     method: Method
@@ -133,6 +135,9 @@ class Assess(Stage):
     test: tuple[Source, ...]
     position: int
     """Which of the usable images of the test source."""
+
+    def part(self) -> str:
+        return f"image {self.position}"
 
     def runs(self) -> tuple[str, ...]:
         return (*self.entry, *self.method.code())

@@ -179,7 +179,7 @@ class Loop:
     def _begin(self, job: Job) -> None:
         """Record that the first missing stage of a trial is being carried out."""
         work = self.missing(job)[0]
-        self.ledger.start(work.key, work.stage.kind, work.label)
+        self.ledger.start(work.key, work.stage.kind, work.label, work.stage.processes)
         self._active[job.number] = work.key
 
     def _fails(self, job: Job, work: Work, rows: list[dict[str, float]]) -> bool:

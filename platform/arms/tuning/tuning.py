@@ -27,6 +27,7 @@ from deepblur.platform.stages.heartbeat import Meter, read_rows, write_live
 from deepblur.platform.stages.stage import Stage, Work
 from deepblur.platform.system.printable import note
 from deepblur.platform.system.seeds import stream
+from deepblur.platform.tracking.names import subset
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -71,6 +72,7 @@ class Tune(Stage):
     """Search one method's settings at one noise level; the objective is the mean PSNR gain over the blurry input."""
 
     kind: ClassVar[str] = "tune"
+    title: ClassVar[str] = "tuning"
     entry: ClassVar[tuple[str, ...]] = ("platform/arms/tuning/tuning", "platform/training/tasks")
 
     tuning: Tuning
@@ -78,6 +80,21 @@ class Tune(Stage):
     grid: Grid
     validation: tuple[Source, ...]
     seed: int
+
+    def part(self) -> str:
+        return f"noise {self.noise.name}"
+
+    def steps(self) -> int:
+        return self.tuning.trials
+
+    def headline(self, row: Mapping[str, Any]) -> str:
+        if "tuned_gain_db" in row:
+            return f"PSNR gain {row['tuned_gain_db']:.2f} dB (defaults {row['default_gain_db']:.2f})"
+        return f"best PSNR gain {row['best_gain_db']:.2f} dB"
+
+    def measured(self, result: Mapping[str, Any]) -> dict[str, float]:
+        gains = {name: result[name] for name in ("default_gain_db", "tuned_gain_db") if name in result}
+        return {f"{subset('val', 'noise', self.noise.name)}/{name}": gain for name, gain in gains.items()}
 
     def runs(self) -> tuple[str, ...]:
         return (*self.entry, *self.tuning.method.code())

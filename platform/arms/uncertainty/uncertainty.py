@@ -62,12 +62,16 @@ class Read(Stage):
     all."""
 
     kind: ClassVar[str] = "read"
+    title: ClassVar[str] = "readings"
     entry: ClassVar[tuple[str, ...]] = ("platform/arms/uncertainty/uncertainty", "platform/training/tasks")
 
     identify: Identify
     grid: Grid
     validation: tuple[Source, ...]
     test: tuple[Source, ...]
+
+    def own_seed(self) -> int | None:
+        return self.identify.seed  # the members of an ensemble have their own
 
     def needs(self) -> tuple[Stage, ...]:
         return (self.identify,)
