@@ -53,7 +53,8 @@ def restore(
     """Identify the blur of an image and remove it, blindly.
 
     Args:
-        array: an image of real numbers, such as (H, W) or colour (H, W, 3).
+        array: an image of real numbers in any unit, linear in intensity, such as (H, W) or colour (H, W, 3); both
+            sides at least as long as the PSF's.
         axes: a letter for each axis: Y and X, C channels, S colour samples, Z planes, T times; default "YX", or "YXS"
             for a last axis of 3 or 4.
         model: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, a folder, or compact, which ships with deepblur;
@@ -71,7 +72,10 @@ def restore(
         max_memory_gib: of this process; large images are cut into tiles.
         device: auto, cpu or cuda.
         tracking_uri: of the registry; default: MLFLOW_TRACKING_URI, else the database in the runs folder.
+    Returns:
+        The restored image in the array's shape, type and range, its PSF, γ and the report.
     Raises:
+        ValueError: an option with a value that makes no sense.
         InputError, ModelError: both are ValueErrors of one sentence, see deepblur.platform.system.errors.
     """
     array = np.asarray(array)

@@ -29,7 +29,7 @@ LARGEST_PSF = 1023
 LARGEST_ETA = 10
 LEAST_CUTOFF = 0.001
 SAME_CUTOFF = 0.025
-"""Relative: by so much a cutoff may differ from that of a network's training and still be told as its own."""
+"""Relative: by so much a cutoff may differ from that of a network's training and still count as its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def _each(choice: EngineChoice, make: Callable[[EngineChoice], Engine]) -> Engin
     cutoffs = choice.cutoff if isinstance(choice.cutoff, tuple) else (choice.cutoff,)
     engines = [make(replace(choice, cutoff=cutoff)) for cutoff in cutoffs]
     for engine, cutoff in zip(engines, cutoffs, strict=True):
-        engine.cutoff_told = cutoff is not None
+        engine.cutoff_given = cutoff is not None
     if len(engines) > 1:
         engines[0].of_channels = tuple(engines)
     return engines[0]

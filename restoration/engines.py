@@ -74,7 +74,7 @@ class Engine(ABC):
     """Memory that restoring a tile takes, measured."""
     whole_field: bool = False
     """Images are the whole field of a calibrated microscope; a part of one cannot be treated for itself."""
-    cutoff_told: bool = False
+    cutoff_given: bool = False
     """Whether the user said the cutoff; without, that of `operator` is an assumption."""
     of_channels: "tuple[Engine, ...]" = ()
     """One for each channel, where each has a cutoff of its own; the first is this one."""
@@ -101,7 +101,7 @@ class Engine(ABC):
         if self.operator is None:
             return ()
         cutoff = self.operator.cutoff
-        if not self.cutoff_told:
+        if not self.cutoff_given:
             return (
                 f"the cutoff of {cutoff:g} cycles per pixel was assumed, and with another one the PSF is worth "
                 "nothing: say yours, NA / wavelength * pixel size, with --cutoff",
@@ -120,7 +120,7 @@ class Engine(ABC):
         if self.operator is not None:
             cutoffs = [operator.cutoff for operator in of_channels]
             optics |= asdict(self.operator)
-            optics |= {"cutoff": cutoffs if len(cutoffs) > 1 else cutoffs[0], "cutoff_assumed": not self.cutoff_told}
+            optics |= {"cutoff": cutoffs if len(cutoffs) > 1 else cutoffs[0], "cutoff_assumed": not self.cutoff_given}
         return {"method": self.name, "restorer": self.restorer, "optics": optics}
 
     def limits(self, found: Found) -> tuple[str, ...]:
@@ -171,10 +171,10 @@ class TrainedEngine(Engine):
         return hash_of(self.model.identifier, self.model.deblurrer)
 
     def described(self) -> dict[str, Any]:
-        told = super().described() | {"weights": self.weights, "device": self.device}
+        described = super().described() | {"weights": self.weights, "device": self.device}
         trained = self.card.get("trained")
-        told["optics"]["eta_waves"] = trained.get("eta_waves") if isinstance(trained, dict) else None
-        return told
+        described["optics"]["eta_waves"] = trained.get("eta_waves") if isinstance(trained, dict) else None
+        return described
 
     def identify(self, y: Tensor) -> Found:
         found = identify(self.model, y[None, None].to(self.device))
@@ -187,17 +187,17 @@ class TrainedEngine(Engine):
         assert found.gamma is not None
         gamma = found.gamma[None].to(self.device)
         network: Any = self.model.deblurrer
-        told = {"noise_std": noise_std_of(y).to(self.device)} if network.asks_for_noise else {}
+        noise = {"noise_std": noise_std_of(y).to(self.device)} if network.asks_for_noise else {}
 
         @torch.inference_mode()
         def restore(tile: Tensor, place: tuple[int, int]) -> Tensor:
-            return network(tile[None, None].to(self.device), gamma, self.model.operator, **told)[0, 0].float().cpu()
+            return network(tile[None, None].to(self.device), gamma, self.model.operator, **noise)[0, 0].float().cpu()
 
-        return Removal(restore, {"restorer": "deblur"} | {name: float(value) for name, value in told.items()})
+        return Removal(restore, {"restorer": "deblur"} | {name: float(value) for name, value in noise.items()})
 
 
 class SpectralEngine(TrainedEngine):
-    """A model whose blur is identified by the spectral likelihood: its search has a bound, and its optics can be told.
+    """A model whose blur is identified by the spectral likelihood: its search has a bound, and its optics can be given.
 
     Args:
         identifier: the model's.
@@ -224,8 +224,8 @@ class SpectralEngine(TrainedEngine):
         return f"{super().fingerprint()} {self.identifier.eta_waves} {self.operator}{' or tv' * self._or_tv}"
 
     def limits(self, found: Found) -> tuple[str, ...]:
-        told = ("TV restored it, not the network, which has not seen such noise",) if found.network_overtaxed else ()
-        return told + _at_bound(found, self.identifier.eta_waves)
+        by_tv = ("TV restored it, not the network, which has not seen such noise",) if found.network_overtaxed else ()
+        return by_tv + _at_bound(found, self.identifier.eta_waves)
 
     def identify(self, y: Tensor) -> Found:
         estimate = self.identifier.estimate(y.to(self.device))
@@ -272,10 +272,10 @@ class TrainingFreeEngine(Engine):
         return _at_bound(found, self._eta_waves)
 
     def described(self) -> dict[str, Any]:
-        told = super().described()
+        described = super().described()
         if self.operator is not None:
-            told["optics"]["eta_waves"] = self._eta_waves
-        return told
+            described["optics"]["eta_waves"] = self._eta_waves
+        return described
 
     def fingerprint(self) -> str:
         return f"{self.name} {self.restorer} {self._psf_size} {self._eta_waves} {self.operator}"

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from deepblur.baselines.estimate import richest_part
-from deepblur.nets.identifier import half_overlapping_starts
 from deepblur.operators import noise_std_of
+from deepblur.platform.models.readings import window_corners
 from deepblur.platform.models.trained_range import NOISE_MARGIN
 from deepblur.platform.optics.family import PLACES, fitted
 from deepblur.platform.optics.field_maps import pixel_places
@@ -57,9 +57,9 @@ class OpticsEngine(Engine):
         return f"{hash_of(self.trained.identifier, self.trained.deblurrer)} {self.trained.source.digest}"
 
     def described(self) -> dict[str, Any]:
-        told = super().described() | {"weights": hash_of(self.trained.identifier, self.trained.deblurrer)}
-        told["optics"]["calibration"] = self.trained.source.digest
-        return told | {"device": self.device}
+        described = super().described() | {"weights": hash_of(self.trained.identifier, self.trained.deblurrer)}
+        described["optics"]["calibration"] = self.trained.source.digest
+        return described | {"device": self.device}
 
     @torch.inference_mode()
     def identify(self, y: Tensor) -> Found:
@@ -112,37 +112,32 @@ class OpticsEngine(Engine):
     def limits(self, found: Found) -> tuple[str, ...]:
         assert found.gamma is not None
         assert found.gamma_std is not None
-        told = []
+        flags = []
         low, high = self.optics.box
         reach = (high - low).clamp_min(1e-6)
         outside = ((low - found.gamma) / reach).maximum((found.gamma - high) / reach)
         if float(outside.max()) > BEYOND:
-            told.append(
+            flags.append(
                 f"{int((outside > BEYOND).sum())} of {len(outside)} coefficients lie outside of what the calibration "
                 "has seen: the focus, the slide or the microscope is another"
             )
         known_db = 10 * float(torch.log10(found.gamma.square().sum() / found.gamma_std.square().sum().clamp_min(1e-20)))
         if known_db < KNOWN_DB:
-            told.append(f"the patches disagree: the PSFs are known to {known_db:.0f} dB only")
+            flags.append(f"the patches disagree: the PSFs are known to {known_db:.0f} dB only")
         most = self.card.get("noise_std")
         if isinstance(most, (int, float)) and self._noise_std > NOISE_MARGIN * most:
-            told.append(
+            flags.append(
                 f"the noise, {self._noise_std:.3g} of the full scale, is above the {most:.3g} that the networks have "
                 "seen"
             )
-        return tuple(told)
+        return tuple(flags)
 
 
 def _patches(y: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """(N, 1, side, side) patches all over y (H, W), and the places (N, 2) of their middles in the field."""
     H, W = y.shape
-    starts = [half_overlapping_starts(n, side) for n in (H, W)]
-    while len(starts[0]) * len(starts[1]) > MOST_PATCHES:
-        k = 0 if len(starts[0]) >= len(starts[1]) else 1
-        count, spare = len(starts[k]) - 1, (H, W)[k] - side
-        starts[k] = [round(i * spare / max(1, count - 1)) for i in range(count)]
     h, w = min(side, H), min(side, W)
-    corners = [(r, c) for r in starts[0] for c in starts[1]]
+    corners = window_corners((H, W), side, MOST_PATCHES)
     places = [[(2 * r + h) / H - 1, (2 * c + w) / W - 1] for r, c in corners]
     patches = torch.stack([y[r : r + h, c : c + w] for r, c in corners])[:, None]
     return patches, torch.tensor(places, dtype=torch.float64)

@@ -68,13 +68,13 @@ def test_no_verdict_is_good_on_a_cutoff_that_nobody_said(blurry, treat):
     assert blur.verdict == "doubtful"
     assert "the cutoff of 0.2 cycles per pixel was assumed" in blur.sentence
     assert "with --cutoff" in blur.sentence
-    engine.cutoff_told = True
+    engine.cutoff_given = True
     assert judged(engine)[0].verdict == "good"
     two = judged(engine, np.concatenate([blurry, blurry]), shared=False)
     assert [blur.verdict for blur in two] == ["doubtful"] * 2
     assert "each wavelength has its own: say them in the channels' order, as in --cutoff 0.2,0.2" in two[0].sentence
     other = Oracle(0.17)
-    engine.of_channels, other.cutoff_told = (engine, other), True
+    engine.of_channels, other.cutoff_given = (engine, other), True
     two = judged(engine, np.concatenate([blurry, blurry]), shared=False)
     assert [blur.cutoff for blur in two] == [0.2, 0.17]
     assert two[0].verdict == "good"
@@ -82,9 +82,9 @@ def test_no_verdict_is_good_on_a_cutoff_that_nobody_said(blurry, treat):
 
 
 def test_the_cutoff_of_a_network_is_confirmed_or_refused(model):
-    assert not choose_engine(EngineChoice(model=model))[0].cutoff_told
+    assert not choose_engine(EngineChoice(model=model))[0].cutoff_given
     confirmed, _ = choose_engine(EngineChoice(model=model, cutoff=0.203))
-    assert (confirmed.cutoff_told, confirmed.operator.cutoff) == (True, 0.2)
+    assert (confirmed.cutoff_given, confirmed.operator.cutoff) == (True, 0.2)
     with pytest.raises(ModelError, match=r"trained for, of the cutoff 0.2; leave out --cutoff 0.15, or take --model"):
         choose_engine(EngineChoice(model=model, cutoff=0.15))
     with pytest.raises(ModelError, match=r"cutoff .* 0.4"):

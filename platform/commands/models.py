@@ -45,7 +45,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     command.description, command.epilog = ABOUT, ENDS
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
-    told = {
+    help_of = {
         "list": "the versions with their aliases, origin and gate",
         "show": "one version: card, evaluation, lineage, decision",
         "compare": "two versions on the gate's grid, without any consequence",
@@ -53,7 +53,7 @@ def configure(command: argparse.ArgumentParser) -> None:
         "promote": "send a version through the gate: champion, or challenger with the reason",
         "rollback": "make the champion before this one champion again; give it twice to go two back",
     }
-    for name, text in told.items():
+    for name, text in help_of.items():
         action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         add = action.add_argument
         if name in ("show", "promote", "compare"):

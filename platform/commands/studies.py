@@ -18,10 +18,10 @@ def installed() -> dict[str, Path]:
 def question(file: Path) -> str:
     """The first line of a study file's docstring; why there is none."""
     try:
-        told = ast.get_docstring(ast.parse(file.read_bytes()))
+        text = ast.get_docstring(ast.parse(file.read_bytes()))
     except (OSError, SyntaxError, ValueError) as error:
         return f"(cannot be read: {error})"
-    return (told or "(no docstring, so no question)").strip().splitlines()[0]
+    return (text or "(no docstring, so no question)").strip().splitlines()[0]
 
 
 def configure(command: argparse.ArgumentParser) -> None:

@@ -102,7 +102,7 @@ def read(model: BlindModel, y: Tensor, *, windows: int = WINDOWS) -> Readings:
         )
     side = window_px(model)
     size = (min(H, side), min(W, side))
-    corners = _corners((H, W), side, windows)
+    corners = window_corners((H, W), side, windows)
     sides = [_from_one_side(model, y, corners, size, symmetry) for symmetry in symmetries_of(model.operator)]
     return Readings(one_twin(model.operator, torch.stack(sides, dim=1)).cpu(), tuple(corners), size)
 
@@ -148,8 +148,13 @@ def _from_one_side(
     return symmetry.inverse.gamma(model.operator, torch.cat(outputs))
 
 
-def _corners(shape: tuple[int, int], side: int, most: int) -> list[tuple[int, int]]:
-    """First pixels of windows that lie evenly over the image: half overlapping where at most `most` of them do."""
+def window_corners(shape: tuple[int, int], side: int, most: int) -> list[tuple[int, int]]:
+    """First pixels of windows that lie evenly over an image: half overlapping where at most `most` of them do.
+
+    Args:
+        shape: (rows, columns) of the image.
+        side: of the windows, in pixels; a shorter side of the image has one window.
+    """
     rows, columns = (half_overlapping_starts(length, side) for length in shape)
     while len(rows) * len(columns) > max(1, most):
         if len(rows) >= len(columns):

@@ -47,6 +47,7 @@ class VirtualScope:
     """No beads: the true PSFs at 9 × 9 places, without noise. With many dimensions this is the microscope itself."""
 
     def optics(self) -> Optics:
+        """Its calibration, made once a process."""
         return _calibrated(self)[0]
 
     def unseen(self) -> Tensor:

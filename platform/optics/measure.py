@@ -142,8 +142,10 @@ def _none_found(beads: Beads) -> str:
     counts = {reason: len(c) for reason, c in beads.rejected.items() if len(c)}
     if not counts:
         return "no bead was found: nothing stands out of the background; is this a stack of point-like beads?"
-    told = ", ".join(f"{n} {reason}" for reason, n in counts.items())
-    return f"none of {sum(counts.values())} beads can be used ({told}); {_REMEDY[max(counts, key=counts.__getitem__)]}"
+    reasons = ", ".join(f"{n} {reason}" for reason, n in counts.items())
+    return (
+        f"none of {sum(counts.values())} beads can be used ({reasons}); {_REMEDY[max(counts, key=counts.__getitem__)]}"
+    )
 
 
 def without_bead(psfs: np.ndarray, diameter_px: float, name: str) -> tuple[np.ndarray, float]:

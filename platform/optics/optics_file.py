@@ -8,20 +8,20 @@ can run.
 
 import json
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from deepblur.operators import Boundary, ProductConvolutionBlur
 from deepblur.platform.models.description import check_settings, parse_description
 from deepblur.platform.optics.field_maps import pixel_places, sample_maps
 from deepblur.platform.system.errors import InputError, ModelError
+from deepblur.platform.system.whole_files import replacing
 
 FORMAT = "deepblur-optics"
 VERSION = 1
@@ -119,10 +119,17 @@ class Optics:
         return gamma * torch.where(light > 0.2 * known, known / light.clamp_min(0.2 * known), 1.0)[:, None]
 
     def sample(self, n: int, rng: torch.Generator, jitter: float = 0.3) -> Tensor:
-        """(n, K): a state at random, moved by `jitter` standard deviations along the states' own covariance.
+        """States at random, each moved along the states' own covariance: a smoothed bootstrap.
 
-        A smoothed bootstrap: the states of a microscope in and out of focus lie on a curve, around which a single
-        Gaussian would mostly draw what is no PSF.
+        The states of a microscope in and out of focus lie on a curve, around which a single Gaussian would mostly draw
+        what is no PSF.
+
+        Args:
+            n: number of draws.
+            rng: the only source of randomness, on the CPU.
+            jitter: how far they are moved, in standard deviations; 0 gives states that were observed.
+        Returns:
+            (n, K) float32, γ.
         """
         values, axes = torch.linalg.eigh(self.covariance.double())
         spread = (axes * values.clamp_min(0).sqrt()).float()
@@ -146,11 +153,26 @@ class Optics:
         corner: tuple[int, int] = (0, 0),
         tile: tuple[int, int] | None = None,
     ) -> ProductConvolutionBlur:
-        """A(γ) on images of a tile of the field, by default the whole of it, stretched over `size` pixels."""
+        """A(γ) on images of the field or of a tile of it; their blur is that of model 2.2 at every pixel.
+
+        Args:
+            size: rows and columns in pixels over which the calibrated field is stretched.
+            boundary: what lies outside the image.
+            corner: the tile's first row and column, in pixels of the field.
+            tile: rows and columns of the tile; None: all of the field.
+        Source: Debarnot and Weiss, Deep-blur, Biological Imaging, 2024, model 2.2.
+        """
         return ProductConvolutionBlur(self.eigen_psfs, self.maps(size, corner=corner, tile=tile), boundary)
 
     def local_psfs(self, gamma: Tensor, places: Tensor) -> Tensor:
-        """(B, N, h, w): the PSFs of γ (B, K) at places (N, 2) of the field, each from −1 to 1."""
+        """The PSFs at single places of the field.
+
+        Args:
+            gamma: (B, K).
+            places: (N, 2), row and column, each from −1 to 1 over the field.
+        Returns:
+            (B, N, h, w), h and w odd; the sum of a PSF is the light that passes there.
+        """
         at = torch.stack([sample_maps(self.space_maps, p[:1], p[1:])[:, 0, 0] for p in places.double()])  # (N, J)
         return torch.einsum("bij,nj,ihw->bnhw", gamma.unflatten(1, self.shape), at.to(gamma), self.eigen_psfs.to(gamma))
 
@@ -173,23 +195,26 @@ class Optics:
 
 
 def save_optics(optics: Optics, path: str | os.PathLike) -> None:
-    """Writes one file, which is complete or not there at all."""
+    """Writes one file, which is complete or not there at all.
+
+    Raises:
+        OutputError: the file cannot be written; one sentence with the remedy.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     about = {"format": FORMAT, "version": VERSION, "field_px": optics.field_px, "pixel_um": optics.pixel_um,
              "states": optics.states, "notes": optics.notes}  # fmt: skip
-    unfinished = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        tensors = {name: getattr(optics, name).float().contiguous() for name in _TENSORS}
-        save_file(tensors, unfinished, metadata={FORMAT: json.dumps(about)})
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    tensors = {name: getattr(optics, name).float().contiguous() for name in _TENSORS}
+    content = save(tensors, metadata={FORMAT: json.dumps(about)})
+    with replacing(path, len(content)) as file:
+        file.write(content)
 
 
 def load_optics(path: str | os.PathLike) -> Optics:
     """The optics that `save_optics` wrote.
 
+    Args:
+        path: a safetensors file; nothing in it is executed.
     Raises:
         ModelError: missing, damaged, not optics, or of another version.
     """

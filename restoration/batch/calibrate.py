@@ -16,7 +16,6 @@ from deepblur.platform.optics.measure import Measured, Settings, measure
 from deepblur.platform.optics.optics_file import save_optics
 from deepblur.platform.optics.stack import BeadStack, check_alike, stack_of
 from deepblur.platform.system.errors import InputError, OutputError
-from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.batch.image_files import output_folder
 from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.outputs import write_picture
@@ -140,10 +139,7 @@ def _write(place: Place, made: Calibration, pictures: Mapping[str, str]) -> None
         for measured in made.measured:
             picture = beads_picture(measured.name, measured.beads)
             write_picture(place.path(f"beads {measured.name}", pictures[measured.name]), picture)
-    output = place.path("optics", ".safetensors")
-    with replacing(output):
-        pass  # says in one sentence where nothing can be written
-    save_optics(made.optics, output)
+    save_optics(made.optics, place.path("optics", ".safetensors"))
 
 
 def _numbers(made: Calibration) -> dict[str, Any]:

@@ -233,7 +233,7 @@ def _may_replace(path: Path, known: str | None) -> bool:
 
 def _is_of(report: dict[str, Any], item: Item, key: str) -> bool:
     """Whether a report is of this image: by its place, or by its content and all options."""
-    typed = report.get("input", report.get("image"))  # of an earlier version, which told nothing else
+    typed = report.get("input", report.get("image"))  # of an earlier version, which says nothing else
     source = report.get("source", os.path.realpath(str(typed)))
     return source == item.source or report.get("key") == key
 

@@ -133,9 +133,9 @@ def _place(data: Element, axes: str, shape: tuple[int, ...], own_uuid: str | Non
     count = _number(data, "PlaneCount", count)
     file = ""
     for uuid in children(data, "UUID")[:1]:
-        told, name = (uuid.text or "").strip(), uuid.get("FileName", "")
-        own = (own_uuid is not None and told == own_uuid) or name.lower() == own_name.lower()
-        file = "" if own else name or told
+        identifier, name = (uuid.text or "").strip(), uuid.get("FileName", "")
+        own = (own_uuid is not None and identifier == own_uuid) or name.lower() == own_name.lower()
+        file = "" if own else name or identifier
     return TiffData(plane, _number(data, "IFD", 0), None if count < 1 else count, file)
 
 

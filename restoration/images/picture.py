@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -16,7 +17,6 @@ from deepblur.restoration.images.png import (
     SAMPLES,
     check_reach,
     descriptive_chunks,
-    encode16,
     read_header,
     with_chunks,
 )
@@ -59,8 +59,6 @@ class PictureSource:
             return np.asarray(image if image.mode == self.mode else image.convert(self.mode))
 
     def _decode_16(self) -> np.ndarray:
-        import imagecodecs
-
         header = read_header(self.path)
         assert header is not None
         pixels = imagecodecs.png_decode(self.path.read_bytes()).reshape(header.height, header.width, -1)
@@ -135,7 +133,7 @@ def write_picture(path: Path, frames: Iterator[np.ndarray], like: Recording) -> 
     stored = upright(planes, {6: 8, 8: 6}.get(source.orientation, source.orientation))
     pixels = np.ascontiguousarray(np.moveaxis(stored, 0, -1))
     if source.kind == "PNG":
-        encoded = encode16(pixels) if like.dtype == np.uint16 else _encode(pixels, "PNG", {})
+        encoded = imagecodecs.png_encode(pixels) if like.dtype == np.uint16 else _encode(pixels, "PNG", {})
     else:
         encoded = _encode(pixels, source.kind, source.about)
     chunks = descriptive_chunks(source.path) if source.kind == "PNG" else []

@@ -1,4 +1,4 @@
-"""PNG of 16 bits per value, of which Pillow knows grey only, and what a PNG says beside its pixels.
+"""What a PNG says beside its pixels: its header, resolution, colour space, texts, EXIF.
 
 Source: W3C, Portable Network Graphics Specification, third edition.
 """
@@ -9,15 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 from deepblur.platform.system.errors import UnreadableImageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Values per pixel by colour type: grey, RGB, palette, grey + alpha, RGBA."""
 
-_COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 _DESCRIPTIVE = (b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt", b"eXIf")
 _OF_COLOUR = (b"cHRM", b"iCCP", b"cICP")
 _MAX_CHUNK_BYTES = 2**24
@@ -81,18 +78,6 @@ def with_chunks(png: bytes, chunks: list[tuple[bytes, bytes]], file: BinaryIO) -
     for kind, data in _chunks(png):
         if kind != b"IHDR" and kind not in _DESCRIPTIVE:
             file.write(_chunk(kind, data))
-
-
-def encode16(pixels: np.ndarray) -> bytes:
-    """A PNG of (H, W, S) uint16, S = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; rows are stored as differences."""
-    height, width, samples = pixels.shape
-    rows = np.ascontiguousarray(pixels, ">u2").view(np.uint8).reshape(height, -1)
-    filtered = np.full((height, 1 + rows.shape[1]), 2, np.uint8)  # filter 2, "up"
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPE[samples], 0, 0, 0)
-    data = zlib.compress(filtered.data, 6)
-    return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -134,7 +134,7 @@ def _member(path: Path, name: str) -> Path:
 
 def _sibling(path: Path, name: str, document: Element, image: Image) -> TiffFile:
     """Another file of the set, open."""
-    told = {
+    named = {
         (uuid.text or "").strip()
         for data in children(image.pixels, "TiffData")
         for uuid in children(data, "UUID")
@@ -147,7 +147,7 @@ def _sibling(path: Path, name: str, document: Element, image: Image) -> TiffFile
         raise UnreadableImageError(f"is a set of files of which {name} is no TIFF ({error}); copy it again") from None
     with suppress(ElementTree.ParseError):
         own = parsed(tiff.pages.first.description).get("UUID") if tiff.pages and tiff.pages.first.is_ome else None
-        if own is not None and told and own not in told:
+        if own is not None and named and own not in named:
             tiff.close()
             raise UnreadableImageError(
                 f"is a set of files of which {name} is another file (its UUID is {own:.60}); put the whole set into "

@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 import tifffile
+from imagecodecs import png_encode
 from PIL import Image
-
-from deepblur.restoration.images.png import encode16
 
 SUFFIXES = (".tif", ".tiff", ".ome.tif", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".lsm", ".gif", ".txt", "")
 _NUMBERS = (0, 1, 2, 7, 8, 127, 255, 256, 32767, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
@@ -74,9 +73,9 @@ def seeds(side: int = 32) -> dict[str, bytes]:
         "rgba.png": picture(pixels("u1", height, width, 4), "PNG"),
         "palette.png": picture(colour, "PNG", "P", transparency=3),
         "bool.png": picture(grey > 100, "PNG"),
-        "u2.png": encode16(pixels("u2", height, width, 1)),
-        "u2-rgb.png": encode16(pixels("u2", height, width, 3)),
-        "u2-rgba.png": encode16(pixels("u2", height, width, 4)),
+        "u2.png": png_encode(pixels("u2", height, width, 1)),
+        "u2-rgb.png": png_encode(pixels("u2", height, width, 3)),
+        "u2-rgba.png": png_encode(pixels("u2", height, width, 4)),
         "grey.jpg": picture(grey, "JPEG"),
         "rgb.jpg": picture(colour, "JPEG", comment=b"hello"),
         "progressive.jpg": picture(colour, "JPEG", progressive=True),
