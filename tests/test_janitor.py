@@ -26,7 +26,7 @@ time.sleep(600)
 def janitors(pid):
     """Those that this process started."""
     return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[-1] == str(pid)
-            and p.info["cmdline"][-2].endswith("janitor.py")]  # fmt: skip
+            and p.info["cmdline"][-2].endswith("orphaned_runs.py")]  # fmt: skip
 
 
 def statuses(tracker):
