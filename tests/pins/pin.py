@@ -27,9 +27,17 @@ KINDS = {"trained": "study", "methods": "comparison", "tuning": "tuning", "uncer
          "search": "search"}  # fmt: skip
 """Kind of study → the file that states a small one."""
 VARIES = (
-    (re.compile(r"\b[0-9a-f]{40}\b|\b[0-9a-f]{32}\b|(?<=-)[0-9a-f]{16}\b|\b[0-9a-f]{12}\+?(?![0-9a-f])"), "HASH"),
+    (
+        re.compile(
+            r"(?<=%22)[0-9a-f]{32}|\b[0-9a-f]{40}\b|\b[0-9a-f]{32}\b|(?<=-)[0-9a-f]{16}\b|\b[0-9a-f]{12}\+?(?![0-9a-f])"
+        ),
+        "HASH",
+    ),
     (re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC)?"), "DATE"),
-    (re.compile(r"(?<![\w.])\d+(\.\d+)? ?(ms|s|min|h|core-min|core-h|MB|GB|MiB|GiB)\b"), "QUANTITY"),
+    (re.compile(r"((?<![\w.])|(?<=time))\d+(\.\d+)? ?(ms|s|min|h|core-min|core-h|MB|GB|MiB|GiB)\b"), "QUANTITY"),
+    (re.compile(r"^(\w+( \| \d+){2})( \| [\d.]+){4,}$"), r"\1 | TIMES"),
+    (re.compile(r"(?<=\d \| )\d+$"), "TIME"),
+    (re.compile(r"^git commit\w+\+?$"), "git commitHASH"),
     (re.compile(r"\d+ ?% ?(useful|overhead|idle|lost)"), r"SHARE \1"),
 )
 """What differs from run to run, and the word that stands for it."""
@@ -122,7 +130,8 @@ def recorded(kind: str, runs: Path) -> Iterator[str]:
             yield f"-- {experiment.name}: {item.info.run_name}, {item.info.status}"
             files = sorted({re.sub(r"\+.*", "", file.path) for file in client.list_artifacts(item.info.run_id)})
             yield f"artifacts {files}"
-            for what, values in (("param", item.data.params), ("tag", item.data.tags), ("metric", item.data.metrics)):
+            tags = {name: value for name, value in item.data.tags.items() if not name.startswith("mlflow.source.git.")}
+            for what, values in (("param", item.data.params), ("tag", tags), ("metric", item.data.metrics)):
                 for name, value in sorted(values.items()):
                     varies = any(part in name for part in UNSTABLE) or what == "tag"
                     yield f"{what} {name}" + ("" if varies and name != "mlflow.note.content" else f" = {value}")
