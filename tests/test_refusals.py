@@ -117,7 +117,7 @@ def test_a_study_that_may_not_write_its_results(tmp_path, monkeypatch, capsys):
 
 
 def test_a_study_that_may_not_read_something(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("deepblur.platform.experiment.run.arms_of", refuse)
+    monkeypatch.setattr("deepblur.platform.experiment.study.Plan.build", refuse)
     assert main(STUDY, ["--local", "--runs", str(tmp_path), "--tracking-uri", "none"]) == 1
     assert capsys.readouterr().err == f"error: {SAID}\n"
 
