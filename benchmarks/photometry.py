@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 import deepblur
 from deepblur.operators import ZernikeBlur
-from deepblur.restoration import light
+from deepblur.restoration import removal
 
 LENS = ZernikeBlur(cutoff=0.2)
 EDGE = LENS.psf_size // 2
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Does restored light stay what it was?")
     parser.add_argument("--bare", action="store_true", help="without the iterations that keep the light")
     if parser.parse_args().bare:
-        light.STEPS = 0
+        removal.STEPS = 0
     scene = filaments(222, 0)
     image = recorded(scene, FILAMENTS, 3000, 100)
     inside = (slice(20, -20), slice(20, -20))

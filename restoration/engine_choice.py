@@ -1,4 +1,8 @@
-"""Which engine restores: the model that was named, the champion of the registry, or a method that needs no training."""
+"""Which engine restores: the model that was named, the champion of the registry, or a method that needs no training.
+
+`platform.models.shipped` has the models that come along, `platform.registry.choice` finds all others, by the help of
+`lookup` where they are registered; only here a model becomes an engine, with the optics that the user knows.
+"""
 
 import math
 from collections.abc import Callable
@@ -16,11 +20,11 @@ from deepblur.platform.system.errors import ModelError
 from deepblur.restoration.engines import (
     TRAINING_FREE,
     Engine,
-    Restorer,
     SpectralEngine,
     TrainedEngine,
     TrainingFreeEngine,
 )
+from deepblur.restoration.removal import Restorer
 
 METHODS = ("auto", "deep-blur", *TRAINING_FREE)
 RESTORERS = ("auto", *get_args(Restorer))

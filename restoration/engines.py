@@ -7,30 +7,25 @@ matter, who give it tiles.
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deepblur.baselines import METHODS, RESTORERS, DivergedError, SpectralIdentifier
+from deepblur.baselines import METHODS, DivergedError, SpectralIdentifier
 from deepblur.baselines.estimate import READ_PX, richest
-from deepblur.baselines.nonblind import observe
-from deepblur.nets import DRUNet
 from deepblur.operators import ZernikeBlur, noise_std_of
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import identify
 from deepblur.platform.models.trained_range import largest_noise
 from deepblur.platform.system.errors import InputError, ModelError
 from deepblur.restoration.reliability import Residual, residual_of
+from deepblur.restoration.removal import CLASSICAL_BYTES, Removal, Restorer, classical, network_bytes
 
-Restorer = Literal["deblur", "tv", "wiener", "richardson-lucy"]
 TRAINING_FREE = {"spectral": "spectral", "l0": "l0_gradient", "goldstein-fattal": "goldstein_fattal"}
 """What people type → name in deepblur.baselines.METHODS."""
-Remove = Callable[[Tensor, tuple[int, int]], Tensor]
-"""A tile (h, w) and its middle (row, column) in the image → the tile without its blur."""
 NEAR_BOUND = 0.9
 """Of η: a search that is bounded by η ends below it."""
 
@@ -49,17 +44,6 @@ class Found:
     """Whether the uncertainty was checked against known blurs."""
     network_overtaxed: bool = False
     """Whether TV removes it, for the noise is stronger than the model's network was trained for."""
-
-
-@dataclass(frozen=True)
-class Removal:
-    """A `Remove`, and the strength with which it works, for the report."""
-
-    remove: Remove
-    settings: dict[str, Any]
-
-    def __call__(self, tile: Tensor, place: tuple[int, int]) -> Tensor:
-        return self.remove(tile, place)
 
 
 class Engine(ABC):
@@ -84,7 +68,7 @@ class Engine(ABC):
         """The blur of a grey image (H, W)."""
 
     @abstractmethod
-    def prepare(self, y: Tensor, found: Found) -> "Removal":
+    def prepare(self, y: Tensor, found: Found) -> Removal:
         """What removes a blur from any tile (h, w) of the image y (H, W); its strength follows the whole of y."""
 
     @property
@@ -156,7 +140,7 @@ class TrainedEngine(Engine):
             raise ModelError(f"{name} has no identification network and cannot restore blindly; choose another model")
         self.model, self.name, self.restorer = model, name, restorer
         self.operator, self.card, self.device = model.operator, model.card, device
-        self.bytes_per_px = network_bytes(model.deblurrer) if restorer == "deblur" else _CLASSICAL_BYTES
+        self.bytes_per_px = network_bytes(model.deblurrer) if restorer == "deblur" else CLASSICAL_BYTES
 
     @property
     def psf_size(self) -> int:
@@ -218,7 +202,7 @@ class SpectralEngine(TrainedEngine):
         super().__init__(model, name, restorer, device)
         self.identifier, self._or_tv = identifier, or_tv
         if or_tv:
-            self.bytes_per_px = max(self.bytes_per_px, _CLASSICAL_BYTES)
+            self.bytes_per_px = max(self.bytes_per_px, CLASSICAL_BYTES)
 
     def fingerprint(self) -> str:
         return f"{super().fingerprint()} {self.identifier.eta_waves} {self.operator}{' or tv' * self._or_tv}"
@@ -252,7 +236,7 @@ class TrainingFreeEngine(Engine):
         self.card: dict[str, Any] = {}
         if self.operator is not None:
             self.card = {"trained": {"eta_waves": eta_waves}}  # what it searches, in the words of a trained model
-        self.bytes_per_px = _CLASSICAL_BYTES
+        self.bytes_per_px = CLASSICAL_BYTES
 
     @property
     def psf_size(self) -> int:
@@ -293,30 +277,6 @@ def _at_bound(found: Found, eta_waves: float) -> tuple[str, ...]:
     )
 
 
-def classical(restorer: Restorer, y: Tensor, psf: Tensor) -> Removal:
-    """A non-blind restorer of deepblur.baselines whose strength is that of the whole image, for each of its tiles."""
-    name = restorer.replace("-", "_")
-    if name not in RESTORERS:
-        raise ModelError(f"a restorer is one of {', '.join(get_args(Restorer))}; got {restorer}")
-    known = observe(y, psf, None)
-    strength: dict[str, Any] = {
-        "wiener": {"balance": known.balance},
-        "tv": {"weight": known.weight, "penalty": known.penalty(known.weight)},
-        "richardson_lucy": {"iterations": known.stop},
-    }[name]
-    sigma = float(known.noise * known.contrast)
-
-    def restore(tile: Tensor, place: tuple[int, int]) -> Tensor:
-        if tile.min() == tile.max():  # nothing to restore, and nothing that a restorer would accept
-            return tile.clone()
-        return RESTORERS[name](tile, psf, noise_std=sigma, **strength)
-
-    return Removal(restore, {"restorer": restorer, "noise_std": sigma} | strength)
-
-
-_CLASSICAL_BYTES = 160.0
-
-
 def hash_of(*networks: nn.Module | None) -> str:
     """BLAKE2b of the weights of networks."""
     digest = hashlib.blake2b(digest_size=16)
@@ -324,9 +284,3 @@ def hash_of(*networks: nn.Module | None) -> str:
         for value in {} if network is None else network.state_dict().values():
             digest.update(value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def network_bytes(deblurrer: nn.Module) -> float:
-    """Bytes per pixel of a tile, from the channels at full resolution: 755 measured at 16 channels, 1345 at 32."""
-    widths = [module.head.out_channels for module in deblurrer.modules() if isinstance(module, DRUNet)]
-    return 160 + 48.0 * max(widths, default=32)

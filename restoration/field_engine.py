@@ -19,8 +19,9 @@ from deepblur.platform.optics.field_maps import pixel_places
 from deepblur.platform.optics.networks import TrainedOptics
 from deepblur.platform.optics.optics_file import Optics
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.engines import Engine, Found, Removal, hash_of, network_bytes
+from deepblur.restoration.engines import Engine, Found, hash_of
 from deepblur.restoration.reliability import WITNESS_PX, Residual, residual_of
+from deepblur.restoration.removal import Removal, network_bytes
 
 MOST_PATCHES = 144
 """Patches that are read of an image, at most."""

@@ -19,12 +19,12 @@ from deepblur.platform.models.readings import Identification
 from deepblur.platform.models.trained_range import range_flags
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.blurs import Blur, Place, empty_blur
-from deepblur.restoration.engines import Engine, Found, Removal, Remove
+from deepblur.restoration.engines import Engine, Found
 from deepblur.restoration.images.scratch import MEMORY, Scratch, bands
-from deepblur.restoration.light import in_light, on_dark_ground
 from deepblur.restoration.memory import MAX_TILE_PX, tile_for
 from deepblur.restoration.options import Options
 from deepblur.restoration.reliability import verdict_of
+from deepblur.restoration.removal import Removal, Remove, in_light, on_dark_ground
 from deepblur.restoration.scale import Scale
 from deepblur.restoration.tiles import MIN_TILE_PX, Framed, restore_in_tiles
 

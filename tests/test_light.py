@@ -7,10 +7,10 @@ import torch
 from deepblur.baselines import reblur
 from deepblur.baselines.nonblind import richardson_lucy, tv
 from deepblur.operators import ZernikeBlur
-from deepblur.restoration.engines import Found, Removal, TrainingFreeEngine
+from deepblur.restoration.engines import Found, TrainingFreeEngine
 from deepblur.restoration.frame import restore_frame
-from deepblur.restoration.light import in_light, on_dark_ground
 from deepblur.restoration.options import Options
+from deepblur.restoration.removal import Removal, in_light, on_dark_ground
 
 LENS = ZernikeBlur()
 GAMMA = torch.tensor([[0.05, -0.04, 0.03, 0.06, -0.05, 0.02, 0.04]])

@@ -16,6 +16,11 @@ from PIL import Image
 from skimage import data
 
 from deepblur import cli
+from deepblur.restoration.batch.identify import identify_files
+from deepblur.restoration.batch.restore import restore_files
+from deepblur.restoration.batch.simulate import simulate_file
+from deepblur.restoration.engine_choice import EngineChoice
+from deepblur.restoration.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -211,3 +216,35 @@ def test_an_image_too_small_to_judge_the_blur_still_has_a_report(tmp_path, model
     assert call("restore", tmp_path / "a.png", "-o", tmp_path / "out", "--model", model, "--no-pictures") == 0
     report = json.loads((tmp_path / "out" / "a_report.json").read_text())
     assert report["blurs"][0]["residual"]["whiteness"] is None
+
+
+def test_what_the_commands_call_serves_python_too(images, tmp_path, model, capsys):
+    (images / "broken.png").write_bytes(b"no image")
+    call("restore", images, "-o", tmp_path / "typed", "--model", model, "--no-pictures", "--json")
+    typed = json.loads(capsys.readouterr().out)
+    engine = EngineChoice(model=model)
+    results = restore_files([str(images)], str(tmp_path / "called"), engine=engine, pictures=False)
+    found = identify_files([images / "grey.png"], tmp_path / "called", engine=engine, pictures=False)
+    truth = simulate_file(str(images / "grey.png"), str(tmp_path / "called"), gamma=(0.1,), noll=(4,))
+    assert capsys.readouterr().out == ""
+    assert (results.exit_code, found.exit_code, typed["exit_code"]) == (4, 0, 4)
+    assert [entry["status"] for entry in results.images] == ["failed", "done", "done", "done"]
+    for ours, theirs in zip(results.images, typed["images"], strict=True):
+        assert ours.get("hashes") == theirs.get("hashes")
+        assert ours.get("options") == theirs.get("options")
+    assert found.images[0]["blurs"][0]["gamma"]
+    assert (tmp_path / "called" / truth["files"]["blurry"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"scale": "none"}, "the intensity scale 'none'"),
+        ({"channels": "two"}, "channels are auto, shared, each"),
+        ({"tile_px": 100}, "tiles need at least 256 px"),
+        ({"max_memory_gib": 0}, "--max-memory is a number of GiB above 0"),
+    ],
+)
+def test_options_without_sense_are_refused_before_any_work(option, words):
+    with pytest.raises(ValueError, match=words):
+        Options(**option)

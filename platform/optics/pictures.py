@@ -1,7 +1,5 @@
 """What a calibration looks like: eigen-PSFs over spatial maps, the beads that were kept, PSFs all over the field."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -82,11 +80,6 @@ def draw_psf_grid(axes: Axes, psfs: np.ndarray, title: str) -> None:
         mosaic[r * (h + 1) : r * (h + 1) + h, c * (w + 1) : c * (w + 1) + w] = np.sqrt(psf.clip(0))
     axes.imshow(mosaic, cmap="inferno", interpolation="nearest")
     axes.set(title=title, xticks=[], yticks=[])
-
-
-def explained_lines(values: Sequence[float]) -> str:
-    """Percentages up to each dimension, for a terminal."""
-    return " ".join(f"{100 * v:.1f}" for v in values)
 
 
 def _signed(axes: Axes, image: np.ndarray, name: str) -> None:
