@@ -131,7 +131,7 @@ def write_picture(path: Path, frames: Iterator[np.ndarray], like: Recording) -> 
     (frame,) = frames
     planes = np.concatenate([frame, like.kept(0)]) if like.alpha else frame
     stored = upright(planes, {6: 8, 8: 6}.get(source.orientation, source.orientation))
-    pixels = np.ascontiguousarray(np.moveaxis(stored, 0, -1))
+    pixels = np.ascontiguousarray(stored[0] if len(stored) == 1 else np.moveaxis(stored, 0, -1))
     if source.kind == "PNG":
         encoded = imagecodecs.png_encode(pixels) if like.dtype == np.uint16 else _encode(pixels, "PNG", {})
     else:
@@ -204,5 +204,5 @@ def _encode(pixels: np.ndarray, kind: str, about: dict[str, Any]) -> bytes:
     known = {"JPEG": ("dpi", "exif", "icc_profile", "comment"), "WEBP": ("exif", "icc_profile", "lossless", "exact")}
     settings |= {key: value for key, value in about.items() if key in known.get(kind, ("dpi",))}
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, kind, **settings)
+    Image.fromarray(pixels).save(buffer, kind, **settings)
     return buffer.getvalue()
