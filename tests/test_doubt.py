@@ -2,12 +2,11 @@
 
 import json
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from micro_study import STUDY as BASE
+from micro_uncertainty import STUDY
 
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.arms.uncertainty.answers import ANSWERS, Draws, draws_of, fitted
@@ -21,11 +20,7 @@ from deepblur.platform.arms.uncertainty.result import (
     risk_curve,
     score_table,
 )
-from deepblur.platform.arms.uncertainty.uncertainty import Answer, Doubt
-from deepblur.platform.data.sources import Data
-from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 from deepblur.platform.experiment.main import main
-from deepblur.platform.study import Preset, Study, extends
 
 FLOOR, FACTOR = 0.01, 1.5
 
@@ -84,33 +79,6 @@ def test_members_that_say_the_twin_agree():
     assert np.abs(found.members).max() < 1e-12
     with pytest.raises(ValueError, match="read the same draws"):
         draws_of([tables[0], tables[1].assign(draw=[0, 2])], lens, 0.1)
-
-
-@extends(BASE.arm, without=("operator",))
-def arm(*, answer: Answer, members: int = 1, data: Data, seed: int, **training: Any) -> Doubt:
-    built = [BASE.arm(operator="true", data=data, seed=seed + i, **training) for i in range(members)]
-    return Doubt(answer=answer, members=tuple(part.identify for part in built))
-
-
-LEVEL = {"within": NoiseLevel("clean", 0.0, 0.0), "beyond": NoiseLevel("loud", 0.0, 0.2)}
-STUDY = Study(
-    name="micro_doubt",
-    about="Does it know?\n\nClaim    None.\n",
-    arm=arm,
-    arms={
-        "constant": {"answer": "constant"},
-        "views + floor": {"answer": "views + floor"},
-        "ensemble": {"answer": "ensemble", "members": 2},
-    },
-    contrast=("constant", "views + floor"),
-    presets={
-        "quick": Preset(
-            seeds=(0,),
-            grid=Grid(noise=tuple(LEVEL.values()), eta_waves=(0.10,), images=2, draws=2, crop_px=40),
-            settings={"in_steps": 3},
-        )
-    },
-)
 
 
 def test_the_study_runs_in_small_shares_its_networks_and_reuses_all(tmp_path, capsys):

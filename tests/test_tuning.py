@@ -3,38 +3,16 @@
 import json
 
 import pytest
-from micro_comparison import LEVELS
-from micro_comparison import STUDY as COMPARISON
+from micro_tuning import SPACES, STUDY, arm
 
 from deepblur.platform.arms.methods.method import Method
 from deepblur.platform.arms.tuning import tuning
-from deepblur.platform.arms.tuning.space import Between, OneOf
+from deepblur.platform.arms.tuning.space import OneOf
 from deepblur.platform.arms.tuning.tuned import read_tuned
 from deepblur.platform.arms.tuning.tuning import Tuning, _before
-from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.main import main
-from deepblur.platform.study import Preset, Study
 
 FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
-SPACES = {
-    "wiener": {"balance": Between(1e-5, 1.0, log=True)},
-    "richardson_lucy": {"iterations": Between(1, 30, integer=True)},
-}
-
-
-def arm(*, method: str, data, seed: int, trials: int = 4) -> Tuning:
-    degradation = COMPARISON.build("Wiener", settings={}, data=data, seed=seed).degradation
-    return Tuning(method=Method(degradation=degradation, psf="true", image=method), space=SPACES[method], trials=trials)
-
-
-STUDY = Study(
-    name="micro_tuning",
-    about="What is best?\n",
-    arm=arm,
-    arms={name: {"method": name} for name in SPACES},
-    contrast=("wiener", "richardson_lucy"),
-    presets={"quick": Preset(seeds=(0,), grid=Grid(noise=LEVELS, eta_waves=(0.1,), images=1, draws=1, crop_px=48))},
-)
 
 
 def run(runs):

@@ -53,9 +53,8 @@ def run(plan: Plan) -> None:
         stores = _open_stores(plan)
         searches = {where: arm for where, arm in arms.items() if isinstance(arm, Search)}
         if searches:
-            from deepblur.platform.arms.search.run import (
-                run_searches,  # which carries out a study of its own at the end
-            )
+            # which carries out a study of its own at the end
+            from deepblur.platform.arms.search.run import run_searches
 
             run_searches(plan, searches, stores, ledger)
         else:
