@@ -42,7 +42,7 @@ class Results(dict):
     def attempts(self, key):
         return 0
 
-    def start(self, key, kind, label):
+    def start(self, key, kind, label, processes):
         return 1
 
     def finish(self, key, result):
@@ -63,8 +63,9 @@ def made_up_works(folder):
 
     def works(arm, number):
         settings = (arm.identify.optimization.steps, arm.deblur.optimization.steps, arm.identify.optimization.lr)
-        return (Work(stage=SimpleNamespace(kind="evaluate"), key="-".join(map(str, settings)), label="", attempt=0,
-                     runs=folder, inputs={}, code={}, pixels={}, threads=1),)  # fmt: skip
+        stage = SimpleNamespace(kind="evaluate", processes=1)
+        return (Work(stage=stage, key="-".join(map(str, settings)), label="", attempt=0, runs=folder, inputs={},
+                     code={}, pixels={}, threads=1),)  # fmt: skip
 
     return works
 
