@@ -10,8 +10,8 @@ A block is run as it stands, in one folder per page, from top to bottom, unless 
     CODE
     -->                                CODE is run before it: files that the page's reader would have
 
-Readers of the rendered page see none of that; readers of the file see why. tests/test_docs.py runs quicker versions
-of two methods.
+Readers of the rendered page see none of that; readers of the file see why. tests/project/test_docs.py runs quicker
+versions of two methods.
 """
 
 import re

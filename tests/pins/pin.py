@@ -3,7 +3,7 @@
 Runs the small studies `tests/micro_*.py` as a user would, all in one runs folder, and compares with `tests/pins/*.txt`,
 to the last digit: what the job's log, `--help`, the report and its CSV files say, which files and columns there are,
 and what MLflow shows. Left out is what differs from run to run: times, hashes, versions, places. Another processor or
-another torch may round otherwise; `tests/test_pins.py` therefore compares all but the digits.
+another torch may round otherwise; `tests/platform/experiment/test_pins.py` therefore compares all but the digits.
 
     --write    write the golden files anew (look at `git diff` afterwards)
     --runs DIR  keep the runs folder there, or look at one that is there

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from places import ROOT
 from torch.testing import assert_close
 
 from deepblur.nets import Deblurrer, Identifier
@@ -21,7 +22,6 @@ from deepblur.platform.registry.publish import load_registered, log_and_register
 from deepblur.platform.system.errors import ModelError
 from deepblur.platform.tracking.tracker import NoTracker, Tracker
 
-ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = np.linspace(0, 1, 24 * 31, dtype=np.float32).reshape(1, 1, 24, 31)
 
 

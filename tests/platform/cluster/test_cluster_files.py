@@ -2,16 +2,15 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import yaml
+from places import ROOT
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from deepblur.platform.experiment.command_line import parser
 from deepblur.studies.ablation_true_vs_est import STUDY
 
-ROOT = Path(__file__).resolve().parent.parent
 RAY_FILES = [ROOT / "cluster.yaml", ROOT / "docs" / "cluster" / "onprem.yaml"]
 JOB = ROOT / "docs" / "cluster" / "rayjob.yaml"
 OURS = ("DEEPBLUR_RUNS", "MLFLOW_TRACKING_URI")

@@ -1,11 +1,11 @@
 """A few damaged files in the test run; `tests/fuzz/fuzz_restore.py` has thousands."""
 
 import sys
-from pathlib import Path
 
 import pytest
+from places import TESTS
 
-sys.path.append(str(Path(__file__).parent / "fuzz"))
+sys.path.append(str(TESTS / "fuzz"))
 
 import fuzz_restore
 import mutants

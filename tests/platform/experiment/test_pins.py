@@ -2,11 +2,11 @@
 
 import difflib
 import sys
-from pathlib import Path
 
 import pytest
+from places import TESTS
 
-sys.path.append(str(Path(__file__).parent / "pins"))
+sys.path.append(str(TESTS / "pins"))
 
 from pin import KINDS, golden, run, seen, without_digits
 

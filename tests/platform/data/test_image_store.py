@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from places import REAL
 from torch.testing import assert_close
 
 from deepblur.platform.data import cache as image_cache
@@ -23,8 +24,6 @@ from deepblur.platform.data.image_file import read_grey
 from deepblur.platform.data.sources import Coco, DeadLeaves, Folder, Photos
 from deepblur.platform.data.store import ImageStore, open_store
 from deepblur.platform.system.seal import read_sealed, write_sealed
-
-REAL = Path(os.environ.get("DEEPBLUR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def make_images(root, count=5, seed=0):

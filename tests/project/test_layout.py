@@ -4,12 +4,11 @@ import ast
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from floor_plan import FACE, FloorPlan, circles, room_of
+from places import ROOT, TESTS
 
-ROOT = Path(__file__).resolve().parent.parent
 LEVELS = (
     "operators", "nets", "baselines",
     "platform/system", "platform/data", "platform/evaluation", "platform/models", "platform/stages",
@@ -92,6 +91,13 @@ def test_a_room_is_small_enough_to_look_over():
     sizes = Counter(room_of(file) for file in PLAN.files if not file.endswith("__init__.py"))
     rooms = {name: size for name, size in sizes.items() if name.startswith(("platform", "restoration"))}
     assert {name: size for name, size in rooms.items() if size > LARGEST_ROOM} == {}
+
+
+def test_tests_lie_in_folders_like_those_of_the_packages():
+    tests = [path.relative_to(TESTS) for path in TESTS.rglob("test_*.py") if "chaos" not in path.parts]
+    rooms = {path.parent.as_posix() for path in tests} - {"project"}
+    assert [room for room in sorted(rooms) if not (ROOT / room).is_dir()] == []
+    assert {room: n for room, n in Counter(path.parent for path in tests).items() if n > LARGEST_ROOM} == {}
 
 
 def test_a_room_says_what_lives_in_it():

@@ -9,13 +9,13 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from micro_study import STUDY
 from PIL import Image
+from places import TESTS
 
 from deepblur.platform.data.sources import Folder
 from deepblur.platform.data.store import open_store
@@ -152,7 +152,7 @@ STUDY.main(sys.argv[2:])
 
 
 def test_a_driver_killed_before_it_told_the_ledger_repeats_nothing_that_counts(undisturbed, tmp_path):
-    line = [sys.executable, "-c", KILLED, str(Path(__file__).parent), *OPTIONS, "--runs", str(tmp_path)]
+    line = [sys.executable, "-c", KILLED, str(TESTS), *OPTIONS, "--runs", str(tmp_path)]
     shutil.copytree(undisturbed / "cache", tmp_path / "cache")
     assert subprocess.run(line, check=False, stdout=subprocess.DEVNULL).returncode == -signal.SIGKILL
     assert done(tmp_path) == set()

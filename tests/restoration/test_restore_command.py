@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from micro_registry import tikhonov_model
 from PIL import Image
+from places import ROOT
 from skimage import data
 
 from deepblur import cli
@@ -21,8 +22,6 @@ from deepblur.restoration.batch.restore import restore_files
 from deepblur.restoration.batch.simulate import simulate_file
 from deepblur.restoration.engine_choice import EngineChoice
 from deepblur.restoration.options import Options
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from places import REAL
 
 from deepblur.platform.data.sources import PHOTOGRAPHS, Coco, Data, DeadLeaves, Folder, Photos, parse_data
-
-REAL = Path(os.environ.get("DEEPBLUR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 CATEGORIES = [
     {"id": 1, "name": "person", "supercategory": "person"},

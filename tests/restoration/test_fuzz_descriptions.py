@@ -2,11 +2,11 @@
 
 import random
 import sys
-from pathlib import Path
 
 import pytest
+from places import TESTS
 
-sys.path.append(str(Path(__file__).parent / "fuzz"))
+sys.path.append(str(TESTS / "fuzz"))
 
 import fuzz_descriptions
 

@@ -6,12 +6,12 @@ import socket
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from micro_registry import FAST, MICRO, copy_of, home_of
+from places import ROOT
 
 from deepblur.platform.models.model import load_model
 from deepblur.platform.registry import champion as succession
@@ -22,8 +22,6 @@ from deepblur.platform.registry.gate_grid import GRID, score
 from deepblur.platform.registry.promotion import Promoter
 from deepblur.platform.system.errors import ModelError
 from deepblur.platform.tracking.connection import connect
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")

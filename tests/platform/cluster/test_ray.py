@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
+from places import TESTS
 
 pytestmark = pytest.mark.ray
-STUDY = Path(__file__).with_name("micro_study.py")
+STUDY = TESTS.joinpath("micro_study.py")
 SLOW = ("--set", "in_steps=150", "--set", "dn_steps=150")  # long enough to be shot at
 
 
@@ -103,7 +103,7 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(undisturbed, environ
 
 
 def test_a_method_that_takes_its_process_down_costs_its_own_rows_only(environment, tmp_path):
-    study = Path(__file__).with_name("slow_comparison.py")
+    study = TESTS.joinpath("slow_comparison.py")
     line = [sys.executable, str(study), *command(tmp_path / "runs")[2:]]
     process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     shot = 0

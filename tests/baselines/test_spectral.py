@@ -1,10 +1,8 @@
 """Spectral likelihood: scenes that follow its model give γ back; its derivatives; what it leaves open and refuses."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
+from places import REAL
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
@@ -17,7 +15,6 @@ from deepblur.operators import UniformGamma, ZernikeBlur
 from deepblur.platform.data.image_file import read_grey
 from deepblur.platform.evaluation.metrics import psf_snr_db
 
-REAL = Path(os.environ.get("DEEPBLUR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 GAMMA = torch.tensor([[0.08, -0.11, 0.05, 0.10, -0.06, 0.12, -0.09]], dtype=torch.float64)
 
 

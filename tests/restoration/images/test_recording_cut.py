@@ -2,19 +2,19 @@
 
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_array_equal
 from PIL import Image
+from places import TESTS
 from test_recording import H, W, values
 
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.images.io import read_recording
 
-sys.path.append(str(Path(__file__).parent / "fuzz"))
+sys.path.append(str(TESTS / "fuzz"))
 
 import mutants
 

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
 from micro_study import STUDY
+from places import ROOT
 from test_reproduce import images
 
 from deepblur.platform.experiment.main import main
@@ -21,7 +21,6 @@ from deepblur.platform.tracking.pages import comparison_page, run_page, view_pag
 from deepblur.platform.tracking.tracker import Tracker
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
          "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
          "--window-size=1600,1000")  # fmt: skip

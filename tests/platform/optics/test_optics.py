@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+from places import REAL
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -24,7 +24,7 @@ from deepblur.platform.system.errors import InputError, ModelError
 
 SCOPE = Microscope()
 SLIDE = Slide(field_px=(320, 384), beads=30, planes=3, spacing_px=40)
-REAL = Path(__file__).resolve().parent.parent.parent / "shared/data/beads"
+BEADS = REAL / "beads"
 
 
 @pytest.fixture(scope="module")
@@ -277,14 +277,14 @@ def test_the_command_writes_the_optics_and_what_explains_them(simulated, tmp_pat
     assert "Traceback" not in told
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real bead stacks are not here")
+@pytest.mark.skipif(not BEADS.is_dir(), reason="the real bead stacks are not here")
 @pytest.mark.parametrize(
     ("name", "beads"),
     [("mpicbg_beads_stack.tif", 4), ("pycudadecon_psf_stack.tif", 1), ("deconvolutionlab2_bead_25pct.tif", 1)],
 )
 def test_real_stacks_are_too_poor_for_a_blur_that_varies(name, beads, tmp_path, capsys):
     out = tmp_path / "scope.safetensors"
-    assert main(["calibrate", str(REAL / name), "-o", str(out), "--no-pictures", "--json"]) == 0
+    assert main(["calibrate", str(BEADS / name), "-o", str(out), "--no-pictures", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["beads"][name]["kept"] == beads
     assert report["space_maps"] == 1

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from micro_registry import add_version, empty_registry, home_of, tikhonov_model
+from places import ROOT
 
 from deepblur.platform.registry import lookup
 from deepblur.platform.registry.choice import NoChampionError, choose_model
 from deepblur.platform.system.errors import ModelError
 from deepblur.platform.tracking.connection import database_file
 
-ROOT = Path(__file__).resolve().parent.parent
 Y = torch.linspace(0, 1, 32 * 40).reshape(1, 1, 32, 40)
 
 

@@ -4,16 +4,15 @@ import io
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from micro_study import STUDY
+from places import ROOT
 
 from deepblur import cli
 from deepblur.platform.experiment.main import main
 from deepblur.platform.system import terminal
 
-ROOT = Path(__file__).resolve().parent.parent
 HELP = "import sys; from deepblur import cli; sys.exit(cli.main(sys.argv[1:]))"
 
 

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from places import ROOT
 from ray._private.runtime_env.packaging import create_package
 
 import deepblur.operators
@@ -17,7 +18,6 @@ import deepblur.restoration.api
 from deepblur.platform.commands.studies import installed
 from deepblur.platform.system import source_tree
 
-ROOT = Path(__file__).resolve().parent.parent
 IMPORTS = """
 import sys
 from pathlib import Path
