@@ -144,19 +144,19 @@ def _send_through_the_gate() -> None:
     try:
         uri = default_uri(ROOT / "runs")
         promoter = Promoter(uri, "deepblur")
-        if promoter.succession.read().champion is None and shipped.DEFAULT in shipped.names():
+        if promoter.alias.read().champion is None and shipped.DEFAULT in shipped.names():
             first = register_folder(shipped.DEFAULT, uri)
             print(f"gate    {shipped.DEFAULT}, which ships with deepblur, is version {first}; it goes first, "
                   "about three minutes", flush=True)  # fmt: skip
-            for sentence in promoter.promote(first).told:
+            for sentence in promoter.promote(first).sentences:
                 print(f"gate    {sentence}", flush=True)
         best = best_of_study(promoter.client, "deepblur", Path(STUDY).stem)
-        champion = promoter.succession.read().champion
+        champion = promoter.alias.read().champion
         rival = "the blurry input" if champion is None else f"version {champion}"
         if best is None or best.version == champion or best.tags.get("gate.rival") == rival:
             return  # nothing new to decide
         print(f"gate    version {best.version} against {rival}, a minute or two", flush=True)
-        for sentence in promoter.promote(best.version).told:
+        for sentence in promoter.promote(best.version).sentences:
             print(f"gate    {sentence}")
     except (ModelError, KeyboardInterrupt) as error:  # the study is done all the same
         reason = str(error) or "stopped; the same command goes on"

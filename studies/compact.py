@@ -26,7 +26,7 @@ from deepblur.platform.study import Grid, Preset, Study, pack
 from deepblur.studies.compare_methods import arm
 from deepblur.studies.protocol import HIGHEST, LEVELS
 
-LIKELY_ERROR = 0.085  # of the spectral likelihood, see `deepblur.platform.data.observations.told`
+LIKELY_ERROR = 0.085  # of the spectral likelihood, see `deepblur.platform.data.observations.gamma_with_errors`
 TOLD = {"dn_noise_map": True, "dn_lam_by_noise": True, "dn_lam": 4.0}
 ARMS: dict[str, dict[str, Any]] = {
     "compact": {"psf": "spectral", "image": "deblur", **TOLD},

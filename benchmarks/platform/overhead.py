@@ -139,7 +139,7 @@ def local(work: Work) -> Timing:
     with Ledger(work.runs) as ledger:
         work = replace(work, attempt=ledger.start(work.key, work.stage.kind, work.label, 1))
         result = work.carry_out()
-        timing = _of_journal(work)
+        timing = _of_heartbeats(work)
         ledger.finish(work.key, result)
     return replace(timing, asked=asked, told=time.time())
 
@@ -158,7 +158,7 @@ def through_ray(work: Work) -> Timing:
 
             def done(attempt: Work, result: dict[str, Any]) -> None:
                 told = time.time()
-                found.append(replace(_of_journal(attempt), asked=asked, told=told))
+                found.append(replace(_of_heartbeats(attempt), asked=asked, told=told))
                 ledger.finish(attempt.key, result)
 
             scheduling.run_on_ray(
@@ -173,7 +173,7 @@ def through_ray(work: Work) -> Timing:
     return replace(first, imported=imported, fixed_again_s=second.fixed_s)
 
 
-def _of_journal(work: Work) -> Timing:
+def _of_heartbeats(work: Work) -> Timing:
     lines = [json.loads(line) for line in (work.live.parent / f"{work.key}.0.cost").read_text().splitlines()]
     first, last = lines[0], [line for line in lines if line["saved"]][-1]
     rates = [json.loads(line)["images_per_s"] for line in (work.folder / "curve.jsonl").read_text().splitlines()]

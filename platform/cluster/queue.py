@@ -111,7 +111,7 @@ class RayRun:
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         self._live = work.live
-        self._journal = work.journal(self.rank)
+        self._heartbeat = work.heartbeat(self.rank)
 
     def resume(self) -> State | None:
         checkpoint = ray.train.get_checkpoint()
@@ -121,7 +121,7 @@ class RayRun:
             return resume_from(Path(folder) / "state.pt")
 
     def alive(self, step: int) -> None:
-        self._journal.alive(step)
+        self._heartbeat.alive(step)
 
     def report(self, row: dict[str, float], state: State | None) -> None:
         if state is None:
@@ -131,7 +131,7 @@ class RayRun:
         with tempfile.TemporaryDirectory() as folder:
             save_state(state, Path(folder) / "state.pt")
             ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
-        self._journal.saved(state["step"])
+        self._heartbeat.saved(state["step"])
 
 
 def _worker(config: dict[str, Any]) -> None:

@@ -104,11 +104,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.registry.champion import Succession
+    from deepblur.platform.registry.champion import ChampionAlias
     from deepblur.platform.registry.versions import history, open_registry, versions
 
     client = open_registry(arguments.tracking_uri, arguments.name)
-    for sentence in Succession(client, arguments.name, arguments.tracking_uri).settle():
+    for sentence in ChampionAlias(client, arguments.name, arguments.tracking_uri).settle():
         say(sentence, sys.stderr)
     found = versions(client, arguments.name)
     if arguments.json:
@@ -201,7 +201,7 @@ def _ended(outcome: "Outcome", arguments: argparse.Namespace) -> int:
     else:
         if outcome.decision is not None:
             _print_decision(outcome.decision)
-        for sentence in outcome.told:
+        for sentence in outcome.sentences:
             say(sentence)
     return OK if outcome.promoted else REFUSED
 

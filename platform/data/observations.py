@@ -32,19 +32,19 @@ class Degradation:
     crop_px: int
     """Side of y; x is larger by what the boundary of the operator needs."""
     gamma_error: float = 0.0
-    """Of the γ that DN is told in training, as an identification would: see `gamma_with_errors`."""
+    """Of the γ that DN is given in training, as an identification would: see `gamma_with_errors`."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Observations y with their truth: blurry and sharp (B, 1, H, W) on y's window, gamma (B, K), psf (B, 1, h, w);
-    told is the γ (B, K) that a DN hears in training, the truth but for its `Degradation.gamma_error`."""
+    given_gamma is the γ (B, K) that a DN is given in training, the truth but for its `Degradation.gamma_error`."""
 
     blurry: Tensor
     sharp: Tensor
     gamma: Tensor
     psf: Tensor
-    told: Tensor
+    given_gamma: Tensor
 
     @staticmethod
     def concatenate(parts: Iterable["Batch"]) -> "Batch":
@@ -78,7 +78,7 @@ def draw_block(store: ImageStore, degradation: Degradation, rng: torch.Generator
     x = store.crops(n, size, rng)
     gamma = operator.at(operator.draw(n, rng), degradation.eta_waves)
     batch = observe(x, gamma, degradation.noise.sample(n, rng), operator, rng)
-    return replace(batch, told=gamma_with_errors(batch, degradation, rng)) if degradation.gamma_error else batch
+    return replace(batch, given_gamma=gamma_with_errors(batch, degradation, rng)) if degradation.gamma_error else batch
 
 
 def gamma_with_errors(batch: Batch, degradation: Degradation, rng: torch.Generator) -> Tensor:

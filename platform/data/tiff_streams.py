@@ -31,20 +31,20 @@ def check_streams(page: TiffPage) -> None:
     keyframe = page.keyframe
     if not carries_size(keyframe.compression):
         return
-    handle, told = page.parent.filehandle, {}
+    handle, options = page.parent.filehandle, {}
     if keyframe.compression in _JPEG:
-        told = {"tables": page.jpegtables, "header": keyframe.jpegheader}
+        options = {"tables": page.jpegtables, "header": keyframe.jpegheader}
     most = math.prod(keyframe.chunks)
     for segment in handle.read_segments(page.dataoffsets, page.databytecounts, flat=True, buffersize=2**24):
         if isinstance(segment, tuple) and segment[0] is not None:
-            _check(segment[0], keyframe, most, told)
+            _check(segment[0], keyframe, most, options)
     if keyframe.jpegheader is not None and 273 in keyframe.tags:  # NDPI, of which tifffile may decode the whole strip
         handle.seek(keyframe.tags[273].value[0])
         _check(handle.read(keyframe.tags[279].value[0]), keyframe, math.prod(keyframe.shape), {})
 
 
-def _check(data: bytes, keyframe: TiffPage, most: int, told: dict[str, Any]) -> None:
-    shape = stream_shape(data, keyframe.compression, keyframe.dtype, told)
+def _check(data: bytes, keyframe: TiffPage, most: int, options: dict[str, Any]) -> None:
+    shape = stream_shape(data, keyframe.compression, keyframe.dtype, options)
     if shape is not None and math.prod(shape) > most:
         codec, stream = COMPRESSION(keyframe.compression).name, "x".join(map(str, shape))
         raise UnreadableImageError(
@@ -53,14 +53,14 @@ def _check(data: bytes, keyframe: TiffPage, most: int, told: dict[str, Any]) -> 
         )
 
 
-def stream_shape(data: bytes, compression: int, dtype: Any, told: dict[str, Any]) -> tuple[int, ...] | None:
+def stream_shape(data: bytes, compression: int, dtype: Any, options: dict[str, Any]) -> tuple[int, ...] | None:
     """(H, W) or more of the image in a stream; None where its decoder cannot tell.
 
     The decoders of imagecodecs read the header first, and refuse an array that does not fit it: none does.
     """
     for kind in dict.fromkeys((np.dtype(dtype or "u1"), *_TYPES)):
         try:
-            TIFF.DECOMPRESSORS[compression](data, out=np.empty(0, kind), **told)
+            TIFF.DECOMPRESSORS[compression](data, out=np.empty(0, kind), **options)
         except Exception as error:  # of the codecs' own kinds
             if found := _SAYS_SHAPE.search(str(error)):
                 return tuple(int(side) for side in found[1].split(",") if side.strip())

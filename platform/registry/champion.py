@@ -100,8 +100,8 @@ class State:
         return (*self.history, Reign(self.champion, _now(), "by hand"))
 
 
-class Succession:
-    """The champions of one registered model."""
+class ChampionAlias:
+    """The alias `champion` of one registered model, and the history of those who had it."""
 
     def __init__(self, client: "MlflowClient", name: str, uri: str) -> None:
         self.client, self.name = client, name
@@ -117,11 +117,7 @@ class Succession:
 
     def settle(self) -> list[str]:
         """Complete or undo what dead movers left; one sentence for each."""
-        told = []
-        for claim in self.read().claims:
-            if claim.abandoned():
-                told.append(self._finish(claim))
-        return told
+        return [self._finish(claim) for claim in self.read().claims if claim.abandoned()]
 
     def move(self, to: str, *, expected: str | None, how: str) -> None:
         """Make a version champion if the champion still is `expected`.
@@ -195,11 +191,11 @@ class Succession:
             self.client.set_registered_model_tag(self.name, HISTORY, text)
             if state.challenger == claim.to:
                 self.client.delete_registered_model_alias(self.name, CHALLENGER)
-            told = f"completed an interrupted promotion: version {claim.to} is champion"
+            sentence = f"completed an interrupted promotion: version {claim.to} is champion"
         else:
-            told = f"undid an interrupted promotion: version {claim.to} did not become champion"
+            sentence = f"undid an interrupted promotion: version {claim.to} did not become champion"
         self._drop(claim)
-        return told
+        return sentence
 
     def _drop(self, claim: Claim) -> None:
         try:

@@ -14,7 +14,7 @@ import pandas as pd
 from deepblur.platform.models.card import LONGEST_DESCRIPTION, render
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.registry import packed_code
-from deepblur.platform.registry.champion import ChampionMovedError, Succession
+from deepblur.platform.registry.champion import ChampionAlias, ChampionMovedError
 from deepblur.platform.registry.choice import Chosen, choose_model
 from deepblur.platform.registry.clean_process import works_in_a_clean_process
 from deepblur.platform.registry.gate import Decision, LatencyBound, compare, judge
@@ -35,12 +35,12 @@ CleanProcess = Callable[[Path, BlindModel], str]
 
 @dataclass(frozen=True)
 class Outcome:
-    """version: what was asked to become champion; promoted: whether it is now; told: what happened, sentence by
-    sentence; decision: None where nothing had to be decided."""
+    """version: what was asked to become champion; promoted: whether it is now; sentences: what happened; decision:
+    None where nothing had to be decided."""
 
     version: str
     promoted: bool
-    told: tuple[str, ...]
+    sentences: tuple[str, ...]
     decision: Decision | None = None
 
 
@@ -68,7 +68,7 @@ class Promoter:
         self.uri, self.name = uri, name
         self.grid, self.bound, self.clean, self.trust = grid, bound, clean, trust
         self.client: MlflowClient = open_registry(uri, name)
-        self.succession = Succession(self.client, name, uri)
+        self.alias = ChampionAlias(self.client, name, uri)
         self._loaded: dict[str, Chosen] = {}  # a version never changes
         self._scores: dict[int, pd.DataFrame] = {}  # of loaded models, by id
 
@@ -80,27 +80,28 @@ class Promoter:
                 deepblur's, or the registry fails.
         """
         with self._registry_errors(), ExitStack() as stack:
-            told = self.succession.settle()
-            if self.succession.read().champion != version:
+            sentences = self.alias.settle()
+            if self.alias.read().champion != version:
                 folder = stack.enter_context(self._copied(version))
             candidate = self._load(version)
             for _ in range(RETRIES):
-                champion = self.succession.read().champion
+                champion = self.alias.read().champion
                 if champion == version:
-                    return Outcome(version, True, (*told, f"version {version} is the champion already"))
+                    return Outcome(version, True, (*sentences, f"version {version} is the champion already"))
                 decision = self._decide(version, candidate, champion, folder)
                 self._record(version, candidate, decision)
                 if not decision.passed:
-                    self.succession.challenge(version)
-                    told.append(f"version {version} is challenger: {decision.reason}")
-                    return Outcome(version, False, tuple(told), decision)
+                    self.alias.challenge(version)
+                    sentences.append(f"version {version} is challenger: {decision.reason}")
+                    return Outcome(version, False, tuple(sentences), decision)
                 try:
-                    self.succession.move(version, expected=champion, how="promote")
+                    self.alias.move(version, expected=champion, how="promote")
                 except ChampionMovedError as moved:
-                    told.append(f"version {moved} became champion meanwhile, so version {version} is compared with it")
+                    meanwhile = f"version {moved} became champion meanwhile"
+                    sentences.append(f"{meanwhile}, so version {version} is compared with it")
                     continue
-                told.append(f"version {version} is champion: {decision.reason}")
-                return Outcome(version, True, tuple(told), decision)
+                sentences.append(f"version {version} is champion: {decision.reason}")
+                return Outcome(version, True, tuple(sentences), decision)
         raise ModelError(f"the champion of {self.name} changed {RETRIES} times meanwhile; promote again later")
 
     def rollback(self) -> Outcome:
@@ -110,8 +111,8 @@ class Promoter:
             ModelError: there is none, it cannot be loaded, or the registry fails.
         """
         with self._registry_errors():
-            told = self.succession.settle()
-            state = self.succession.read()
+            sentences = self.alias.settle()
+            state = self.alias.read()
             earlier = [reign.version for reign in state.reigns[:-1] if reign.version != state.champion]
             if state.champion is None or not earlier:
                 raise ModelError(
@@ -121,11 +122,11 @@ class Promoter:
             self._loaded.pop(earlier[-1], None)
             self._load(earlier[-1])  # a version whose files are gone must not become champion
             try:
-                self.succession.back(earlier[-1], expected=state.champion)
+                self.alias.back(earlier[-1], expected=state.champion)
             except ChampionMovedError as moved:
                 raise ModelError(f"version {moved} became champion meanwhile; look, and roll back again") from None
-            told.append(f"version {earlier[-1]} is champion again, instead of version {state.champion}")
-            return Outcome(earlier[-1], True, tuple(told))
+            sentences.append(f"version {earlier[-1]} is champion again, instead of version {state.champion}")
+            return Outcome(earlier[-1], True, tuple(sentences))
 
     def compare(self, version: str, other: str) -> Decision:
         """The gate's measurements of two versions, without any consequence.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from deepblur.platform.models.card import VALIDATED_TAG
-from deepblur.platform.registry.champion import Succession
+from deepblur.platform.registry.champion import ChampionAlias
 from deepblur.platform.system.errors import ModelError
 from deepblur.platform.system.printable import printable
 from deepblur.platform.tracking.connection import connect, database_file, first_line, pages, shown
@@ -101,7 +101,7 @@ def number(tags: Mapping[str, str], name: str, otherwise: float = math.nan) -> f
 
 def history(client: "MlflowClient", name: str, uri: str) -> list[dict[str, str]]:
     """The champions, the first one first: version, at, how."""
-    return [vars(reign) for reign in Succession(client, name, uri).read().reigns]
+    return [vars(reign) for reign in ChampionAlias(client, name, uri).read().reigns]
 
 
 def _version(found: Any, aliases: Mapping[str, list[str]]) -> Version:

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from deepblur.platform.experiment.provenance import FILE, Json, argv, part_of
 from deepblur.platform.reproduce.recorded_run import read_run
-from deepblur.platform.reproduce.requirements import Ingredient, Kitchen
+from deepblur.platform.reproduce.requirements import Requirement, Requirements
 from deepblur.platform.system import child
 from deepblur.platform.system.disk import denied
 from deepblur.platform.system.printable import printable
@@ -80,6 +80,7 @@ class Reproduction:
 
     run_id: str
     ingredients: list[Json]
+    """The `Requirement`s, as users know them."""
     values: list[Json]
     """What the run ended with, recorded and reproduced, and whether both are the same."""
     verdict: str
@@ -113,14 +114,15 @@ def _reproduce(
     """(exit code, verdict); what is found on the way is added to the lists, so that it outlasts a failure."""
     record = read_run(run_id, asked.tracking_uri or default_uri(default_runs()))
     scratch = asked.runs or stack.enter_context(tempfile.TemporaryDirectory(prefix="deepblur-reproduction-"))
-    kitchen = Kitchen(record, _claim(Path(scratch).expanduser().resolve(), record.run_id), stack, asked.source)
-    found = kitchen.look(data=asked.data, test=asked.test, local=asked.local)
-    ingredients += [asdict(ingredient) for ingredient in found]
+    runs = _claim(Path(scratch).expanduser().resolve(), record.run_id)
+    requirements = Requirements(record, runs, stack, asked.source)
+    found = requirements.look(data=asked.data, test=asked.test, local=asked.local)
+    ingredients += [asdict(requirement) for requirement in found]
     print(f"run {record.run_id}, {printable(record.name)}\n\n{_table(found)}\n", file=out, flush=True)
     missing, other = ([i.name for i in found if i.verdict == verdict] for verdict in ("missing", "differs"))
-    if missing or kitchen.study is None:
+    if missing or requirements.study is None:
         return MISSING, f"not to be reproduced here: {', '.join(missing)} missing"
-    untrusted = "" if asked.trust else _untrusted(kitchen)
+    untrusted = "" if asked.trust else _untrusted(requirements)
     if asked.check:
         here = f"every ingredient is here{untrusted and '; without --trust it is ' + untrusted}"
         return (DIFFERS, f"differs: {', '.join(other)}") if other else (REPRODUCED, here)
@@ -128,7 +130,7 @@ def _reproduce(
         return MISSING, untrusted
     if other and not asked.anyway:
         return DIFFERS, f"not run, for it differs: {', '.join(other)}; --anyway runs it nevertheless"
-    compared = compare(record.provenance, _carry_out(kitchen, out))
+    compared = compare(record.provenance, _carry_out(requirements, out))
     values += [{**asdict(value), "same": value.same} for value in compared]
     print(f"\n{_comparison(compared)}\n", file=out, flush=True)
     different = [value for value in compared if not value.same]
@@ -137,14 +139,15 @@ def _reproduce(
     return REPRODUCED, "reproduced bit for bit" + (f", though it differs: {', '.join(other)}" if other else "")
 
 
-def _untrusted(kitchen: Kitchen) -> str:
+def _untrusted(requirements: Requirements) -> str:
     """Why a run is refused that would carry out what others may have written; "" where all of it is the user's."""
-    if not kitchen.foreign:
+    if not requirements.foreign:
         return ""
     return (
-        f"not run, for it would run code that is not of this deepblur: {'; '.join(kitchen.foreign)}. Whoever can write "
-        "to the record may have put it there. Look at it first (mlflow artifacts download -d FOLDER -r "
-        f"{shlex.quote(kitchen.record.home)}), then give --trust, or name your own copy of that deepblur with --source"
+        f"not run, for it would run code that is not of this deepblur: {'; '.join(requirements.foreign)}. Whoever "
+        "can write to the record may have put it there. Look at it first (mlflow artifacts download -d FOLDER -r "
+        f"{shlex.quote(requirements.record.home)}), then give --trust, or name your own copy of that deepblur with "
+        "--source"
     )
 
 
@@ -159,15 +162,15 @@ def _claim(runs: Path, run_id: str) -> Path:
     return runs
 
 
-def _carry_out(kitchen: Kitchen, out: TextIO) -> Json:
+def _carry_out(requirements: Requirements, out: TextIO) -> Json:
     """Run the study in a process of its own; its provenance.
 
     Raises:
         RuntimeError: it failed.
     """
-    command = [sys.executable, str(kitchen.study), *argv(kitchen.options)]
-    command += ["--runs", str(kitchen.runs), "--tracking-uri", "none"]
-    path = [*map(str, kitchen.path), os.environ.get("PYTHONPATH", "")]
+    command = [sys.executable, str(requirements.study), *argv(requirements.options)]
+    command += ["--runs", str(requirements.runs), "--tracking-uri", "none"]
+    path = [*map(str, requirements.path), os.environ.get("PYTHONPATH", "")]
     environment = {**child.environment(*RAY), "PYTHONPATH": os.pathsep.join(filter(None, path))}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -180,7 +183,7 @@ def _carry_out(kitchen: Kitchen, out: TextIO) -> Json:
         if process.poll() is None:
             process.terminate()  # it gives back what it reserved
         process.wait()
-    results = list(kitchen.runs.glob(f"studies/*/{FILE}"))
+    results = list(requirements.runs.glob(f"studies/*/{FILE}"))
     if process.returncode or len(results) != 1:
         raise RuntimeError(f"the study ended with exit code {process.returncode}; the reason stands above")
     return json.loads(results[0].read_text())
@@ -210,8 +213,8 @@ def _flat(outcome: Json) -> dict[tuple[str, str], Any]:
     return flat
 
 
-def _table(ingredients: list[Ingredient]) -> str:
-    rows = [("ingredient", "recorded", "here", ""), *((i.name, i.recorded, i.here, i.verdict) for i in ingredients)]
+def _table(requirements: list[Requirement]) -> str:
+    rows = [("ingredient", "recorded", "here", ""), *((i.name, i.recorded, i.here, i.verdict) for i in requirements)]
     return _columns([(a, b, "" if b == c else c, d) for a, b, c, d in rows])
 
 

@@ -23,7 +23,7 @@ NOTED = ("python", "ray", "mlflow", "processor")
 
 
 @dataclass(frozen=True)
-class Ingredient:
+class Requirement:
     """One thing that the run was made from, as it was recorded and as it is here."""
 
     name: str
@@ -33,7 +33,7 @@ class Ingredient:
     """noted: it differs, and results do not depend on it; unknown: nobody can tell whether it is the same."""
 
 
-class Kitchen:
+class Requirements:
     """Brings together what a run was made from: the source, its study file, the command line.
 
     `root`, `study`, `options`, `path` and `foreign` hold once `look` has been called; `study` is None where the source
@@ -52,8 +52,8 @@ class Kitchen:
         self.foreign: list[str] = []
         """What would run and is neither installed here nor named nor the user's own, each with where it comes from."""
 
-    def look(self, *, data: str | None = None, test: str | None = None, local: bool = False) -> list[Ingredient]:
-        """Every ingredient; data and test say where the images lie now, if elsewhere; local: run without Ray."""
+    def look(self, *, data: str | None = None, test: str | None = None, local: bool = False) -> list[Requirement]:
+        """Every requirement; data and test say where the images lie now, if elsewhere; local: run without Ray."""
         given = {"data": data, "test": test, "local": local and self.made["made_with"]["workers"] == "1"}
         self.options |= {name: value for name, value in given.items() if value}
         if part := self.made["part"]:
@@ -63,16 +63,16 @@ class Kitchen:
             found += self._study(self.root)
         return [*found, *self._inputs(), *self._data(), *self._circumstances(), *self._otherwise()]
 
-    def _source(self) -> Ingredient:
+    def _source(self) -> Requirement:
         source, installed = self.made["source"], source_tree.root()
         recorded = f"{(source['commit'] or 'no commit')[:12]}{'+' if source['differs'] else ''}, {source['hash'][:12]}"
 
-        def ingredient(here: str, verdict: Any) -> Ingredient:
-            return Ingredient("source", recorded, here, verdict)
+        def requirement(here: str, verdict: Any) -> Requirement:
+            return Requirement("source", recorded, here, verdict)
 
         if source_tree.source_hash(installed) == source["hash"]:
             self.root = installed
-            return ingredient("the installed one", "same")
+            return requirement("the installed one", "same")
         if self._named is not None:
             if not (self._named / "deepblur" / "__init__.py").is_file():
                 raise ValueError(
@@ -85,7 +85,7 @@ class Kitchen:
                     "that version out there, or leave --source out"
                 )
             self.root = self._named.resolve()
-            return ingredient(f"the one at {self._named}", "same")
+            return requirement(f"the one at {self._named}", "same")
         try:
             if source_tree.ARCHIVE in source["kept"]:
                 content = self.record.attachment(source_tree.ARCHIVE)
@@ -97,12 +97,12 @@ class Kitchen:
                 checkout = source_tree.checked_out(where, source["commit"], diff)
                 self.root, how = self._stack.enter_context(checkout), "a worktree" + kept * " with the difference"
         except (FileNotFoundError, RuntimeError) as error:
-            return ingredient(str(error), "missing")
+            return requirement(str(error), "missing")
         here = source_tree.source_hash(self.root)
         self.foreign.append(f"the source {here}, {how}")
-        return ingredient(f"{how}, {here[:12]}", "same" if here == source["hash"] else "differs")
+        return requirement(f"{how}, {here[:12]}", "same" if here == source["hash"] else "differs")
 
-    def _study(self, root: Path) -> Iterator[Ingredient]:
+    def _study(self, root: Path) -> Iterator[Requirement]:
         """The study's file and the user's own modules: in the source, where they lay, or as the record keeps them."""
         study = self.made["study"]
         parts = {f"{INPUTS}/{STUDY_FILE}": study, **study.get("modules", {})}
@@ -117,7 +117,7 @@ class Kitchen:
         for name, part in parts.items():
             file, label = lie[name], "study" if part is study else f"module {Path(name).relative_to(OWN)}"
             if not file.is_file():
-                yield Ingredient(label, part["file"], "not as it was, and the record does not keep it", "missing")
+                yield Requirement(label, part["file"], "not as it was, and the record does not keep it", "missing")
                 continue
             kept = file.is_relative_to(self.runs)
             if kept:
@@ -127,7 +127,7 @@ class Kitchen:
                 self.study = file
             same = _is(file, part["sha256"])
             here = "as the record keeps it" if kept else part["file"] if same else "other content"
-            yield Ingredient(label, part["file"], here, "same" if same else "differs")
+            yield Requirement(label, part["file"], here, "same" if same else "differs")
 
     def _kept(self, parts: dict[str, Any]) -> dict[str, Path]:
         """Those files as the record keeps them, laid out so that the study imports the modules."""
@@ -139,20 +139,20 @@ class Kitchen:
                 _put(found[name], self.record.attachment(name))
         return found
 
-    def _inputs(self) -> Iterator[Ingredient]:
+    def _inputs(self) -> Iterator[Requirement]:
         """Files that settings name, as the record keeps them."""
         for name, described in self.made["inputs"].items():
             file = inside(self.runs, f"{INPUTS}/{name}/{described['file']}")
             try:
                 _put(file, self.record.attachment(f"{INPUTS}/{name}"))
             except FileNotFoundError as error:
-                yield Ingredient(name, described["file"], str(error), "missing")
+                yield Requirement(name, described["file"], str(error), "missing")
                 continue
             self.options["set"] = [*self.options.get("set", []), f"{name}={file}"]
             same = _is(file, described["sha256"])
-            yield Ingredient(name, described["file"], "as the record keeps it", "same" if same else "differs")
+            yield Requirement(name, described["file"], "as the record keeps it", "same" if same else "differs")
 
-    def _data(self) -> Iterator[Ingredient]:
+    def _data(self) -> Iterator[Requirement]:
         data = parse_data(self.options["data"])
         sources = {"train": data.train, "validation": data.validation, "test": data.test}
         if "test" in self.options:
@@ -162,14 +162,14 @@ class Kitchen:
             try:
                 here = open_store(sources[role], self.runs / "cache").fingerprint
             except (OSError, ValueError) as error:
-                yield Ingredient(name, recorded, str(error), "missing")
+                yield Requirement(name, recorded, str(error), "missing")
                 continue
             if here == seen["fingerprint"]:
-                yield Ingredient(name, recorded, recorded, "same")
+                yield Requirement(name, recorded, recorded, "same")
             else:
-                yield Ingredient(name, recorded, f"{' + '.join(map(str, sources[role]))}, {here}", "differs")
+                yield Requirement(name, recorded, f"{' + '.join(map(str, sources[role]))}, {here}", "differs")
 
-    def _circumstances(self) -> Iterator[Ingredient]:
+    def _circumstances(self) -> Iterator[Requirement]:
         recorded = self.made["made_with"]
         gpu = float(self.options.get("gpus", 0)) > 0 or bool(self.options.get("local"))
         cores = len(os.sched_getaffinity(0))
@@ -179,16 +179,16 @@ class Kitchen:
             verdict: Any = "same" if here.get(name) == value else "noted" if name in NOTED else "differs"
             if name == "workers" and "-" in value:  # how many there were, and when, is no part of the specification
                 verdict = "unknown"
-            yield Ingredient(name, str(value), str(here.get(name, "not known")), verdict)
+            yield Requirement(name, str(value), str(here.get(name, "not known")), verdict)
 
-    def _otherwise(self) -> Iterator[Ingredient]:
+    def _otherwise(self) -> Iterator[Requirement]:
         """Stages that the run reused and that were made under other circumstances than its own."""
         for stage in self.made["outcome"]["stages"].values():
             if (made := stage.get("made_otherwise")) is not None:
                 matters = {name: value for name, value in made.items() if name not in NOTED}
                 said = ", ".join(f"{name} {value}" for name, value in made.items()) or "nobody noted under which"
                 verdict: Any = "unknown" if not made else "differs" if matters else "noted"
-                yield Ingredient(f"circumstances of {stage['label']}", said, "those of the run", verdict)
+                yield Requirement(f"circumstances of {stage['label']}", said, "those of the run", verdict)
 
 
 def _place(root: Path, name: str) -> Path:

@@ -1,6 +1,6 @@
 """What a stage's processes write down as they go, so that their cost is known even where they are killed.
 
-A journal is a file per stage and rank beside the live curve, with a line per sign of life. What a process did after the
+It is a file per stage and rank beside the live curve, with a line per sign of life. What a process did after the
 checkpoint from which its successor went on is work that had to be repeated.
 """
 
@@ -20,8 +20,8 @@ BEAT_S = 1.0
 """Seconds between two signs of life; of a long run, a hundredth of its duration."""
 
 
-class Journal:
-    """The journal of one process that carries a stage out."""
+class Heartbeat:
+    """The heartbeat of one process that carries a stage out."""
 
     def __init__(self, live: Path, key: str, attempt: int, rank: int = 0) -> None:
         self._path = live / f"{key}.{rank}.cost"
@@ -101,7 +101,7 @@ class Spent:
     processes: frozenset[tuple[str, int]] = frozenset()
 
 
-def read_journal(live: Path, key: str) -> list[Segment]:
+def read_heartbeats(live: Path, key: str) -> list[Segment]:
     """The segments of a stage in the order in which they began. A line that a kill cut short is left out."""
     found: dict[tuple[int, str, int, float], Segment] = {}
     for path in sorted(live.glob(f"{key}.*.cost")):
@@ -119,7 +119,7 @@ def read_journal(live: Path, key: str) -> list[Segment]:
     return sorted(found.values(), key=lambda segment: segment.began)
 
 
-def forget_journal(live: Path, key: str) -> None:
+def remove_heartbeats(live: Path, key: str) -> None:
     for path in live.glob(f"{key}.*.cost"):
         path.unlink(missing_ok=True)
 

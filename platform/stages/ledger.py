@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from deepblur.platform.stages.heartbeat import forget_journal, read_journal, spent
+from deepblur.platform.stages.heartbeat import read_heartbeats, remove_heartbeats, spent
 from deepblur.platform.stages.ledger_schema import open_or_replace, transaction
 from deepblur.platform.system.lock import open_lock
 from deepblur.platform.system.seal import first_damaged, read_sealed, set_aside
@@ -38,7 +38,7 @@ class Ledger:
         study: name of the study that this command works on.
         started: when the command began, in seconds since the epoch; None: now.
         workers, cpus, gpus: processes of a training, and cores and GPUs of each process.
-        say: told in a sentence what was damaged, and what happens about it.
+        say: gets the sentence on what was damaged, and what happens about it.
     Raises:
         RuntimeError: another driver is writing to this folder.
     """
@@ -59,7 +59,7 @@ class Ledger:
         self._live = runs / "live"
         self._say = say
         self._whole: dict[str, dict[str, Any]] = {}
-        """What folders say of themselves that were checked."""
+        """Records of folders that were checked."""
         self._process = (workers, cpus, gpus)
         self._slots: tuple[float, float] | None = None
         self.stages.mkdir(parents=True, exist_ok=True)
@@ -97,25 +97,25 @@ class Ledger:
 
         A folder that is not whole is set aside, for it would keep a new one from its place.
         """
-        told, folder = self._told(key), self.folder(key)
-        if told is None and (folder.exists() or folder.is_symlink()):
+        record, folder = self._record(key), self.folder(key)
+        if record is None and (folder.exists() or folder.is_symlink()):
             kept = read_sealed(folder / RESULT)
             what = RESULT if kept is None else first_damaged(folder, kept["files"]) or RESULT
             place = set_aside(folder)
             self._say(f"{what} of the finished stage {folder} is damaged or gone; the stage is made again, and what is "
                       f"left is now {place.name}")  # fmt: skip
         row = self.db.execute("select 1 from stage where key = ? and state = 'done'", (key,)).fetchone()
-        return {n: v for n, v in told["result"].items() if n != "cost"} if told is not None and row else None
+        return {n: v for n, v in record["result"].items() if n != "cost"} if record is not None and row else None
 
-    def _told(self, key: str) -> dict[str, Any] | None:
-        """What the folder of a stage says of itself; None where it is not complete and whole."""
+    def _record(self, key: str) -> dict[str, Any] | None:
+        """The record in the folder of a stage; None where it is not complete and whole."""
         folder = self.folder(key)
         if not folder.is_dir():
             self._whole.pop(key, None)
         elif key not in self._whole:
-            told = read_sealed(folder / RESULT)
-            if told is not None and told["key"] == key and first_damaged(folder, told["files"]) is None:
-                self._whole[key] = told
+            record = read_sealed(folder / RESULT)
+            if record is not None and record["key"] == key and first_damaged(folder, record["files"]) is None:
+                self._whole[key] = record
         return self._whole.get(key)
 
     def error(self, key: str) -> str | None:
@@ -203,15 +203,15 @@ class Ledger:
         self._counted = self._seen = now
 
     def _finish(self, key: str, result: Mapping[str, Any], outcome: Outcome, end: float) -> None:
-        told = dict(result)
-        cost = told.pop("cost", {})
+        cost = result.get("cost", {})
+        rest = {name: value for name, value in result.items() if name != "cost"}
         with transaction(self.db):
             self.db.execute(
                 "update stage set state = 'done', finished = ?, result = ?, error = null where key = ?",
-                (end, json.dumps(told), key),
+                (end, json.dumps(rest), key),
             )
             self._close(key, outcome, end, cost)
-        forget_journal(self._live, key)
+        remove_heartbeats(self._live, key)
 
     def _end(self, key: str, outcome: Outcome, end: float, error: str | None = None) -> None:
         with transaction(self.db):
@@ -228,7 +228,7 @@ class Ledger:
             "where key = ? and attempt = ?",
             (outcome, end, error, cost.get("host"), key, last),
         )
-        segments = read_journal(self._live, key)
+        segments = read_heartbeats(self._live, key)
         for attempt, how, ended in self.db.execute(
             "select attempt, outcome, finished from attempt where key = ?", (key,)
         ).fetchall():
@@ -246,8 +246,8 @@ class Ledger:
 
     def _interrupt(self, key: str, end: float) -> None:
         """Close an attempt that nobody works at any more; its folder may be complete all the same."""
-        if told := self._told(key):
-            self._finish(key, told["result"], "adopted", told["finished"])
+        if record := self._record(key):
+            self._finish(key, record["result"], "adopted", record["finished"])
         else:
             self._end(key, "interrupted", end)
 
@@ -270,20 +270,20 @@ class Ledger:
         done = {key for (key,) in self.db.execute("select key from stage where state = 'done'")}
         for file in self._live.iterdir() if self._live.is_dir() else ():
             key = file.name.partition(".")[0]
-            if key in done and file.is_file() and self._told(key):
+            if key in done and file.is_file() and self._record(key):
                 file.unlink(missing_ok=True)
         for scratch in (self.runs / "train").glob("*"):
-            if scratch.name in done and self._told(scratch.name):
+            if scratch.name in done and self._record(scratch.name):
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def _take_up_finished(self) -> None:
         """Complete folders of which the ledger knows nothing, or less."""
         known = {key for (key,) in self.db.execute("select key from stage where state = 'done'")}
         for folder in self.stages.glob("[!.]*"):
-            if folder.name in known or (told := self._told(folder.name)) is None:
+            if folder.name in known or (record := self._record(folder.name)) is None:
                 continue
-            end, seconds = told["finished"], told["result"]["seconds"]
-            names = (folder.name, told["kind"], told["label"])
+            end, seconds = record["finished"], record["result"]["seconds"]
+            names = (folder.name, record["kind"], record["label"])
             with transaction(self.db):
                 self.db.execute(
                     "insert or ignore into stage (key, kind, label, state, attempt, started) "
@@ -295,7 +295,7 @@ class Ledger:
                     "values (?, ?, ?, ?, ?, 1, 0)",
                     (*names, self.attempts(folder.name), end - seconds),
                 )
-            self._finish(folder.name, told["result"], "adopted", end)
+            self._finish(folder.name, record["result"], "adopted", end)
 
 
 def _changed(path: Path) -> float:

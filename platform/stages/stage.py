@@ -23,7 +23,7 @@ import torch
 
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import open_store
-from deepblur.platform.stages.heartbeat import Journal, Meter, read_rows
+from deepblur.platform.stages.heartbeat import Heartbeat, Meter, read_rows
 from deepblur.platform.stages.identity import canonical, classes_in, code_of
 from deepblur.platform.stages.ledger import RESULT
 from deepblur.platform.system.code import differs_here
@@ -140,12 +140,12 @@ class Work:
     def folder(self) -> Path:
         return self.runs / "stages" / self.key
 
-    def journal(self, rank: int = 0) -> Journal:
-        return Journal(self.live.parent, self.key, self.attempt, rank)
+    def heartbeat(self, rank: int = 0) -> Heartbeat:
+        return Heartbeat(self.live.parent, self.key, self.attempt, rank)
 
     def begin(self) -> Meter:
         """Begin a stage that has no checkpoints."""
-        self.journal().alive(0)
+        self.heartbeat().alive(0)
         return Meter()
 
     def unfinished_folder(self) -> Path:
@@ -184,14 +184,14 @@ class Work:
     def settle(self, temporary: Path, result: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
         """Move the complete folder to its place and drop what led there; the result, with `cost`, for the ledger."""
         cost = meter.cost()
-        told = {"seconds": cost["seconds"], **result, "cost": cost}
+        result = {"seconds": cost["seconds"], **result, "cost": cost}
         facts = {"key": self.key, "kind": self.stage.kind, "label": self.label, "attempt": self.attempt}
-        facts |= {"finished": time.time(), "result": told, "files": hashes_of(temporary)}
+        facts |= {"finished": time.time(), "result": result, "files": hashes_of(temporary)}
         write_sealed(temporary / RESULT, facts)
         complete(temporary, self.folder)
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.live.unlink(missing_ok=True)
-        return told
+        return result
 
     def live_rows(self) -> list[dict[str, float]]:
         """The curve so far; empty where there is none, or where the file has just gone or is damaged: it is only

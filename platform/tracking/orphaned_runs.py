@@ -2,7 +2,7 @@
 
 The driver starts it before it opens its first run and holds the other end of its standard input. When that closes, or
 when the driver is gone, runs that still carry the driver's tag and are RUNNING end as KILLED: only those, since another
-driver that took a run over has put its own tag on it. A driver that says goodbye leaves it nothing to do.
+driver that took a run over has put its own tag on it. A driver that says it has finished leaves it nothing to do.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE_S = 120.0
-"""How long an MLflow server that does not answer is asked again; the janitor ends then."""
+"""How long an MLflow server that does not answer is asked again; the watchdog ends then."""
 _LOOK_S = 1.0
 _PAUSE_S = 5.0
 
 
-class Janitor:
+class Watchdog:
     """The driver's end."""
 
     def __init__(self, uri: str, experiment_id: str, tag: str, driver: str) -> None:
@@ -44,7 +44,7 @@ class Janitor:
 
     def dismiss(self) -> None:
         """Nothing is left to do."""
-        self._tell({"goodbye": True})
+        self._tell({"finished": True})
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -59,7 +59,7 @@ class Janitor:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
 
-def attend(driver: int) -> dict[str, Any]:
+def wait_for_driver(driver: int) -> dict[str, Any]:
     """What the driver said until it fell silent."""
     said = b""
     while os.getppid() == driver:
@@ -75,7 +75,7 @@ def attend(driver: int) -> dict[str, Any]:
     return task
 
 
-def clean(task: dict[str, Any]) -> None:
+def end_orphans(task: dict[str, Any]) -> None:
     """End what the driver left; raises what MLflow raises."""
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"):
         os.environ.setdefault(name, "1")
@@ -93,13 +93,17 @@ def clean(task: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # what ends the driver must not end its janitor first
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # what ends the driver must not end this first
         signal.signal(number, signal.SIG_IGN)
-    task = attend(int(sys.argv[1]))
+    task = wait_for_driver(int(sys.argv[1]))
     deadline = time.monotonic() + PATIENCE_S
-    while "uri" in task and "goodbye" not in task:
+    while "uri" in task and "finished" not in task:
         try:
-            return clean(task)
+            return end_orphans(task)
         except Exception:  # whatever it is, nobody is there any more to be told
             if time.monotonic() > deadline:
                 return None

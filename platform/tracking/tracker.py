@@ -21,7 +21,7 @@ from deepblur.platform.system.enclosed import files_of
 from deepblur.platform.tracking import connection
 from deepblur.platform.tracking import pages as dashboard
 from deepblur.platform.tracking.names import searchable
-from deepblur.platform.tracking.orphaned_runs import Janitor
+from deepblur.platform.tracking.orphaned_runs import Watchdog
 from deepblur.platform.tracking.owner import owner_of
 
 if TYPE_CHECKING:  # importing MLflow takes seconds, and a study without a record does not need it
@@ -116,7 +116,7 @@ class Tracker(NoTracker):
         self._monitors: dict[str, Any] = {}
         self._paused_until = 0.0
         self._open: set[str] = set()
-        self._janitor: Janitor | None = None
+        self._watchdog: Watchdog | None = None
 
     @classmethod
     def open(cls, uri: str, experiment: str, artifacts: Path | None = None, runs: Path | None = None) -> Self:
@@ -137,8 +137,8 @@ class Tracker(NoTracker):
         def find() -> str:
             return self._run({KEY_TAG: key, OWNER_TAG: self._owner()}, name, params, tags or {})
 
-        if self._janitor is None:
-            self._janitor = Janitor(self.uri, self.experiment_id, DRIVER_TAG, DRIVER)
+        if self._watchdog is None:
+            self._watchdog = Watchdog(self.uri, self.experiment_id, DRIVER_TAG, DRIVER)
         run_id = self.attempt(f"study {name}", find, "")
         self.attempt("system metrics", lambda: self._watch(run_id), None, run=run_id)
         return run_id
@@ -207,13 +207,13 @@ class Tracker(NoTracker):
         if monitor := self._monitors.pop(run_id, None):
             monitor.finish()  # keeps its errors to itself
         self.attempt("end", end, None, run=run_id)
-        if self._janitor is None:
+        if self._watchdog is None:
             return
         if run_id in self._open:
-            self._janitor.expect(run_id, status)
+            self._watchdog.expect(run_id, status)
         elif not self._open:
-            self._janitor.dismiss()
-            self._janitor = None
+            self._watchdog.dismiss()
+            self._watchdog = None
 
     def attempt(self, what: str, action: Callable[[], T], otherwise: T, *, run: str | None = None) -> T:
         """The action's result, or `otherwise` and an entry in `problems` when it fails.
@@ -259,7 +259,7 @@ class Tracker(NoTracker):
         if runs:
             run = runs[0]
             if run.info.status != "FINISHED":
-                self._open.add(run.info.run_id)  # and tagged before it is RUNNING: a janitor looks for both
+                self._open.add(run.info.run_id)  # and tagged before it is RUNNING: a watchdog looks for both
                 self.client.set_tag(run.info.run_id, DRIVER_TAG, DRIVER)
                 self.client.update_run(run.info.run_id, status="RUNNING", name=name)
             elif run.info.run_name != name:  # recorded by a deepblur that called it otherwise

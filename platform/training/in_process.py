@@ -27,13 +27,13 @@ class LocalRun:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._work, self._watch = work, watch
         self._checkpoint = work.scratch / "state.pt"
-        self._journal = work.journal()
+        self._heartbeat = work.heartbeat()
 
     def resume(self) -> State | None:
         return resume_from(self._checkpoint) if self._checkpoint.is_file() else None
 
     def alive(self, step: int) -> None:
-        self._journal.alive(step)
+        self._heartbeat.alive(step)
 
     def report(self, row: dict[str, float], state: State | None) -> None:
         assert state is not None
@@ -42,7 +42,7 @@ class LocalRun:
         save_state(state, temporary)
         temporary.replace(self._checkpoint)
         write_live(self._work.live, state["history"])
-        self._journal.saved(state["step"])
+        self._heartbeat.saved(state["step"])
         self._watch()
 
 

@@ -59,7 +59,7 @@ class DeblurTask:
 
     def _gamma(self, batch: Batch) -> Tensor:
         if self.identifier is None:
-            return batch.told
+            return batch.given_gamma
         with torch.no_grad():
             return self.identifier(batch.blurry).float()
 

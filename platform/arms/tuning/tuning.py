@@ -114,16 +114,16 @@ def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
     work.prepare()
     stage = work.stage
     assert isinstance(stage, Tune)
-    meter, journal = Meter(), work.journal()
+    meter, heartbeat = Meter(), work.heartbeat()
     observations = _observations(stage, work)
     trials = _before(work.scratch / "trials.jsonl")
     space = {name: part.distribution() for name, part in stage.tuning.space.items()}
     while len(trials) < stage.tuning.trials:
-        journal.alive(len(trials))
+        heartbeat.alive(len(trials))
         settings = _suggest(stage, space, trials)
         trials.append({"settings": settings, **_try(stage, settings, observations)})
         write_live(work.scratch / "trials.jsonl", trials)
-        journal.saved(len(trials))
+        heartbeat.saved(len(trials))
         write_live(work.live, [{"step": len(trials), "best_gain_db": max(t["psnr_gain_db"] for t in trials)}])
     best = max(trials, key=lambda trial: trial["psnr_gain_db"])  # the first of equals, so the defaults win a tie
     temporary = work.unfinished_folder()

@@ -91,7 +91,7 @@ def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
     work.prepare()
     stage = work.stage
     assert isinstance(stage, Read)
-    meter, journal = work.begin(), work.journal()
+    meter, heartbeat = work.begin(), work.heartbeat()
     degradation = stage.identify.degradation
     network = load_network(work.runs, work.inputs["identify"], stage.identify)
     card = {"trained": {"crop_px": degradation.crop_px}}
@@ -101,7 +101,7 @@ def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
         for cell in cells(stage.grid, degradation, open_store(sources, work.cache, progress=False)):
             inside = within(degradation, cell.noise, cell.eta_waves)
             if part == "test" or inside:
-                journal.alive(len(rows))
+                heartbeat.alive(len(rows))
                 rows += [{"part": part, "inside": inside, **row} for row in _rows(model, cell)]
     temporary = work.unfinished_folder()
     pd.DataFrame(rows).to_parquet(temporary / "items.parquet", index=False)

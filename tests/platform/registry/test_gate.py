@@ -14,9 +14,8 @@ from micro_registry import FAST, MICRO, copy_of, home_of
 from places import ROOT
 
 from deepblur.platform.models.model import load_model
-from deepblur.platform.registry import champion as succession
 from deepblur.platform.registry import clean_process, gate
-from deepblur.platform.registry.champion import CHAMPION, CLAIM, BusyError, Claim, Succession
+from deepblur.platform.registry.champion import CHAMPION, CLAIM, BusyError, ChampionAlias, Claim
 from deepblur.platform.registry.gate import BLURRY, compare, judge
 from deepblur.platform.registry.gate_grid import GRID, score
 from deepblur.platform.registry.promotion import Promoter
@@ -131,7 +130,7 @@ def test_promotion_writes_decision_reasons_and_evaluation(promoter):
     assert promoter.promote("2").promoted
     refused = promoter.promote("1")
     assert not refused.promoted
-    state = promoter.succession.read()
+    state = promoter.alias.read()
     assert (state.champion, state.challenger) == ("2", "1")
     first, second = (promoter.client.get_model_version("deepblur", v) for v in ("1", "2"))
     assert (first.tags["gate.decision"], second.tags["gate.decision"]) == ("refused", "passed")
@@ -140,25 +139,25 @@ def test_promotion_writes_decision_reasons_and_evaluation(promoter):
     assert float(second.tags["gate.gain_low_db"]) > 0
     files = {file.path for file in promoter.client.list_artifacts(second.run_id, "gate/version-2")}
     assert files == {f"gate/version-2/{name}" for name in ("observations.csv", "cells.csv", "decision.json")}
-    assert promoter.promote("2").told == ("version 2 is the champion already",)
+    assert promoter.promote("2").sentences == ("version 2 is the champion already",)
 
 
 def test_rollback_goes_back_one_by_one(promoter):
-    promoter.succession.move("2", expected=None, how="promote")
-    promoter.succession.move("3", expected="2", how="promote")
-    promoter.succession.client.set_registered_model_alias("deepblur", CHAMPION, "1")  # somebody did it by hand
-    assert [reign.how for reign in promoter.succession.read().reigns] == ["promote", "promote", "by hand"]
+    promoter.alias.move("2", expected=None, how="promote")
+    promoter.alias.move("3", expected="2", how="promote")
+    promoter.alias.client.set_registered_model_alias("deepblur", CHAMPION, "1")  # somebody did it by hand
+    assert [reign.how for reign in promoter.alias.read().reigns] == ["promote", "promote", "by hand"]
     for expected in ("3", "2"):
         assert promoter.rollback().promoted
-        assert promoter.succession.read().champion == expected
+        assert promoter.alias.read().champion == expected
     with pytest.raises(ModelError, match="no earlier champion"):
         promoter.rollback()
-    promoter.succession.move("3", expected="2", how="promote")
-    assert [reign.version for reign in promoter.succession.read().reigns] == ["2", "3"]
+    promoter.alias.move("3", expected="2", how="promote")
+    assert [reign.version for reign in promoter.alias.read().reigns] == ["2", "3"]
 
 
 def test_a_champion_that_cannot_be_loaded_is_not_replaced_unseen(promoter, base, folders):
-    promoter.succession.move("2", expected=None, how="promote")
+    promoter.alias.move("2", expected=None, how="promote")
     home = home_of(base, folders["fair"])
     home.rename(home.with_name("away"))
     try:
@@ -166,12 +165,12 @@ def test_a_champion_that_cannot_be_loaded_is_not_replaced_unseen(promoter, base,
             promoter.promote("3")
     finally:
         home.with_name("away").rename(home)
-    assert promoter.succession.read().champion == "2"
+    assert promoter.alias.read().champion == "2"
 
 
 def test_who_compared_with_an_earlier_champion_compares_again(promoter, monkeypatch):
-    promoter.succession.move("1", expected=None, how="promote")
-    other = Succession(promoter.client, "deepblur", promoter.uri)
+    promoter.alias.move("1", expected=None, how="promote")
+    other = ChampionAlias(promoter.client, "deepblur", promoter.uri)
     rivals = []
     decide = promoter._decide
 
@@ -185,20 +184,20 @@ def test_who_compared_with_an_earlier_champion_compares_again(promoter, monkeypa
     monkeypatch.setattr(promoter, "_decide", meanwhile)
     assert not promoter.promote("2").promoted
     assert rivals == ["1", "3"]
-    assert promoter.succession.read().champion == "3"
+    assert promoter.alias.read().champion == "3"
 
 
 MOVERS = """
 import json, os, sys, time
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store  # once for all children
-from deepblur.platform.registry.champion import ChampionMovedError, Succession
+from deepblur.platform.registry.champion import ChampionMovedError, ChampionAlias
 from deepblur.platform.tracking.connection import connect
 
 def move(uri, to, dies_after, lock, start):
     client = connect(uri)
-    succession = Succession(client, "deepblur", uri)
+    alias = ChampionAlias(client, "deepblur", uri)
     if not lock:
-        succession._lock_file = None  # as on a server
+        alias._lock_file = None  # as on a server
     writes = 0
     def counted(call):
         def write(*values):
@@ -212,7 +211,7 @@ def move(uri, to, dies_after, lock, start):
         setattr(client, name, counted(getattr(client, name)))
     time.sleep(max(0.0, start - time.time()))
     try:
-        succession.move(to, expected="1", how="promote")
+        alias.move(to, expected="1", how="promote")
         os._exit(0)
     except ChampionMovedError:
         os._exit(1)
@@ -236,11 +235,11 @@ RACES = ("locked", "unlocked", "unlocked-again")
 def struck(tmp_path_factory, base):
     """Copies of a registry whose champion is 1, each after processes tried to make 2 (and 3) champion.
 
-    Case → succession and exit codes: 0 moved, 1 came too late, 9 killed.
+    Case → alias and exit codes: 0 moved, 1 came too late, 9 killed.
     """
     home = tmp_path_factory.mktemp("struck")
     start = copy_of(base, home / "start")
-    Succession(connect(start), "deepblur", start).move("1", expected=None, how="promote")
+    ChampionAlias(connect(start), "deepblur", start).move("1", expected=None, how="promote")
     cases = {}
     for case in (*CRASHES, *RACES):
         shutil.copytree(home / "start", home / case)
@@ -252,7 +251,7 @@ def struck(tmp_path_factory, base):
     assert done.returncode == 0, done.stderr
     codes = json.loads(done.stdout.splitlines()[-1])
     uris = {case: values[0] for case, values in cases.items()}
-    return {case: (Succession(connect(uris[case]), "deepblur", uris[case]), codes[case]) for case in cases}
+    return {case: (ChampionAlias(connect(uris[case]), "deepblur", uris[case]), codes[case]) for case in cases}
 
 
 @pytest.mark.parametrize("case", CRASHES)
@@ -304,12 +303,12 @@ def test_a_living_mover_of_another_machine_is_waited_for_and_a_silent_one_is_not
     champion = found.read().champion
     far = Claim("far", champion, "1", (), "another-machine", 1, 0.0)
     found.client.set_registered_model_tag("deepblur", CLAIM + "far", json.dumps(asdict(far)))
-    monkeypatch.setattr(succession, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(f"{ChampionAlias.__module__}.PATIENCE_S", 0.2)
     with pytest.raises(BusyError, match="does not finish"):
         found.move("1", expected=champion, how="promote")
     assert [claim.id for claim in found.read().claims] == ["far"]
-    monkeypatch.setattr(succession, "PATIENCE_S", 20)
-    monkeypatch.setattr(succession, "LEASE_S", 0.5)
+    monkeypatch.setattr(f"{ChampionAlias.__module__}.PATIENCE_S", 20)
+    monkeypatch.setattr(f"{ChampionAlias.__module__}.LEASE_S", 0.5)
     found.move("1", expected=champion, how="promote")
     assert (found.read().champion, found.read().claims) == ("1", ())
 

@@ -8,8 +8,7 @@ from micro_registry import FAST, MICRO, copy_of, tikhonov_model
 
 from deepblur.cli import main
 from deepblur.platform import demo
-from deepblur.platform.registry import promotion
-from deepblur.platform.registry import register_folder as founding
+from deepblur.platform.registry import promotion, register_folder
 from deepblur.platform.registry.gate_grid import score
 from deepblur.platform.registry.promotion import Promoter
 from deepblur.platform.registry.publish import CODE_TAG
@@ -144,7 +143,7 @@ def test_the_demo_sends_what_ships_through_the_gate_before_its_own(base, tmp_pat
     monkeypatch.setattr(demo, "default_uri", lambda runs: uri)
     monkeypatch.setattr(demo, "STUDY", "studies/micro.py")
     monkeypatch.setattr(
-        founding, "register_folder", lambda model, where: "2" if (model, where) == ("compact", uri) else ""
+        register_folder, "register_folder", lambda model, where: "2" if (model, where) == ("compact", uri) else ""
     )
     monkeypatch.setattr(promotion, "Promoter", partial(Promoter, grid=MICRO, bound=FAST, clean=lambda *_: ""))
     measured = []

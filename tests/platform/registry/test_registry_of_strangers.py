@@ -8,7 +8,7 @@ from micro_registry import copy_of
 
 from deepblur.cli import main
 from deepblur.platform.models.card import render
-from deepblur.platform.registry.champion import CLAIM, HISTORY, Claim, Succession
+from deepblur.platform.registry.champion import CLAIM, HISTORY, ChampionAlias, Claim
 from deepblur.platform.registry.versions import best_of_study
 from deepblur.platform.tracking.connection import connect, pages
 
@@ -34,12 +34,12 @@ def test_a_damaged_history_or_claim_is_none(registry, text):
     client.set_registered_model_alias("deepblur", "champion", "2")
     for tag in SETTINGS:
         client.set_registered_model_tag("deepblur", tag, text)
-    succession = Succession(client, "deepblur", uri)
-    assert (succession.read().history, succession.read().claims) == ((), ())
-    assert succession.settle() == []
-    succession.move("3", expected="2", how="promote")
-    succession.back("2", expected="3")
-    assert [reign.version for reign in succession.read().history] == ["2"]
+    alias = ChampionAlias(client, "deepblur", uri)
+    assert (alias.read().history, alias.read().claims) == ((), ())
+    assert alias.settle() == []
+    alias.move("3", expected="2", how="promote")
+    alias.back("2", expected="3")
+    assert [reign.version for reign in alias.read().history] == ["2"]
     for tag in SETTINGS:
         client.delete_registered_model_tag("deepblur", tag)
 

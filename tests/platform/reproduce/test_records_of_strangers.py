@@ -19,9 +19,8 @@ import pytest
 from deepblur import cli
 from deepblur.platform.experiment.command_line import parser
 from deepblur.platform.experiment.provenance import LEFT_OUT, OPTIONS, study_file
-from deepblur.platform.reproduce import requirements as ingredients
 from deepblur.platform.reproduce.recorded_run import RunRecord, _fault
-from deepblur.platform.reproduce.requirements import Kitchen
+from deepblur.platform.reproduce.requirements import Requirements
 from deepblur.platform.system import child, source_tree
 from deepblur.platform.system.enclosed import files_of, inside
 from deepblur.platform.system.printable import printable
@@ -206,19 +205,19 @@ def test_a_study_elsewhere_is_the_users_where_it_lies_as_it_was(kept, tmp_path, 
                       source={"hash": source_tree.source_hash(source_tree.root()), "commit": None, "differs": None,
                               "kept": []})  # fmt: skip
     assert not _fault(made)
-    monkeypatch.setattr(ingredients, "circumstances", lambda **_: made["made_with"])
+    monkeypatch.setattr(f"{Requirements.__module__}.circumstances", lambda **_: made["made_with"])
     with ExitStack() as stack:
         record = Namespace(provenance=made, attachment=content.__getitem__)
-        kitchen = Kitchen(record, tmp_path / "runs", stack)
-        assert {i.verdict for i in kitchen.look() if i.name in ("study", "module helper.py")} == {"same"}
+        requirements = Requirements(record, tmp_path / "runs", stack)
+        assert {i.verdict for i in requirements.look() if i.name in ("study", "module helper.py")} == {"same"}
     if kept == "neither":
-        assert (kitchen.study, kitchen.foreign) == (study, [])
+        assert (requirements.study, requirements.foreign) == (study, [])
     elif kept == "no study":
-        assert "which the record calls its study" in kitchen.foreign[0]
+        assert "which the record calls its study" in requirements.foreign[0]
     else:
-        assert kitchen.study == tmp_path / "runs" / "own" / "mine.py"
+        assert requirements.study == tmp_path / "runs" / "own" / "mine.py"
         assert (tmp_path / "runs" / "own" / "helper.py") in (tmp_path / "runs" / "own").iterdir()
-        assert len(kitchen.foreign) == 2
+        assert len(requirements.foreign) == 2
 
 
 def test_a_study_is_the_file_that_runs_it_and_not_that_of_its_arm(monkeypatch):

@@ -21,7 +21,7 @@ from deepblur.platform.experiment.main import main
 from deepblur.platform.experiment.provenance import argv, options
 from deepblur.platform.reproduce.recorded_run import read_run
 from deepblur.platform.reproduce.reproduce import compare
-from deepblur.platform.reproduce.requirements import Kitchen
+from deepblur.platform.reproduce.requirements import Requirements
 from deepblur.platform.system import source_tree
 from deepblur.platform.tracking.tracker import Tracker
 
@@ -158,15 +158,15 @@ def test_a_study_file_and_inputs_that_lay_elsewhere_come_from_the_record(recorde
     made["study"] |= {"file": str(gone), "sha256": hashlib.sha256(b"print()").hexdigest()}
     made["inputs"] = {"tuned_file": {"file": "tuned.json", "sha256": hashlib.sha256(b"other").hexdigest()}}
     with ExitStack() as stack:
-        kitchen = Kitchen(Namespace(provenance=made, attachment=kept.__getitem__), tmp_path / "runs", stack)
-        verdicts = {ingredient.name: ingredient.verdict for ingredient in kitchen.look()}
-        assert kitchen.study.read_bytes() == b"print()"
+        requirements = Requirements(Namespace(provenance=made, attachment=kept.__getitem__), tmp_path / "runs", stack)
+        verdicts = {requirement.name: requirement.verdict for requirement in requirements.look()}
+        assert requirements.study.read_bytes() == b"print()"
         gone.write_bytes(b"print()")
-        kitchen.look()
-        assert kitchen.study == gone
+        requirements.look()
+        assert requirements.study == gone
     assert (verdicts["study"], verdicts["tuned_file"]) == ("same", "differs")
-    assert kitchen.options["set"][0] == f"tuned_file={tmp_path}/runs/inputs/tuned_file/tuned.json"
-    assert (kitchen.options["arms"], kitchen.options["seeds"]) == ("true", "0")
+    assert requirements.options["set"][0] == f"tuned_file={tmp_path}/runs/inputs/tuned_file/tuned.json"
+    assert (requirements.options["arms"], requirements.options["seeds"]) == ("true", "0")
 
 
 def test_a_value_that_comes_out_differently_is_named(recorded):

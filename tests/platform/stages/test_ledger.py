@@ -145,13 +145,13 @@ def test_a_ledger_of_an_older_version_is_brought_up_to_date(tmp_path):
 
 def test_what_a_kill_destroyed_is_what_its_successor_did_again(tmp_path):
     """Attempt 1: steps 0 to 8 with checkpoints at 3 and 6, killed; attempt 2 went on from 3 and came to the end."""
-    journal(tmp_path, 1, 100.0, [(1, 0, False), (2, 3, True), (4, 6, True), (5, 8, False)])
+    heartbeat(tmp_path, 1, 100.0, [(1, 0, False), (2, 3, True), (4, 6, True), (5, 8, False)])
     with Ledger(tmp_path) as ledger:
         ledger.start("a", "identify", "IN")
         ledger._end("a", "interrupted", 106.0)
         assert lost(ledger) == [(4.0, 1.0, 2)]  # as long as nobody shows otherwise, the last checkpoint counts
         ledger.start("a", "identify", "IN")
-        journal(tmp_path, 2, 200.0, [(0, 3, False), (9, 12, True)], pid=2)
+        heartbeat(tmp_path, 2, 200.0, [(0, 3, False), (9, 12, True)], pid=2)
         folder_of(ledger, "a")
         ledger.finish("a", {"loss": 1.0, "cost": COST})
         assert lost(ledger) == [(2.0, 3.0, 5), (9.0, 0.0, 0)]
@@ -159,7 +159,7 @@ def test_what_a_kill_destroyed_is_what_its_successor_did_again(tmp_path):
 
 
 def test_what_no_one_goes_on_from_is_lost_as_a_whole(tmp_path):
-    journal(tmp_path, 1, 100.0, [(1, 0, False), (2, 3, True), (5, 8, False)])
+    heartbeat(tmp_path, 1, 100.0, [(1, 0, False), (2, 3, True), (5, 8, False)])
     with Ledger(tmp_path) as ledger:
         ledger.start("a", "identify", "IN")
         ledger.fail("a", "FloatingPointError: the loss is nan")
@@ -321,7 +321,7 @@ def test_what_is_not_ours_in_a_runs_folder_stays_as_it_is(tmp_path):
 COST = {"host": "here", "pid": 1, "seconds": 3.0, "cpu_s": 2.0}
 
 
-def journal(runs, attempt, began, lines, pid=1):
+def heartbeat(runs, attempt, began, lines, pid=1):
     """(seconds after it began, step, saved) of each line; the first line is the beginning."""
     (runs / "live").mkdir(exist_ok=True)
     with (runs / "live" / "a.0.cost").open("a") as file:

@@ -8,8 +8,8 @@ import pytest
 
 from deepblur.platform.data.cache import open_cache
 from deepblur.platform.data.sources import DeadLeaves
-from deepblur.platform.registry.champion import Succession
-from deepblur.platform.stages.heartbeat import Journal
+from deepblur.platform.registry.champion import ChampionAlias
+from deepblur.platform.stages.heartbeat import Heartbeat
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.system.errors import OutputError
 from deepblur.platform.system.lock import LockError, locked, shared
@@ -24,8 +24,8 @@ def in_cache(folder):
     open_cache(DeadLeaves(count=1, side_px=16, seed=0), folder, progress=False, max_skipped=0)
 
 
-def in_succession(folder):
-    with Succession(None, "model", f"sqlite:///{folder}/mlflow.db")._alone():
+def in_champion(folder):
+    with ChampionAlias(None, "model", f"sqlite:///{folder}/mlflow.db")._alone():
         pass
 
 
@@ -34,17 +34,17 @@ def in_output(folder):
         pass
 
 
-def in_journal(folder):
-    Journal(folder, "key", 1).saved(1)
+def in_heartbeat(folder):
+    Heartbeat(folder, "key", 1).saved(1)
 
 
 PLACES = {
     "output": (in_output, ".deepblur.lock", OutputError),
     "registry": (lambda folder: connect(f"sqlite:///{folder}/mlflow.db"), ".mlflow.db.lock", ConnectionError),
-    "succession": (in_succession, ".mlflow.db.model.lock", LockError),
+    "champion": (in_champion, ".mlflow.db.model.lock", LockError),
     "ledger": (Ledger, "ledger.lock", LockError),
     "cache": (in_cache, None, LockError),
-    "journal": (in_journal, "key.0.cost", OSError),
+    "heartbeat": (in_heartbeat, "key.0.cost", OSError),
 }
 
 
@@ -54,7 +54,7 @@ PLACES = {
         (place, kind)
         for place in PLACES
         for kind in ("link", "dangling", "pipe", "folder")
-        if place != "journal" or kind in ("link", "dangling")  # which is no lock, but written to as well
+        if place != "heartbeat" or kind in ("link", "dangling")  # which is no lock, but written to as well
     ],
 )
 def test_what_only_bears_the_name_of_a_lock_is_refused_and_stays(place, kind, tmp_path):
@@ -75,7 +75,7 @@ def test_what_only_bears_the_name_of_a_lock_is_refused_and_stays(place, kind, tm
         "folder": os.mkdir,
     }
     make[kind](folder / name)
-    with pytest.raises(error, match=None if place == "journal" else "link or no plain file"):
+    with pytest.raises(error, match=None if place == "heartbeat" else "link or no plain file"):
         act(folder)
     assert (tmp_path / "thesis.tex").read_text() == WORK
     assert not (tmp_path / "new").exists()

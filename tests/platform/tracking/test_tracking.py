@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deepblur.platform.tracking import orphaned_runs as janitor
+from deepblur.platform.tracking import orphaned_runs
 from deepblur.platform.tracking import tracker as tracking
 from deepblur.platform.tracking.connection import database_file, default_uri
 from deepblur.platform.tracking.tracker import DRIVER, DRIVER_TAG, NoTracker, Tracker
@@ -262,13 +262,13 @@ def test_a_moved_folder_keeps_its_runs_and_a_copy_has_its_own(uri, tmp_path, mon
     assert set(record_of(uri, tmp_path / "moved", "dan", monkeypatch)).isdisjoint((*runs, *copied))
 
 
-def test_a_janitor_takes_back_nothing_that_is_finished(uri, tmp_path):
+def test_a_watchdog_takes_back_nothing_that_is_finished(uri, tmp_path):
     tracker = Tracker.open(uri, "shared")
     run = tracker.study_run(key="j", name="study", params={})
     tracker.finish(run, ok=True)
     task = {"uri": uri, "experiment_id": tracker.experiment_id, "tag": DRIVER_TAG, "driver": DRIVER, "ends": {}}
     again = tracker.study_run(key="j", name="study", params={})
-    janitor.clean(task)
+    orphaned_runs.end_orphans(task)
     assert again == run
     assert tracker.client.get_run(run).info.status == "FINISHED"
     tracker.finish(run, ok=True)

@@ -134,11 +134,11 @@ def test_dn_is_told_gamma_with_errors_that_leave_everything_else_as_it_was(cache
         draw_batch(store, replace(stage.degradation, gamma_error=error), 3, "train", 0, range(2), CPU)
         for error in (0.0, 0.1)
     )
-    assert torch.equal(plain.told, plain.gamma)
+    assert torch.equal(plain.given_gamma, plain.gamma)
     assert torch.equal(wrong.gamma, plain.gamma)
     assert torch.equal(wrong.blurry, plain.blurry)
     scale = 0.1 * (noise_std_of(wrong.blurry) + ERROR_FLOOR) ** ERROR_POWER
-    assert 0.6 < ((wrong.told - wrong.gamma) / scale).std() < 1.5
+    assert 0.6 < ((wrong.given_gamma - wrong.gamma) / scale).std() < 1.5
 
 
 def test_the_truth_lies_on_the_window_of_the_observation(cache):

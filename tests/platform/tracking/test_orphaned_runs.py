@@ -8,7 +8,7 @@ import time
 
 import psutil
 
-from deepblur.platform.tracking.orphaned_runs import Janitor, attend
+from deepblur.platform.tracking.orphaned_runs import Watchdog, wait_for_driver
 from deepblur.platform.tracking.tracker import Tracker
 
 DRIVER = """
@@ -23,7 +23,7 @@ time.sleep(600)
 """
 
 
-def janitors(pid):
+def watchdogs(pid):
     """Those that this process started."""
     return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[-1] == str(pid)
             and p.info["cmdline"][-2].endswith("orphaned_runs.py")]  # fmt: skip
@@ -36,38 +36,38 @@ def statuses(tracker):
 
 def test_a_killed_driver_leaves_no_run_running(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    others = len(janitors(os.getpid()))  # of records that other tests of this process left open
+    others = len(watchdogs(os.getpid()))  # of records that other tests of this process left open
     tracker = Tracker.open(uri, "study")  # the tables exist before the driver starts
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, uri], stdout=subprocess.PIPE, text=True)
     assert driver.stdout.readline() == "ready\n"
-    (janitor,) = janitors(driver.pid)
-    assert janitor.memory_info().rss < 30e6
-    assert os.getpgid(janitor.pid) != os.getpgid(driver.pid)  # Ctrl-C does not reach it
+    (watchdog,) = watchdogs(driver.pid)
+    assert watchdog.memory_info().rss < 30e6
+    assert os.getpgid(watchdog.pid) != os.getpgid(driver.pid)  # Ctrl-C does not reach it
     assert statuses(tracker) == {"study": "RUNNING", "a": "FINISHED", "b": "RUNNING"}
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    janitor.wait(timeout=240)
+    watchdog.wait(timeout=240)
     assert statuses(tracker) == {"study": "KILLED", "a": "FINISHED", "b": "KILLED"}
 
     parent = tracker.study_run(key="s", name="study", params={})
     children = [tracker.child_run(parent=parent, key=key, name=key, params={}) for key in "ab"]
     assert statuses(tracker) == {"study": "RUNNING", "a": "FINISHED", "b": "RUNNING"}
     for run in (*children, parent):
-        assert len(janitors(os.getpid())) == others + 1
+        assert len(watchdogs(os.getpid())) == others + 1
         tracker.finish(run, ok=True)
     assert statuses(tracker) == dict.fromkeys(("study", "a", "b"), "FINISHED")
-    assert len(janitors(os.getpid())) == others
+    assert len(watchdogs(os.getpid())) == others
 
 
-def test_a_janitor_ends_only_runs_of_its_driver_and_as_that_told_it(tmp_path):
+def test_a_watchdog_ends_only_runs_of_its_driver_and_as_that_told_it(tmp_path):
     tracker = Tracker.open(f"sqlite:///{tmp_path}/mlflow.db", "study")
     run = tracker.study_run(key="s", name="study", params={})
-    late = Janitor(tracker.uri, tracker.experiment_id, "deepblur.driver", "a driver that died")
+    late = Watchdog(tracker.uri, tracker.experiment_id, "deepblur.driver", "a driver that died")
     late._process.stdin.close()
     late._process.wait(timeout=240)
     assert statuses(tracker) == {"study": "RUNNING"}
     tracker.client.set_tag(run, "deepblur.driver", "a driver that MLflow failed")
-    failed = Janitor(tracker.uri, tracker.experiment_id, "deepblur.driver", "a driver that MLflow failed")
+    failed = Watchdog(tracker.uri, tracker.experiment_id, "deepblur.driver", "a driver that MLflow failed")
     failed.expect(run, "FAILED")
     failed._process.stdin.close()
     failed._process.wait(timeout=240)
@@ -76,25 +76,25 @@ def test_a_janitor_ends_only_runs_of_its_driver_and_as_that_told_it(tmp_path):
     assert statuses(tracker) == {"study": "KILLED"}
 
 
-def test_a_janitor_that_is_told_goodbye_ends_at_once_and_one_that_is_gone_stops_nobody():
-    janitor = Janitor("sqlite:////nowhere/mlflow.db", "0", "tag", "driver")
-    while _ignored(janitor._process.pid) != {signal.SIGINT, signal.SIGTERM}:
+def test_a_watchdog_told_that_all_is_done_ends_at_once_and_one_that_is_gone_stops_nobody():
+    watchdog = Watchdog("sqlite:////nowhere/mlflow.db", "0", "tag", "driver")
+    while _ignored(watchdog._process.pid) != {signal.SIGINT, signal.SIGTERM}:
         time.sleep(0.01)
     for number in (signal.SIGINT, signal.SIGTERM):
-        janitor._process.send_signal(number)
+        watchdog._process.send_signal(number)
     time.sleep(0.1)
-    assert janitor._process.poll() is None
-    janitor.dismiss()
-    assert janitor._process.returncode == 0
-    gone = Janitor("sqlite:////nowhere/mlflow.db", "0", "tag", "driver")
+    assert watchdog._process.poll() is None
+    watchdog.dismiss()
+    assert watchdog._process.returncode == 0
+    gone = Watchdog("sqlite:////nowhere/mlflow.db", "0", "tag", "driver")
     gone._process.kill()
     gone._process.wait()
     gone.expect("run", "FINISHED")
     gone.dismiss()
 
 
-def test_a_driver_that_is_gone_before_its_janitor_looks_is_noticed():
-    assert attend(driver=os.getppid() + 1) == {"ends": {}}
+def test_a_driver_that_is_gone_before_its_watchdog_looks_is_noticed():
+    assert wait_for_driver(driver=os.getppid() + 1) == {"ends": {}}
 
 
 def _ignored(pid):
