@@ -25,7 +25,7 @@ from deepblur.platform.models.card import VALIDATED_TAG, make_card, render
 from deepblur.platform.models.model import save_model
 from deepblur.platform.stages.failure import describe_error
 from deepblur.platform.stages.heartbeat import read_rows
-from deepblur.platform.stages.identity import flatten
+from deepblur.platform.stages.identity import flatten, said
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import is_full
@@ -97,7 +97,7 @@ class Record:
             keywords = {"arm": arm, "seed": str(seed), **self.plan.study.keywords(arm, self.plan.settings)}
             method = self.graph.arms[arm, seed].label
             tags = {"stage": "arm", "arm": arm, "seed": str(seed), "method": method}
-            about = ", ".join(f"{name}={value}" for name, value in self.plan.study.arms.get(arm, {}).items())
+            about = ", ".join(f"{name}={said(value)}" for name, value in self.plan.study.arms.get(arm, {}).items())
             run = self.arms[arm, seed] = self._child(f"{arm}/{seed}", f"{arm}, seed {seed}", keywords, tags, about)
             self.parts[run] = {"arm": arm, "seed": seed}
             for key in keys:
@@ -256,6 +256,8 @@ def _no_model(arm: object) -> str:
     operator = arm.identify.degradation.operator
     if type(operator) is not ZernikeBlur:
         return f"their operator is a {type(operator).__name__} and a model's is a ZernikeBlur"
+    if own := [said(part) for stage in (arm.identify, arm.deblur) if (part := stage.own())]:
+        return f"{' and '.join(own)} {'is' if len(own) == 1 else 'are'} the study's own and a model holds no code"
     try:
         json.dumps([asdict(operator), identifier_config(arm.identify), arm.deblur.network])
     except (TypeError, ValueError) as error:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from deepblur.platform.data.sources import Data
 from deepblur.platform.evaluation.levels import Grid, RealImages
+from deepblur.platform.stages.identity import said
 from deepblur.platform.stages.stage import Work
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -147,7 +148,7 @@ class Design:
         """The hyperparameters of an arm as text: every keyword of the arm function with the value that it takes."""
         given = {**settings, **self.arms[arm]}
         parameters = inspect.signature(self.arm).parameters
-        return {name: str(given.get(name, p.default)) for name, p in parameters.items() if name not in _GIVEN}
+        return {name: said(given.get(name, p.default)) for name, p in parameters.items() if name not in _GIVEN}
 
     def parse_setting(self, text: str) -> tuple[str, Any]:
         """'eta_waves=0.12' → ('eta_waves', 0.12), of the kind that the keyword's default has.

@@ -1,7 +1,11 @@
 """What a stage is, as text: the canonical form of its specification, and which code counts for it."""
 
 import dataclasses
+import inspect
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from deepblur.platform.data.sources import Source
@@ -40,7 +44,41 @@ def canonical(value: Any, fingerprints: Mapping[tuple[Source, ...], str]) -> Any
         return {str(k): canonical(v, fingerprints) for k, v in value.items()}
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    raise TypeError(f"a specification holds plain values only; got {type(value).__name__}: {value!r}")
+    if isinstance(value, partial):
+        settings = canonical([value.args, value.keywords], fingerprints)
+        return {**canonical(value.func, fingerprints), "settings": settings}
+    if is_part(value):
+        return {"part": _checked(value).__qualname__}
+    raise TypeError(
+        f"a specification holds plain values, functions and classes only; got {type(value).__name__}: {value!r}"
+    )
+
+
+def is_part(value: Any) -> bool:
+    """Whether a value of a specification is a part of somebody's own: a function or a class, alone or with settings."""
+    return isinstance(value, (type, partial)) or inspect.isroutine(value)
+
+
+def _checked(part: Any) -> Any:
+    if inspect.ismethod(part) or "<" in part.__qualname__:
+        raise ValueError(
+            f"a part of your own is a function or a class that stands at the top of a file, where other processes find "
+            f"it and a later edit of it is seen; got {part.__qualname__}"
+        )
+    return part
+
+
+def said(value: Any) -> str:
+    """A value of a specification as text; of a part of somebody's own its file and its name: "mine.Network"."""
+    if isinstance(value, partial):
+        settings = ", ".join([*map(said, value.args), *(f"{k}={said(v)}" for k, v in value.keywords.items())])
+        return f"{said(value.func)}({settings})"
+    if not is_part(value):
+        return str(value)
+    module = value.__module__ or "builtins"
+    if module == "__main__":
+        module = Path(getattr(sys.modules[module], "__file__", None) or module).stem
+    return f"{module}.{value.__qualname__}"
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, str]:
@@ -52,7 +90,7 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
         return {name: text for part in parts for name, text in part.items()}
     if isinstance(value, tuple) and any(dataclasses.is_dataclass(v) for v in value):
         return {prefix: " + ".join(str(v) for v in value)}
-    return {prefix: str(value)}
+    return {prefix: said(value)}
 
 
 def code_of(parts: Iterable[str], objects: Iterable[Any]) -> dict[str, str]:
@@ -65,10 +103,15 @@ def with_imports(*parts: str) -> tuple[str, ...]:
     return code.with_imports(*parts, closed=CARRIES, doors=tuple(DOORS.items()))
 
 
-def classes_in(value: Any) -> Iterator[type]:
-    """The classes of everything that a specification holds, but for images, which count by their pixels."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, (type, Source)):
+def parts_in(value: Any) -> Iterator[Any]:
+    """The classes of everything that a specification holds, but for images, which count by their pixels, and the
+    functions and classes among its values."""
+    if isinstance(value, partial):
+        value = (value.func, value.args, value.keywords)
+    elif is_part(value):
+        yield value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, (type, Source)):
         yield type(value)
         value = [getattr(value, field.name) for field in dataclasses.fields(value)]
     for part in value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ():
-        yield from classes_in(part)
+        yield from parts_in(part)

@@ -24,7 +24,7 @@ import torch
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import open_store
 from deepblur.platform.stages.heartbeat import Heartbeat, Meter, read_rows
-from deepblur.platform.stages.identity import canonical, classes_in, code_of
+from deepblur.platform.stages.identity import canonical, code_of, parts_in
 from deepblur.platform.stages.ledger import RESULT
 from deepblur.platform.system.code import differs_here
 from deepblur.platform.system.disk import writing
@@ -58,7 +58,7 @@ class Stage:
 
     def code(self) -> dict[str, str]:
         """Module → hash of its code, of all that decides about the result."""
-        return code_of(self.runs(), (*classes_in(self), *self.uses()))
+        return code_of(self.runs(), (*parts_in(self), *self.uses()))
 
     def needs(self) -> tuple["Stage", ...]:
         return ()

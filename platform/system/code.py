@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deepblur.platform.system import source_tree
+from deepblur.platform.system.definition import definition
 
 Doors = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -25,20 +26,23 @@ def code_of(
 
     Args:
         parts: modules of the package that carry it out, such as "platform/training/trainer".
-        objects: classes and functions that it is told to use; their modules count, a user's own ones with all own
-            modules that these import.
+        objects: classes and functions that it is told to use; their modules count. Of a user's own module counts what
+            the object rests on in it, "mine:Network", and all own modules that are imported there.
         closed, doors: see `with_imports`.
     Raises:
         ValueError: an object was typed in by hand: nobody could tell when its code changes.
     """
-    modules = {base.__module__ for thing in objects for base in getattr(thing, "__mro__", (thing,))}
-    return dict(_code_of(tuple(sorted(set(parts))), tuple(sorted(modules)), closed, doors))
+    named = {(base.__module__, getattr(base, "__qualname__", "").partition(".")[0], base is thing)
+             for thing in objects for base in getattr(thing, "__mro__", (thing,))}  # fmt: skip
+    return dict(_code_of(tuple(sorted(set(parts))), tuple(sorted(named)), closed, doors))
 
 
 @cache
-def _code_of(parts: tuple[str, ...], modules: tuple[str, ...], closed: tuple[str, ...], doors: Doors) -> dict[str, str]:
-    ahead, own = set(parts), dict[str, Path]()
-    for module in modules:
+def _code_of(
+    parts: tuple[str, ...], named: tuple[tuple[str, str, bool], ...], closed: tuple[str, ...], doors: Doors
+) -> dict[str, str]:
+    ahead, known, own = set(parts), dict[str, str](), dict[str, Path]()
+    for module, name, direct in named:
         file = getattr(sys.modules.get(module), "__file__", None)
         if module.partition(".")[0] == "deepblur":
             ahead.add(module.removeprefix("deepblur.").replace(".", "/"))
@@ -51,15 +55,20 @@ def _code_of(parts: tuple[str, ...], modules: tuple[str, ...], closed: tuple[str
             )
         elif source_tree.room_of(Path(file).resolve()):  # a study of the package, run as a script
             ahead.add(Path(file).resolve().relative_to(source_tree.root()).with_suffix("").as_posix())
-        else:
-            own[module] = Path(file).resolve()
-            if source_tree.is_own(module, own[module]):
-                own |= source_tree.own_modules(own[module], sys.modules[module].__package__ or "")
+        elif source_tree.is_own(module, Path(file).resolve()):
+            known[f"{module}:{name}"] = hash_of(Path(file), name)
+            text = definition(_content(Path(file)), name)
+            imported = source_tree.names_imported_by(text, sys.modules[module].__package__ or "")
+            ahead |= set(_leads_to(module, imported, closed, doors))
+            own |= source_tree.own_among(imported)
+        elif direct:  # installed: what its bases are is its own matter, as torch is that of all networks
+            known[module] = hash_of(Path(file))
     for name, file in own.items():
-        ahead |= set(_leads_to(name, file, closed, doors))
+        known[name] = hash_of(file)
+        ahead |= set(_leads_to(name, source_tree.imported_names(file), closed, doors))
     ahead = {part for part in ahead if not part.startswith(closed)}
-    known = {part: hash_of(_file(part)) for part in with_imports(*ahead, closed=closed, doors=doors)}
-    return known | {name: hash_of(file) for name, file in sorted(own.items())}
+    inside = with_imports(*ahead, closed=closed, doors=doors)
+    return {part: hash_of(_file(part)) for part in inside} | dict(sorted(known.items()))
 
 
 def differs_here(code: Mapping[str, str]) -> str | None:
@@ -68,10 +77,11 @@ def differs_here(code: Mapping[str, str]) -> str | None:
     What the main file of a study defines comes to other processes by value and cannot differ.
     """
     for name, seen in code.items():
-        loaded = None if name == "__main__" else getattr(sys.modules.get(name), "__file__", None)
+        module, _, defined = name.partition(":")
+        loaded = None if module == "__main__" else getattr(sys.modules.get(module), "__file__", None)
         file = _file(name) if "/" in name else loaded and Path(loaded)
-        if file and hash_of(file) != seen:
-            return name
+        if file and hash_of(file, defined) != seen:
+            return module
     return None
 
 
@@ -89,14 +99,14 @@ def with_imports(*parts: str, closed: tuple[str, ...] = (), doors: Doors = ()) -
         part = ahead.pop()
         if part not in found:
             found.add(part)
-            ahead += _leads_to(part, _file(part), closed, doors)
+            ahead += _leads_to(part, source_tree.imported_names(_file(part)), closed, doors)
     return tuple(sorted(found))
 
 
-def _leads_to(importer: str, file: Path, closed: tuple[str, ...], doors: Doors) -> list[str]:
-    """The modules of the package that count because a file imports them."""
+def _leads_to(importer: str, names: Iterable[str], closed: tuple[str, ...], doors: Doors) -> list[str]:
+    """The modules of the package that count because a module imports these names."""
     closed = (*closed, *dict(doors).get(importer, ()))
-    found = [part for name in source_tree.imported_names(file) for part in _parts_of(name)]
+    found = [part for name in names for part in _parts_of(name)]
     if "/" not in importer or importer.startswith("studies/"):
         # a study's file imports what schedules and reports; of platform/ a stage counts what carries it out
         physics = ("operators/", "nets/", "baselines/", "platform/optics/")
@@ -138,10 +148,20 @@ def _file(part: str) -> Path:
     return folder / "__init__.py" if folder.is_dir() else folder.with_name(f"{folder.name}.py")
 
 
+@cache
+def hash_of(file: Path, name: str = "") -> str:
+    """Hash of a module's code, blind to comments, docstrings and layout, and the same in every version of Python.
+
+    Args:
+        name: of a function or class in it; then what this rests on counts alone.
+    """
+    content = _content(file)
+    return _hash(definition(content, name) if name else content, file.suffix == ".py")
+
+
 @cache  # what was imported stays what it was, however long the process runs and whoever edits the file meanwhile
-def hash_of(file: Path) -> str:
-    """Hash of a module's code, blind to comments, docstrings and layout, and the same in every version of Python."""
-    return _hash(file.read_bytes(), file.suffix == ".py")
+def _content(file: Path) -> bytes:
+    return file.read_bytes()
 
 
 @cache

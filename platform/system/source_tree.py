@@ -19,7 +19,7 @@ import sysconfig
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -68,24 +68,25 @@ def source_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def own_modules(file: Path, package: str = "") -> dict[str, Path]:
-    """Dotted name → file of the user's own modules that a file imports, directly or not.
+def own_modules(file: Path) -> dict[str, Path]:
+    """Dotted name → file of the user's own modules that a file imports, directly or not; see `own_among`."""
+    return own_among(imported_names(file))
+
+
+def own_among(names: Iterable[str]) -> dict[str, Path]:
+    """Dotted name → file of the user's own modules among imported names, and of those that these import.
 
     They are what lies neither in deepblur, nor in Python, nor among what is installed. Packages come with the
     `__init__` that importing from them runs. Found by the import statements, wherever they stand in the file.
-
-    Args:
-        package: the package that the file belongs to, for its relative imports.
     """
     found: dict[str, Path] = {}
-    ahead = [(file, package)]
+    ahead = list(names)
     while ahead:
-        for name in imported_names(*ahead.pop()):
-            parts = name.split(".")
-            for module in (".".join(parts[: n + 1]) for n in range(len(parts))):
-                if module not in found and (lies := _locate(module)[0]) is not None and is_own(module, lies):
-                    found[module] = lies
-                    ahead.append((lies, module if lies.name == "__init__.py" else module.rpartition(".")[0]))
+        parts = ahead.pop().split(".")
+        for module in (".".join(parts[: n + 1]) for n in range(len(parts))):
+            if module not in found and (lies := _locate(module)[0]) is not None and is_own(module, lies):
+                found[module] = lies
+                ahead += imported_names(lies, module if lies.name == "__init__.py" else module.rpartition(".")[0])
     return dict(sorted(found.items()))
 
 
@@ -93,12 +94,16 @@ def imported_names(file: Path, package: str = "") -> list[str]:
     """What a file's import statements name, a.b of `from a import b`: a module, or a name in one.
 
     What is imported for type checkers alone does not run and is left out.
+
+    Args:
+        package: the package that the file belongs to, for its relative imports.
     """
-    return list(_imported_names(file.read_bytes(), package)) if file.suffix == ".py" else []  # else compiled
+    return list(names_imported_by(file.read_bytes(), package)) if file.suffix == ".py" else []  # else compiled
 
 
 @cache
-def _imported_names(content: bytes, package: str) -> tuple[str, ...]:
+def names_imported_by(content: bytes, package: str) -> tuple[str, ...]:
+    """`imported_names` of a module's source."""
     names: list[str] = []
     try:
         ahead: list[ast.AST] = [ast.parse(content)]

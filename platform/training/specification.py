@@ -1,6 +1,6 @@
 """What is trained, as frozen values: how a network is optimised, and the four trainings that there are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -52,12 +52,19 @@ class Training(Stage):
     validation: tuple[Source, ...]
     degradation: Degradation
     optimization: Optimization
-    network: dict[str, Any] = field(hash=False)
-    """Keywords of deepblur.nets.Identifier, K excepted, of deepblur.nets.Deblurrer or of deepblur.nets.NAFNet."""
+    network: dict[str, Any] | Callable[..., Any] = field(hash=False)
+    """Keywords of deepblur.nets.Identifier, K excepted, of deepblur.nets.Deblurrer or of deepblur.nets.NAFNet; or a
+    network of your own: a class or function that makes a torch module, `functools.partial` of it to give it settings.
+    IN maps y (B, 1, H, W) → γ̂ (B, K), and is told K where it takes `num_parameters`; DN maps (y, γ, operator), and what
+    restores maps y, → x̂ (B, 1, H, W)."""
     seed: int
     monitor: Grid | None = None
     """A fixed grid on which the validation images show the curve too, so that trainings on other noise or another η
     can be told apart while they run; see `deepblur.platform.arms.search.search`."""
+
+    def own(self) -> Any | None:
+        """What makes its network where that is of the study's own; None where deepblur has it."""
+        return getattr(self.network, "func", self.network) if callable(self.network) else None
 
     def gives(self) -> tuple[str, ...]:
         """Kinds of the networks that come out of it."""

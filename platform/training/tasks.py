@@ -1,5 +1,6 @@
 """What is trained, IN, DN, both together and NAFNet, behind one small interface for the trainer."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ from deepblur.nets import Deblurrer, Identifier, NAFNet
 from deepblur.operators import Blur
 from deepblur.platform.data.observations import Batch, mean_psf
 from deepblur.platform.evaluation.metrics import psf_snr_db
+from deepblur.platform.stages.identity import said
+from deepblur.platform.system.errors import SettingsError
 from deepblur.platform.training.losses import LOSSES
 from deepblur.platform.training.specification import Deblur, Identify, Joint, Restore, Training
 
@@ -40,7 +43,8 @@ class IdentifyTask:
         return build(self.stage)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return self._loss(network(batch.blurry).float(), batch, self.operator, self.eta_waves)
+        gamma = checked(network(batch.blurry), batch.gamma, self.stage)
+        return self._loss(gamma, batch, self.operator, self.eta_waves)
 
     def measure(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return _identification(network(batch.blurry).float(), batch, self.operator, self.eta_waves)
@@ -64,8 +68,8 @@ class DeblurTask:
             return self.identifier(batch.blurry).float()
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        restored = network(batch.blurry, self._gamma(batch), self.operator)
-        return mse_loss(restored.float(), batch.sharp)
+        restored = checked(network(batch.blurry, self._gamma(batch), self.operator), batch.sharp, self.stage)
+        return mse_loss(restored, batch.sharp)
 
     def measure(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         restored = network(batch.blurry, self._gamma(batch), self.operator).float()
@@ -101,6 +105,8 @@ class JointTask:
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         gamma, restored = network(batch.blurry, self.operator)
+        gamma = checked(gamma, batch.gamma, self.stage.identify)
+        restored = checked(restored, batch.sharp, self.stage)
         identification = self._loss(gamma, batch, self.operator, self.eta_waves)
         return mse_loss(restored, batch.sharp) + self.stage.weight * identification
 
@@ -119,15 +125,31 @@ class RestoreTask:
         return build(self.stage)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return mse_loss(network(batch.blurry).float(), batch.sharp)
+        return mse_loss(checked(network(batch.blurry), batch.sharp, self.stage), batch.sharp)
 
     def measure(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return _restoration(network(batch.blurry).float(), batch)
 
 
+def checked(output: Tensor, like: Tensor, stage: Training) -> Tensor:
+    """What a network gives, as float32, if it has the shape that it must have: a loss would stretch another one.
+
+    Raises:
+        SettingsError: another shape.
+    """
+    if output.shape != like.shape:
+        who = "" if stage.own() is None else f" {said(stage.own())}"
+        raise SettingsError(
+            f"the network{who} gives {tuple(output.shape)} where {stage.title} must give {tuple(like.shape)}; mend "
+            "what its forward returns"
+        )
+    return output.float()
+
+
 def identifier_config(stage: Identify) -> dict[str, Any]:
     """Keywords of Identifier: those of the stage, K, and where γ lies if the family says so."""
     operator = stage.degradation.operator
+    assert isinstance(stage.network, dict)
     known: dict[str, Any] = {"num_parameters": operator.num_parameters, **stage.network}
     if operator.origin is not None and operator.spread is not None:
         known["output_offset"] = tuple(operator.origin.tolist())
@@ -137,11 +159,23 @@ def identifier_config(stage: Identify) -> dict[str, Any]:
 
 def build(stage: Training) -> nn.Module:
     """The untrained network of a training stage."""
-    if isinstance(stage, Identify):
-        return Identifier(**identifier_config(stage))
     if isinstance(stage, Joint):
-        return Blind(build(stage.identify), Deblurrer(**stage.network))
-    return (Deblurrer if isinstance(stage, Deblur) else NAFNet)(**stage.network)
+        return Blind(build(stage.identify), _made(stage))
+    return _made(stage)
+
+
+def _made(stage: Training) -> nn.Module:
+    """The one network that a stage's field `network` says."""
+    if isinstance(stage.network, dict):
+        if isinstance(stage, Identify):
+            return Identifier(**identifier_config(stage))
+        return (NAFNet if isinstance(stage, Restore) else Deblurrer)(**stage.network)
+    takes = inspect.signature(stage.network).parameters
+    known = {"num_parameters": stage.degradation.operator.num_parameters} if isinstance(stage, Identify) else {}
+    network = stage.network(**{name: value for name, value in known.items() if name in takes})
+    if not isinstance(network, nn.Module):
+        raise SettingsError(f"{said(stage.network)} makes a {type(network).__name__}; a network is a torch.nn.Module")
+    return network
 
 
 def _identification(gamma: Tensor, batch: Batch, operator: Blur, eta_waves: float) -> dict[str, Tensor]:

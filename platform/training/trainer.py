@@ -188,7 +188,8 @@ def result_of(state: State) -> State:
     weights = state["network"]
     if average is not None:
         weights = {k.removeprefix("module."): v for k, v in average.items() if k.startswith("module.")}
-    return {"weights": {k: v.detach().cpu().contiguous() for k, v in weights.items()}, "history": state["history"]}
+    kept = {k: v.detach().cpu().contiguous().clone() for k, v in weights.items()}  # apart, though they may be shared
+    return {"weights": kept, "history": state["history"]}
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, settings: Optimization) -> torch.optim.lr_scheduler.LRScheduler:

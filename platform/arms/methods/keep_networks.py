@@ -27,6 +27,10 @@ def keep_networks(plan: "Plan", graph: "Graph") -> None:
         identify, deblur, keys = stages["identify"], stages["deblur"], graph.inputs(arm, seed)
         assert isinstance(identify, Identify)
         assert isinstance(deblur, Deblur)
+        if identify.own() or deblur.own():
+            note("model   none beside the optics, for their networks are the study's own and a model holds no code")
+            return
+        assert isinstance(deblur.network, dict)
         noise = identify.degradation.noise
         folder = save_trained(
             family.source,

@@ -36,6 +36,8 @@ def pack(plan: "Plan", graph: "Graph", arm: str, *, name: str) -> Path | None:
         return None
     assert isinstance(method, Method)
     stage = next(stage for stage in method.networks if isinstance(stage, Deblur))
+    if not isinstance(stage.network, dict):
+        raise ValueError(f"a model holds no code, and the DN of {arm!r} is the study's own; pack another arm")
     degradation = stage.degradation
     assert isinstance(degradation.operator, ZernikeBlur)
     weights = plan.runs / READER

@@ -27,7 +27,7 @@ GRID = STUDY.presets["quick"].grid
 
 
 def forget():
-    for known in (code._code_of, code.with_imports, code._parts_of, code.hash_of):
+    for known in (code._code_of, code.with_imports, code._parts_of, code.hash_of, code._content):
         known.cache_clear()
 
 
@@ -241,6 +241,8 @@ def own(tmp_path, monkeypatch):
         ("own_constants", "1.0", "0.1", True),
         ("own_lens", "'''Why.'''", "'''How.'''  # and what", False),
         ("own_unused", "1", "2", False),
+        ("own_words", "''", "'New'", False),
+        ("own_blur", "import own_words", "import own_words\nTITLE = own_words.TITLE", False),
     ],
 )
 def test_a_users_own_operator_counts_with_all_it_imports(own, module, old, new, counts):
@@ -287,7 +289,13 @@ def test_a_process_with_other_code_is_told_which(own):
     """What a worker finds out before it begins: its own modules and deepblur's must be those of the driver."""
     _, folder = own
     code = identity.code_of(("platform/training/trainer",), [sys.modules["own_blur"].MyBlur])
-    assert {"own_blur", "own_lens", "own_constants", "platform/training/trainer", "operators/pupil"} <= code.keys()
+    assert {
+        "own_blur:MyBlur",
+        "own_lens",
+        "own_constants",
+        "platform/training/trainer",
+        "operators/pupil",
+    } <= code.keys()
     assert differs_here(code) is None
     assert differs_here({**code, "platform/training/trainer": "x"}) == "platform/training/trainer"
     assert differs_here({**code, "__main__": "x", "own_that_is_not_imported_here": "x"}) is None

@@ -1,0 +1,214 @@
+"""A study whose parts are its own: networks from a file anywhere, hashed, trained, recorded and reproduced."""
+
+import importlib
+import sys
+from dataclasses import replace
+from functools import partial
+
+import mlflow
+import pytest
+import torch
+from micro_study import STUDY
+from test_code_of_stages import forget
+from torch import nn
+
+from deepblur.platform.data.sources import parse_data
+from deepblur.platform.experiment.main import main
+from deepblur.platform.stages.identity import canonical, said
+from deepblur.platform.system.definition import definition
+from deepblur.platform.system.errors import SettingsError
+from deepblur.platform.training.specification import Restore
+from deepblur.platform.training.tasks import IdentifyTask, RestoreTask, build
+
+DATA = parse_data("dead-leaves")
+PRINTS = {DATA.train: "a", DATA.validation: "b", DATA.test: "c"}
+FAST = ["--local", "--data", "photos", "--images", "1", "--draws", "1", "--eta", "0.1"]
+NETWORKS = '''"""Are networks of one's own as good as any?"""
+from dataclasses import replace
+from functools import partial
+
+from micro_study import STUDY as BASE
+from own_layers import spread
+from torch import nn
+
+from deepblur.platform.study import Arm
+
+WIDTH = 4
+UNUSED = 1
+
+
+class Reader(nn.Module):
+    """y → γ̂, from the spread of the image."""
+
+    def __init__(self, num_parameters, width=WIDTH):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, width), nn.ReLU(), nn.Linear(width, num_parameters))
+
+    def forward(self, y):
+        return self.net(spread(y))
+
+
+class Sharpener(nn.Module):
+    """(y, γ, operator) → x̂, blind to γ."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Conv2d(1, 1, 3, padding=1)
+        self.again = self.net  # weights that two parts share
+
+    def forward(self, y, gamma, operator):
+        return y + self.again(self.net(y))
+
+
+def arm(*, width=4, data, seed):
+    base = BASE.arm(operator="true", data=data, seed=seed, in_steps=4, dn_steps=4)
+    return Arm(
+        identify=replace(base.identify, network=partial(Reader, width=width)),
+        deblur=replace(base.deblur, network=Sharpener),
+    )
+
+
+STUDY = replace(BASE, name="own_parts", about=__doc__, arm=arm,
+                arms={"narrow": {"width": 4}, "wide": {"width": 8}}, contrast=("wide", "narrow"))
+
+if __name__ == "__main__":
+    STUDY.main()
+'''
+LAYERS = "def spread(y):\n    '''(B, 1).'''\n    return y.std((1, 2, 3))[:, None]\n"
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with the study `own_parts.py` and the module `own_layers.py` that it imports."""
+    (tmp_path / "own_parts.py").write_text(NETWORKS)
+    (tmp_path / "own_layers.py").write_text(LAYERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [n for n in sys.modules if n.startswith("own_")]:
+        del sys.modules[name]
+    forget()
+
+
+def key(kind="identify"):
+    forget()
+    built = importlib.import_module("own_parts").STUDY.arm(data=DATA, seed=0)
+    return getattr(built, kind).key(PRINTS)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "counts"),
+    [
+        ("own_parts.py", "nn.ReLU()", "nn.Tanh()", True),
+        ("own_parts.py", "WIDTH = 4", "WIDTH = 5", True),
+        ("own_layers.py", "y.std", "2 * y.std", True),
+        ("own_parts.py", "UNUSED = 1", "UNUSED = 2", False),
+        ("own_parts.py", "y + self.again", "y - self.again", False),  # of the other network
+        ("own_parts.py", 'contrast=("wide", "narrow")', 'contrast=("narrow", "wide")', False),
+        ("own_parts.py", "from the spread of the image", "another docstring", False),
+        ("own_layers.py", "'''(B, 1).'''", "# why", False),
+    ],
+)
+def test_an_edit_of_an_own_network_trains_it_anew_and_another_edit_does_not(own, file, old, new, counts):
+    before = key()
+    assert old in (own / file).read_text()
+    (own / file).write_text((own / file).read_text().replace(old, new))
+    assert (key() != before) == counts
+
+
+def test_the_settings_of_an_own_network_count(own):
+    arm = importlib.import_module("own_parts").STUDY.arm
+    narrow, wide = (arm(width=width, data=DATA, seed=0).identify for width in (4, 8))
+    assert narrow.key(PRINTS) != wide.key(PRINTS)
+
+
+def statuses(uri, name):
+    client = mlflow.MlflowClient(uri)
+    return [(run.data.params, run.info.status) for run in
+            client.search_runs([client.get_experiment_by_name(name).experiment_id])]  # fmt: skip
+
+
+def test_a_study_of_own_networks_is_trained_measured_recorded_and_reused(own, capsys, mlflow_template):
+    (own / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    study = importlib.import_module("own_parts").STUDY
+    assert main(study, [*FAST, "--runs", str(own)]) == 0
+    out = capsys.readouterr().out
+    assert "no model will be made of the networks of narrow, wide, for own_parts.Reader and" in out
+    assert "model   models:/" not in out
+    assert "Does wide do better than narrow?" in out
+    found = statuses(f"sqlite:///{own}/mlflow.db", "own_parts")
+    assert {status for _, status in found} == {"FINISHED"}
+    assert any(params.get("network") == "own_parts.Reader(width=8)" for params, _ in found)
+    assert main(study, [*FAST, "--runs", str(own), "--tracking-uri", "none"]) == 0
+    assert "5 stages, 5 done before" in capsys.readouterr().out
+
+
+def test_a_network_of_another_shape_is_refused_before_it_learns_nonsense(own):
+    module = importlib.import_module("own_parts")
+    stage = module.STUDY.arm(data=DATA, seed=0).identify
+    task = IdentifyTask(replace(stage, network=lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())))
+    batch = partial(torch.zeros, 2, 1, 32, 32)
+
+    class Batch:
+        blurry, gamma = batch(), torch.zeros(2, 2)
+
+    with pytest.raises(SettingsError, match=r"gives \(2, 1\) where IN must give \(2, 2\)"):
+        task.loss(task.network(), Batch())
+    with pytest.raises(SettingsError, match=r"<lambda> makes a int; a network is a torch.nn.Module"):
+        build(replace(stage, network=lambda: 3))
+
+
+def test_an_own_network_restores_without_an_operator(own):
+    base = STUDY.arm(operator="true", data=DATA, seed=0).deblur
+    same = partial(nn.Conv2d, 1, 1, 3, padding=1)
+    stage = Restore(train=base.train, validation=base.validation, degradation=base.degradation, seed=0,
+                    optimization=base.optimization, network=same)  # fmt: skip
+    network = RestoreTask(stage).network()
+    assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 1, 8, 8)
+    assert stage.key(PRINTS) != replace(stage, network=partial(nn.Conv2d, 1, 1, 5, padding=2)).key(PRINTS)
+
+
+def test_a_part_that_no_other_process_finds_is_refused():
+    with pytest.raises(ValueError, match=r"stands at the top of a file.*<lambda>"):
+        canonical({"network": lambda: None}, {})
+    with pytest.raises(TypeError, match="plain values, functions and classes only"):
+        canonical({"network": object()}, {})
+    assert said(nn.Conv2d) == "torch.nn.modules.conv.Conv2d"
+
+
+MODULE = """
+import os, torch
+from far import *
+import near as n
+TABLE = {}
+A = 1
+B = A + 1
+def add(f):
+    TABLE[f.__name__] = f
+    return f
+@add
+def one(): return n.one()
+def reads(): return TABLE
+def uses(): return B
+def free(): return 0
+def sneaky(): return globals()["A"]
+free.width = A
+torch.backends.x = True
+if __name__ == "__main__":
+    print(one())
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "with_", "without"),
+    [
+        ("uses", ["A = 1", "B = A + 1", "from far import *"], ["TABLE", "free", "print"]),
+        ("reads", ["def add", "def one", "import near"], ["B = "]),
+        ("free", ["free.width = A", "A = 1"], ["TABLE", "import near"]),
+        ("sneaky", ["TABLE", "print"], []),
+        ("nowhere", ["TABLE", "print"], []),
+    ],
+)
+def test_what_a_definition_rests_on(name, with_, without):
+    text = definition(MODULE.encode(), name).decode()
+    assert [part for part in with_ if part not in text] == []
+    assert [part for part in without if part in text] == []
