@@ -31,6 +31,7 @@ def definition(content: bytes, name: str) -> bytes:
     while more := [i for i, (s, made) in enumerate(makes) if i not in taken and (_acts(s) or made & wanted)]:
         taken.update(more)
         wanted |= {node.id for i in more for node in ast.walk(body[i]) if isinstance(node, ast.Name)}
+        wanted.update(*(makes[i][1] for i in more))  # who calls what changes something that counts does so too
     if wanted & _UNREADABLE:
         return content
     return ast.unparse(ast.Module([body[i] for i in sorted(taken)], [])).encode()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fresh_code import forget
 from micro_study import STUDY
 
 from deepblur.platform.arms.methods.method import METHODS, Assess, Method
@@ -24,11 +25,6 @@ from deepblur.platform.system.code import differs_here
 DATA = parse_data("dead-leaves")
 PRINTS = {DATA.train: "a", DATA.validation: "b", DATA.test: "c"}
 GRID = STUDY.presets["quick"].grid
-
-
-def forget():
-    for known in (code._code_of, code.with_imports, code._parts_of, code.hash_of, code._content):
-        known.cache_clear()
 
 
 @pytest.fixture(scope="module")

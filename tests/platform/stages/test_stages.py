@@ -47,7 +47,7 @@ def test_a_source_without_a_fingerprint_is_refused():
 
 
 def test_a_specification_holds_plain_values_only():
-    with pytest.raises(TypeError, match="plain values only; got object"):
+    with pytest.raises(TypeError, match="plain values, functions and classes only; got object"):
         canonical({"x": object()}, {})
 
 

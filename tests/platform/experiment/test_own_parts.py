@@ -8,8 +8,8 @@ from functools import partial
 import mlflow
 import pytest
 import torch
+from fresh_code import forget
 from micro_study import STUDY
-from test_code_of_stages import forget
 from torch import nn
 
 from deepblur.platform.data.sources import parse_data
