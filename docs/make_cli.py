@@ -11,8 +11,8 @@ _HEAD = """# The command `deepblur`
 
 Written by `python docs/make_cli.py` from the parsers; a test fails when it is out of date. `deepblur COMMAND --help`
 says the same. What files come out is in [formats.md](formats.md), what errors mean in
-[troubleshooting.md](troubleshooting.md). `deepblur study NAME` takes the options of the study, which
-[studies.md](studies.md) explains and `deepblur study NAME --help` lists.
+[troubleshooting.md](troubleshooting.md). `deepblur study STUDY` takes the options of the study, which
+[studies.md](studies.md) explains and `deepblur study STUDY --help` lists.
 
 | command | what |
 |---|---|

@@ -130,7 +130,9 @@ def check(words, block: Block):
     rest = rest[: next((i for i, word in enumerate(rest) if word in ("|", "||", "&&", ">", ">>", "2>", ";")), None)]
     if program == "deepblur":
         parses(where, lambda: cli.parser().parse_args(rest))
-        if rest[0] == "study":
+        if rest[0] == "study" and rest[1] not in installed():
+            script(where, rest[1:], block)
+        elif rest[0] == "study":
             study(where, installed()[rest[1]], rest[2:])
     elif program == "python" and rest and not rest[0].startswith("-"):
         script(where, rest, block)

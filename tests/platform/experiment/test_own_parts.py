@@ -12,6 +12,7 @@ from fresh_code import forget
 from micro_study import STUDY
 from torch import nn
 
+from deepblur import cli
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.experiment.main import main
 from deepblur.platform.stages.identity import canonical, said
@@ -127,19 +128,30 @@ def statuses(uri, name):
             client.search_runs([client.get_experiment_by_name(name).experiment_id])]  # fmt: skip
 
 
-def test_a_study_of_own_networks_is_trained_measured_recorded_and_reused(own, capsys, mlflow_template):
+def test_a_study_of_own_networks_is_trained_measured_recorded_and_reused(own, capsys, mlflow_template, monkeypatch):
+    """By `deepblur study FILE`, which is `python FILE`."""
     (own / "mlflow.db").write_bytes(mlflow_template.read_bytes())
-    study = importlib.import_module("own_parts").STUDY
-    assert main(study, [*FAST, "--runs", str(own)]) == 0
+    for value in ("argv", "path"):
+        monkeypatch.setattr(sys, value, [p for p in getattr(sys, value) if p != str(own)])
+    with pytest.raises(SystemExit) as end:
+        cli.main(["study", str(own / "own_parts.py"), *FAST, "--runs", str(own)])
     out = capsys.readouterr().out
+    assert end.value.code == 0, out
     assert "no model will be made of the networks of narrow, wide, for own_parts.Reader and" in out
     assert "model   models:/" not in out
     assert "Does wide do better than narrow?" in out
+    assert f"deepblur study {own}/own_parts.py --local" in next(own.glob("studies/*/report.html")).read_text()
     found = statuses(f"sqlite:///{own}/mlflow.db", "own_parts")
     assert {status for _, status in found} == {"FINISHED"}
     assert any(params.get("network") == "own_parts.Reader(width=8)" for params, _ in found)
-    assert main(study, [*FAST, "--runs", str(own), "--tracking-uri", "none"]) == 0
+    sys.path.insert(0, str(own))
+    assert main(importlib.import_module("own_parts").STUDY, [*FAST, "--runs", str(own), "--tracking-uri", "none"]) == 0
     assert "5 stages, 5 done before" in capsys.readouterr().out
+
+
+def test_a_study_that_is_neither_a_name_nor_a_file_is_told_which_there_are(capsys):
+    assert cli.main(["study", "nowhere.py"]) == 2
+    assert "no study is called 'nowhere.py', and no file; there are ablation_" in capsys.readouterr().err
 
 
 def test_a_network_of_another_shape_is_refused_before_it_learns_nonsense(own):
