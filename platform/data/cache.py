@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepblur.platform.data.sources import Entry, Source
+from deepblur.platform.data.entries import Entry
+from deepblur.platform.data.sources import Source
 from deepblur.platform.system.code import code_of
 from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.platform.system.lock import locked
@@ -30,7 +31,6 @@ from deepblur.platform.system.printable import say
 from deepblur.platform.system.seal import read_sealed, write_sealed
 
 _FORMAT = 1  # raise it whenever the files of a cache change
-_DECODES = ("platform/data/sources", "platform/data/image_file", "platform/data/dead_leaves")
 _BUILDING = re.compile(r"\.\w+-[0-9a-f]+\.(?P<host>.+)\.(?P<pid>\d+)\.[0-9a-f]{8}")
 _ABANDONED_S = 600  # a build that has written nothing for so long was killed
 
@@ -54,7 +54,7 @@ def open_cache(source: Source, cache_dir: Path, *, progress: bool, max_skipped: 
 
     One process builds while others that want the same cache wait for it.
     """
-    code = sorted(code_of(_DECODES, [type(source)], closed=("platform/system/",)).values())
+    code = sorted(code_of(["platform/data/sources"], [], closed=("platform/system/",)).values())
     key = hashlib.sha256(json.dumps([_FORMAT, repr(source), source.state(), code]).encode()).hexdigest()[:16]
     folder = cache_dir / f"{type(source).__name__.lower()}-{key}"
     cached = _load(folder)

@@ -4,26 +4,24 @@ A source is a frozen dataclass of plain values, so that it can stand in a hashed
 questions: `state`, cheap, "has anything changed?", and `entries`, "which images, and how is each one read?".
 """
 
-import contextlib
-import difflib
 import hashlib
 import importlib.util
-import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 
+from deepblur.platform.data.coco import Coco
 from deepblur.platform.data.dead_leaves import dead_leaves
+from deepblur.platform.data.entries import Entry, FileState, bucket, file_state, require_folder, require_one_of, scan
 from deepblur.platform.data.image_file import SUFFIXES, read_grey
 from deepblur.platform.system.printable import printable
 
-CocoPart = Literal["all", "fit", "held"]
 FolderPart = Literal["all", "train", "validation", "test"]
 Split = Literal["train", "validation", "test", "microscopy"]
 
@@ -55,87 +53,6 @@ PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
 """Photographs that lie inside the wheels of scikit-image, scikit-learn and Matplotlib."""
 
 
-class FileState(NamedTuple):
-    """What tells a changed file from an unchanged one without opening it; mtime_ns 0 where the content has no file."""
-
-    name: str
-    size: int
-    mtime_ns: int
-
-
-class Entry(NamedTuple):
-    """One image of a source: its name within the source, its content group, and how to get it, (H, W) in [0, 1]."""
-
-    name: str
-    group: str
-    load: Callable[[], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Coco:
-    """Images of an MS COCO tree: root/SPLIT/*.jpg and root/annotations/instances_SPLIT.json.
-
-    Grouped by the supercategory of the largest object ("none" for an image without objects).
-    """
-
-    root: str
-    split: str = "train2017"
-    categories: tuple[str, ...] = ()
-    """Keep the images that show an object of at least one of these categories; () keeps all."""
-    min_side_px: int = 0
-    """Keep the images whose sides, as the annotation file states them, are at least this."""
-    part: CocoPart = "all"
-    """Divides by a hash of the file name: "held" is a tenth, "fit" the rest."""
-
-    def __post_init__(self) -> None:
-        _require_one_of("part", self.part, get_args(CocoPart))
-
-    @property
-    def annotation_file(self) -> Path:
-        return Path(self.root) / "annotations" / f"instances_{self.split}.json"
-
-    @property
-    def images(self) -> Path:
-        return Path(self.root) / self.split
-
-    def state(self) -> list[FileState]:
-        _require_folder(Path(self.root), "a COCO root with annotations/ and image folders")
-        if not self.annotation_file.is_file():
-            raise FileNotFoundError(
-                f"COCO's {self.split} needs {self.annotation_file}, which is missing; "
-                "unpack annotations_trainval2017.zip into the root"
-            )
-        _require_folder(self.images, f"the images of COCO's {self.split}")
-        return [_file_state(self.annotation_file, "annotations"), *_scan(self.images)]
-
-    def shown(self) -> dict[str, tuple[str, ...]]:
-        """File name → the categories that the image shows, sorted."""
-        coco = _open_coco(self.annotation_file)
-        names = {c["id"]: c["name"] for c in coco.loadCats(coco.getCatIds())}
-        return {
-            image["file_name"]: tuple(sorted({names[o["category_id"]] for o in coco.imgToAnns.get(image["id"], [])}))
-            for image in coco.loadImgs(coco.getImgIds())
-        }
-
-    def entries(self) -> list[Entry]:
-        coco = _open_coco(self.annotation_file)
-        names = {c["id"]: c["name"] for c in coco.loadCats(coco.getCatIds())}
-        super_of = {c["id"]: c.get("supercategory", c["name"]) for c in coco.loadCats(coco.getCatIds())}
-        _require_known(self.categories, names.values())
-        wanted = {i for i, name in names.items() if name in self.categories}
-        chosen = []
-        for image in sorted(coco.loadImgs(coco.getImgIds()), key=lambda image: image["file_name"]):
-            name, objects = image["file_name"], coco.imgToAnns.get(image["id"], [])
-            small = min(image["height"], image["width"]) < self.min_side_px
-            if small or (wanted and not wanted.intersection(o["category_id"] for o in objects)):
-                continue
-            if self.part == "all" or (self.part == "held") == (_bucket(name) == 0):
-                largest = max(objects, key=lambda o: o["area"], default=None)
-                group = "none" if largest is None else super_of[largest["category_id"]]
-                chosen.append(Entry(name, group, partial(read_grey, self.images / name)))
-        return chosen
-
-
 @dataclass(frozen=True)
 class Folder:
     """All images below a folder (png, jpg, tif, bmp, webp; no hidden ones), grouped by the subfolder they lie in.
@@ -147,25 +64,25 @@ class Folder:
     part: FolderPart = "all"
 
     def __post_init__(self) -> None:
-        _require_one_of("part", self.part, get_args(FolderPart))
+        require_one_of("part", self.part, get_args(FolderPart))
 
     def state(self) -> list[FileState]:
-        _require_folder(Path(self.root), "a folder of images")
-        return [s for s in _scan(Path(self.root)) if self._holds(s.name)]
+        require_folder(Path(self.root), "a folder of images")
+        return [s for s in scan(Path(self.root)) if self._holds(s.name)]
 
     def entries(self) -> list[Entry]:
-        root = Path(self.root)
-        return [
-            Entry(printable(s.name), printable(_group(root, root / s.name)), partial(read_grey, root / s.name))
-            for s in self.state()
-        ]
+        root, found = Path(self.root), []
+        for name in (s.name for s in self.state()):
+            group = (root / name).relative_to(root.parent).parent.as_posix()  # from the last part of the root on
+            found.append(Entry(printable(name), printable(group), partial(read_grey, root / name)))
+        return found
 
     def _holds(self, name: str) -> bool:
         if not name.lower().endswith(SUFFIXES):
             return False
         if not name.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in name):
             raise ValueError(f"the name of the image {name!r} in {self.root} is not UTF-8; rename it")
-        part = {0: "test", 1: "validation"}.get(_bucket(name), "train")
+        part = {0: "test", 1: "validation"}.get(bucket(name), "train")
         return self.part in ("all", part)
 
 
@@ -182,10 +99,10 @@ class Photos:
     """Side of the averaged squares, in pixels; 1 leaves the photographs as they are."""
 
     def __post_init__(self) -> None:
-        _require_one_of("split", self.split, get_args(Split))
+        require_one_of("split", self.split, get_args(Split))
 
     def state(self) -> list[FileState]:
-        return [_file_state(path, path.name) for path in self.files()]
+        return [file_state(path, path.name) for path in self.files()]
 
     def entries(self) -> list[Entry]:
         return [Entry(path.name, path.stem, partial(self._read, path)) for path in self.files()]
@@ -228,7 +145,7 @@ class DeadLeaves:
         return dead_leaves(1, (self.side_px, self.side_px), rng)[0, 0].numpy()
 
 
-Source = Coco | Folder | Photos | DeadLeaves
+Source: TypeAlias = Coco | Folder | Photos | DeadLeaves
 
 
 @dataclass(frozen=True)
@@ -289,73 +206,3 @@ def categories(sources: Iterable[Source]) -> dict[str, tuple[str, ...]]:
         if isinstance(source, Coco):
             found |= source.shown()
     return found
-
-
-def _group(root: Path, file: Path) -> str:
-    """The folder of a file, from the last part of the root on."""
-    return file.relative_to(root.parent).parent.as_posix()
-
-
-def _bucket(name: str) -> int:
-    """0 … 9, evenly, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") % 10
-
-
-def _require_one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{field} is one of {', '.join(allowed)}; got {value!r}")
-
-
-def _require_folder(path: Path, meaning: str) -> None:
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path} should be {meaning}, but there is no such folder; correct the path")
-
-
-def _file_state(path: str | Path, name: str) -> FileState:
-    status = os.stat(path)
-    return FileState(name, status.st_size, status.st_mtime_ns)
-
-
-def _scan(root: Path) -> list[FileState]:
-    """All files below root, sorted by relative name; hidden ones (._x.jpg, .thumbnails/) are left out."""
-    found = []
-    for folder, subfolders, files in os.walk(root, onerror=_refuse):
-        subfolders[:] = [s for s in subfolders if not s.startswith(".")]
-        above = "" if Path(folder) == root else Path(folder).relative_to(root).as_posix() + "/"
-        for file in files:
-            if not file.startswith("."):
-                path = os.path.join(folder, file)
-                if os.path.exists(path) or not os.path.islink(path):  # else a link to nothing, or to itself
-                    with contextlib.suppress(FileNotFoundError):  # gone since it was listed
-                        found.append(_file_state(path, above + file))
-    return sorted(found)
-
-
-def _refuse(error: OSError) -> None:
-    """A folder that may not be read holds images that would be missing without a word."""
-    raise ValueError(
-        f"the folder {error.filename} cannot be read ({error.strerror}); ask its owner for permission, or name another"
-    )
-
-
-def _open_coco(annotation_file: Path):  # pycocotools has no types
-    from pycocotools.coco import COCO
-
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        try:
-            coco = COCO(str(annotation_file))
-            if not coco.imgs:
-                raise KeyError("images")
-            return coco
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{annotation_file} is not a COCO instances file ({type(error).__name__}: {error}); download it again"
-            ) from error
-
-
-def _require_known(categories: Iterable[str], known: Iterable[str]) -> None:
-    known = sorted(known)
-    for category in categories:
-        if category not in known:
-            near = difflib.get_close_matches(category, known, n=3, cutoff=0.5) or known
-            raise ValueError(f"COCO has no category {category!r}; near ones are {', '.join(near)}")

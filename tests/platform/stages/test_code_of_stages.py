@@ -130,7 +130,7 @@ def test_the_noise_that_a_level_stands_for_counts(source):
     assert changed(before) == ALL
 
 
-@pytest.mark.parametrize("name", ["sources", "image_file", "tiff_streams", "dead_leaves"])
+@pytest.mark.parametrize("name", ["sources", "coco", "entries", "image_file", "tiff_streams", "dead_leaves"])
 def test_an_edit_of_what_decodes_or_draws_images_makes_their_cache_anew(source, tmp_path, name):
     def made():
         open_cache(DeadLeaves(count=2, side_px=16, seed=0), tmp_path, progress=False, max_skipped=0.0)
