@@ -42,7 +42,7 @@ def wiener(
     """argmin_x ‖h ⋆ x − y‖² + balance·‖Δx‖², Δ the Laplacian: scikit-image's Wiener–Hunt filter.
 
     Args:
-        image: (H, W), the data y.
+        image: (H, W), the data y, intensity in [0, 1].
         psf: (h, w), odd sides, its middle pixel the origin.
         balance: strength, above 0; default 3·(σ/contrast)^2.25.
         relative: multiplies the strength, to tune it without leaving the rule that follows the noise.
@@ -78,11 +78,18 @@ def tv(
     """argmin_x TV(x) + weight/2·‖h ⋆ x − y‖² by split Bregman; see `split_bregman_tv`.
 
     Args:
+        image: (H, W), the data y, intensity in [0, 1].
+        psf: (h, w), odd sides, its middle pixel the origin.
         weight: strength, above 0, of the data; default 3.6·contrast^0.5·σ^−1.5 (1600 at σ = 0.01, contrast 0.2).
+        relative: multiplies the strength, to tune it without leaving the rule that follows the noise.
+        noise_std: σ in intensity units; default `noise_level(image)`.
         iterations: of split Bregman.
         penalty: of the splitting; default (2·weight/contrast)^0.5. It changes the speed alone, but a few iterations
             show it: give that of the whole image with a part of it.
-        others, returns, raises: as `wiener`.
+    Returns:
+        (H, W) on the same pixels, not clipped.
+    Raises:
+        ValueError: as `wiener`.
     Source: Goldstein and Osher, SIAM J. Imaging Sci. 2(2), 2009.
     """
     known = observe(image, psf, noise_std)
@@ -114,10 +121,17 @@ def richardson_lucy(
     restores the whole scene that the data see and returns its middle. Negative data and negative PSF values count as 0.
 
     Args:
+        image: (H, W), the data y, intensity in [0, 1].
+        psf: (h, w), odd sides, its middle pixel the origin.
         iterations: strength, at least 1; default 1.5·contrast/σ, at most 200.
+        relative: multiplies the strength, to tune it without leaving the rule that follows the noise.
+        noise_std: σ in intensity units; default `noise_level(image)`.
         start: (H, W), what another restorer made, to go on from; its values below a hundredth of σ are raised to it,
             for a dark pixel stays dark.
-        others, returns, raises: as `wiener`; the result is not negative.
+    Returns:
+        (H, W) on the same pixels, not negative.
+    Raises:
+        ValueError: as `wiener`, or no pixel is above 0.
     Source: Richardson, JOSA 62(1), 1972; Lucy, Astron. J. 79, 1974; Bertero and Boccacci, Astron. Astrophys. 437, 2005,
         for the border.
     """
@@ -184,10 +198,14 @@ def maximize_likelihood(
 
 
 def noise_level(image: np.ndarray | Tensor) -> float:
-    """σ of the noise in one image (H, W), in intensity units: `noise_std_of`, for arrays too.
+    """σ of the noise in one image: `noise_std_of`, for arrays too.
 
     Within 10 % on blurred photographs from σ = 0.005 on.
 
+    Args:
+        image: (H, W), intensity in [0, 1].
+    Returns:
+        σ, in intensity units.
     Raises:
         ValueError: what `check_image` refuses.
     """

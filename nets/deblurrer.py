@@ -51,6 +51,10 @@ class Deblurrer(nn.Module):
             learns nothing, unless a noise map feeds it.
         prox: makes each PN_t instead of a DRUNet: a module from (B, C, H, W), with a noise map (B, C + 1, H, W), to
             (B, C, H, W).
+    Raises:
+        ValueError: unroll or cg_iterations below 1, a λ that is not positive, or another data_step or start.
+    Source: Debarnot and Weiss, "Deep-Blur", Biological Imaging, 2024; Lions and Mercier, SIAM J. Numer. Anal. 16(6),
+        1979 (Douglas–Rachford).
     """
 
     def __init__(

@@ -32,6 +32,8 @@ class DRUNet(nn.Module):
         widths: channels per scale, finest first; each scale halves the side.
         blocks: residual blocks per scale, on the way down and again on the way up.
         residual: returns x + net(x), whose start is near the identity; x is the first out_channels of the input.
+    Raises:
+        ValueError: no widths, one below 1, or residual with more channels out than in.
     """
 
     def __init__(

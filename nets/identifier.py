@@ -33,6 +33,10 @@ class Identifier(nn.Module):
         output_scale: multiplies the outputs, in the unit of γ (waves for Zernike modes), one number or K: set it near
             the spread of γ, so that the network's own outputs are of order one.
         output_offset: added to the outputs, K numbers: the mean of γ, where that is not zero.
+    Raises:
+        ValueError: no parameter, another arch or norm, a window that the network cannot read, or a scale or offset of
+            another length than K.
+    Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016.
     """
 
     def __init__(

@@ -84,6 +84,8 @@ class NAFNet(nn.Module):
         encoder_blocks: blocks per scale on the way down, finest first.
         middle_blocks: blocks of the coarsest scale.
         decoder_blocks: blocks per scale on the way up, coarsest first; as many scales as the encoder.
+    Raises:
+        ValueError: no channel, no width, or encoder and decoder with different numbers of scales.
     """
 
     def __init__(

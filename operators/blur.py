@@ -94,15 +94,32 @@ class Blur(ABC):
         return gamma
 
     def psf(self, gamma: Tensor) -> Tensor:
-        """(B, 1, h, w), for families whose response is the same everywhere."""
+        """The response to a point, for families where it is the same everywhere.
+
+        Args:
+            gamma: (B, K), in the family's unit (waves for Zernike modes).
+        Returns:
+            (B, 1, h, w), its middle pixel the origin.
+        Raises:
+            TypeError: the family varies in space.
+        """
         raise TypeError(f"{type(self).__name__} varies in space; ask for impulse_response(gamma, at)")
 
     def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
-        """A(γ)x: (B, C, H, W), (B, K) → (B, C, *output_size)."""
+        """A(γ)x.
+
+        Args:
+            x: (B, C, H, W), images.
+            gamma: (B, K), in the family's unit; a batch of 1 broadcasts, on either side.
+        Returns:
+            (B, C, *output_size(H, W)), the blurry images, without noise.
+        Raises:
+            ValueError: gamma or x has another shape, or x is smaller than the PSF.
+        """
         return self.bind(gamma).forward(x)
 
     def adjoint(self, y: Tensor, gamma: Tensor) -> Tensor:
-        """A(γ)ᵀy: (B, C, *output_size), (B, K) → (B, C, H, W)."""
+        """A(γ)ᵀy, exact: (B, C, *output_size), (B, K) → (B, C, H, W); arguments and errors as `forward`."""
         return self.bind(gamma).adjoint(y)
 
     def regularized_inverse(self, y: Tensor, u: Tensor, gamma: Tensor, lam: float | Tensor) -> Tensor:
@@ -131,7 +148,12 @@ class Blur(ABC):
 
 
 class BoundBlur(ABC):
-    """A linear operator A at a fixed γ. It remembers transfer functions, so it lives as long as one autograd graph."""
+    """A linear operator A at a fixed γ. It remembers transfer functions, so it lives as long as one autograd graph.
+
+    Args:
+        family: whose boundary, kernel size and solver settings hold.
+        batch: B, the number of γ that are bound.
+    """
 
     def __init__(self, family: Blur, batch: int):
         self.boundary = family.boundary

@@ -31,8 +31,13 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 def transfer_function(psf: Tensor, size: tuple[int, int]) -> Tensor:
-    """OTF (..., H, W // 2 + 1), complex, of a PSF (..., h, w) whose middle pixel is its centre, on a torus of `size`.
+    """OTF of a PSF on a torus, in the layout of rfft2.
 
+    Args:
+        psf: (..., h, w), odd sides, the middle pixel its centre.
+        size: (H, W), sides of the torus, in pixels.
+    Returns:
+        (..., H, W // 2 + 1), complex.
     Raises:
         ValueError: the PSF has an even side or is larger than the torus.
     """

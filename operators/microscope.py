@@ -30,7 +30,11 @@ def _gauss() -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class MicroscopeState:
-    """What changes from one stack of images to the next: focus, the slide and the day."""
+    """What changes from one stack of images to the next: focus, the slide and the day.
+
+    Raises:
+        ValueError: a negative depth, or another number of constant aberrations.
+    """
 
     focus_um: float = 0.0
     """Displacement of the stage from the plane of the beads, micrometres."""
@@ -58,13 +62,17 @@ class Microscope:
     """
 
     na: float = 1.49
+    """Numerical aperture."""
     wavelength_um: float = 0.6
+    """Of the light in vacuum, micrometres."""
     pixel_um: float = 0.065
-    """Of the camera, in the object: 6.5 µm at a magnification of 100."""
+    """Of the camera, in the object, micrometres: 6.5 µm at a magnification of 100."""
     immersion_index: float = 1.515
+    """Refractive index between lens and slide."""
     medium_index: float = 1.47
     """Of what the beads lie in."""
     psf_size: int = 31
+    """Side of the PSFs, in pixels, odd."""
     astigmatism_waves: float = 0.08
     """In the corner of the field."""
     coma_waves: float = 0.06
@@ -109,7 +117,14 @@ class Microscope:
         return torch.cat([field + constant, radial + mismatch], dim=1)
 
     def psf(self, at: Tensor, state: MicroscopeState) -> Tensor:
-        """(N, 1, h, w) float64 at places (N, 2) of the field; the sum is the light that arrives, 1 on the axis."""
+        """The PSFs at places of the field.
+
+        Args:
+            at: (N, 2), rows and columns, each from −1 to 1.
+            state: focus, slide and day.
+        Returns:
+            (N, 1, h, w) float64; the sum of each is the light that arrives, 1 on the axis.
+        """
         gamma = self.gamma(at, state)
         blur = torch.cat([self.operator.psf(g) * (1 - self.operator.outside_energy(g))[:, None, None, None]
                           for g in gamma.split(256)])  # fmt: skip

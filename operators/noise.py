@@ -47,16 +47,22 @@ class PoissonGaussian:
         Args:
             signal: (B, C, H, W), intensity in [0, 1].
             rng: the only source of randomness, on the signal's device.
+        Returns:
+            (B, C, H, W), in the signal's dtype.
         """
         white = torch.randn(signal.shape, generator=rng, dtype=signal.dtype, device=signal.device)
         return signal + self.variance(signal).sqrt() * white
 
 
 def noise_std_of(images: Tensor) -> Tensor:
-    """Standard deviation of white noise in each image, (..., H, W) → (...), in the images' unit.
+    """Standard deviation of white noise in each image.
 
     From the median magnitude of the finest diagonal wavelet details, which a blurry scene hardly reaches.
 
+    Args:
+        images: (..., H, W), in any unit.
+    Returns:
+        (...), in the images' unit.
     Raises:
         ValueError: the images have fewer than 4×4 pixels.
     Source: Donoho and Johnstone, Biometrika 81(3), 1994; here at every pixel instead of every other one.

@@ -88,8 +88,18 @@ class ZernikeBlur(Blur):
         boundary: Boundary = "valid",
         pupil_size: int | None = None,
     ) -> Self:
-        """The operator of a microscope; pixel_um is the pixel in the object plane (camera pixel / magnification).
+        """The operator of a microscope.
 
+        Args:
+            na: numerical aperture, above 0, at most the refractive index.
+            wavelength_um: of the light in vacuum, micrometres.
+            pixel_um: side of a pixel in the object plane (camera pixel / magnification), micrometres.
+            refractive_index: of the immersion medium.
+            z_um: distance from the focal plane, micrometres.
+            noll: Noll indices of the modes that γ weighs, from 4 on.
+            psf_size: side of the PSF in pixels, odd.
+            boundary: what lies outside the image: valid, circular or replicate.
+            pupil_size: quadrature nodes across the pupil; None: as many as the PSF needs.
         Raises:
             ValueError: a length is not positive, NA exceeds the refractive index, or the pixel is too coarse.
         """
@@ -154,7 +164,16 @@ class ZernikeBlur(Blur):
         return gamma * sign
 
     def psf(self, gamma: Tensor) -> Tensor:
-        """(B, 1, h, w), non-negative, sum 1 over the support. Rows are y, columns x. Source: model 2.3."""
+        """The PSF of the aberrated lens.
+
+        Args:
+            gamma: (B, K), Zernike coefficients of the wavefront, in waves.
+        Returns:
+            (B, 1, h, w), non-negative, sum 1 over the support; rows are y, columns x.
+        Raises:
+            ValueError: gamma is not (B, K).
+        Source: Debarnot and Weiss 2024, model 2.3.
+        """
         intensity = self._intensity(gamma)
         return intensity / intensity.sum(dim=(-2, -1), keepdim=True)
 

@@ -23,6 +23,8 @@ def conjugate_gradient(
         apply: M, a linear map that keeps the shape and does not mix samples.
         b: (B, ...), the right side.
         x0: (B or 1, ...), a start; zero when absent.
+        iterations: at most.
+        tolerance: of the residual, relative to b.
     Returns:
         (B, ...)
     Source: Hestenes & Stiefel, J. Res. NBS 49(6), 1952.

@@ -19,7 +19,9 @@ class Symmetry:
     """First a flip of left and right, if any, then quarter turns against the clock (as the image is displayed)."""
 
     quarter_turns: int
+    """Against the clock, 0 to 3."""
     flipped: bool
+    """Whether left and right change places first."""
 
     @property
     def inverse(self) -> "Symmetry":
@@ -71,8 +73,13 @@ class Symmetry:
 
 
 def symmetries_of(operator: ZernikeBlur) -> tuple[Symmetry, ...]:
-    """The elements that the family is closed under, the identity first: all eight, or the four without quarter turns
-    where coma, trefoil or their like lack a partner."""
+    """The elements that the family is closed under, the identity first.
+
+    Args:
+        operator: the family; what counts are its modes.
+    Returns:
+        All eight, or the four without quarter turns where coma, trefoil or their like lack a partner.
+    """
     return tuple(symmetry for symmetry in SQUARE if symmetry.keeps(operator))
 
 

@@ -13,10 +13,13 @@ from torch import Tensor
 def noll_to_nm(noll: int) -> tuple[int, int]:
     """Radial order n and signed azimuthal order m of a Noll index: m > 0 is the cosine, m < 0 the sine.
 
-    Noll counts 1 piston, 2 and 3 tilt, 4 defocus, 5 and 6 astigmatism, 7 and 8 coma, 9 and 10 trefoil, 11 spherical.
-
+    Args:
+        noll: 1 piston, 2 and 3 tilt, 4 defocus, 5 and 6 astigmatism, 7 and 8 coma, 9 and 10 trefoil, 11 spherical, ….
+    Returns:
+        (n, m), |m| ≤ n.
     Raises:
         ValueError: noll is below 1.
+    Source: Noll 1976, table I.
     """
     if noll < 1:
         raise ValueError(f"Noll indices start at 1 (piston); got {noll}; use 4 for defocus")
@@ -48,6 +51,8 @@ _NAMES = {
 def zernike_name(noll: int) -> str:
     """What opticians call a mode, such as "defocus"; beyond Noll 15 its orders, such as "Z(5, 1)".
 
+    Args:
+        noll: Noll index, at least 1.
     Raises:
         ValueError: noll is below 1.
     """
@@ -65,6 +70,7 @@ def zernike(noll: int | Sequence[int], u: Tensor, v: Tensor) -> Tensor:
         The shape of u for one index, (K, *u.shape) for a sequence. Outside the disc the polynomial goes on, unmasked.
     Raises:
         ValueError: an index is below 1.
+    Source: Noll 1976, equation 1.
     """
     if not isinstance(noll, int):
         return torch.stack([zernike(index, u, v) for index in noll])

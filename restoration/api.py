@@ -27,6 +27,7 @@ class Restored:
     gamma: np.ndarray | None
     """(K,) in waves, or (N, K); None where the method knows no aberrations."""
     report: Report
+    """What was done, the verdict, and how far to trust it."""
 
     def __repr__(self) -> str:
         return f"Restored({'x'.join(map(str, self.image.shape))} {self.image.dtype}, {self.report.verdict})"

@@ -38,7 +38,11 @@ SAME_CUTOFF = 0.025
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """Which engine identifies and restores: a model, a calibrated microscope, or a method without training."""
+    """Which engine identifies and restores: a model, a calibrated microscope, or a method without training.
+
+    Raises:
+        ValueError: a figure that no microscope has, whatever the images.
+    """
 
     method: str = "auto"
     """auto: the model where one is named or the registry has a champion, else the one that ships with deepblur."""
@@ -53,18 +57,15 @@ class EngineChoice:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     psf_size: int | None = None
+    """Side of the PSF in pixels, odd, 3 to 1023. This and what follows is for what identifies by the spectral
+    likelihood, the size for l0 and goldstein-fattal too; None: what its model was made for, `OPTICS` without one."""
     eta_waves: float | None = None
+    """Largest aberration to expect, in waves, above 0 and at most 10."""
     cutoff: float | tuple[float, ...] | None = None
-    """Support in pixels, largest aberration, pupil radius, for whatever identifies by the spectral likelihood; None:
-    those that its model was made for, `OPTICS` without one. Several cutoffs are those of the channels, in their order.
-    A network knows the cutoff of its training alone; given here, it is no longer an assumption."""
+    """Pupil radius in cycles per pixel, at most 0.25, or one for each channel, in their order. A network knows the
+    cutoff of its training alone; given here, it is no longer an assumption."""
 
     def __post_init__(self) -> None:
-        """Refuse figures that no microscope has, whatever the images.
-
-        Raises:
-            ValueError: names the figure.
-        """
         size, eta = self.psf_size, self.eta_waves
         if size is not None and not (3 <= size <= LARGEST_PSF and size % 2):
             raise ValueError(f"the side of a PSF is an odd number of pixels from 3 to {LARGEST_PSF}; got {size}")

@@ -13,7 +13,11 @@ CHANNELS = ("auto", "shared", "each")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How images are treated, whatever the engine."""
+    """How images are treated, whatever the engine.
+
+    Raises:
+        ValueError: what no image can be treated with; names the option.
+    """
 
     scale: str = DEFAULT_RULE
     """What counts as black and white: "percentile:LOW,HIGH", "bits:N" or "range:BLACK,WHITE"."""
@@ -33,11 +37,6 @@ class Options:
     """Names of the channels."""
 
     def __post_init__(self) -> None:
-        """Refuse what no image can be treated with.
-
-        Raises:
-            ValueError: names the option.
-        """
         parse_rule(self.scale)
         if self.channels not in CHANNELS:
             raise ValueError(f"channels are {', '.join(CHANNELS)}; got {self.channels!r}")

@@ -37,29 +37,28 @@ LARGEST_NODES = 512
 
 @dataclass(frozen=True)
 class Restoration:
-    """What a model says about a batch of blurry images.
-
-    image (B, 1, H, W), in [0, 1] up to the network's over- and undershoot; gamma (B, K), in the operator's unit (waves
-    for Zernike modes); psf (B, 1, h, w), sum 1.
-    """
+    """What a model says about a batch of blurry images."""
 
     image: Tensor
+    """(B, 1, H, W), in [0, 1] up to the network's over- and undershoot."""
     gamma: Tensor
+    """(B, K), in the operator's unit (waves for Zernike modes)."""
     psf: Tensor
+    """(B, 1, h, w), sum 1."""
 
 
 @dataclass(frozen=True)
 class BlindModel:
-    """A blur family with the networks trained for it.
-
-    operator: the family that γ belongs to. identifier: IN, or None in a model that needs to be told γ. deblurrer: DN.
-    card: what people should know (data, training, scores), JSON values.
-    """
+    """A blur family with the networks trained for it."""
 
     operator: ZernikeBlur
+    """The family that γ belongs to."""
     identifier: nn.Module | None
+    """IN, (B, 1, H, W) → γ (B, K); None in a model that needs to be told γ."""
     deblurrer: nn.Module
+    """DN, (y, γ, operator) → x̂."""
     card: dict[str, Any]
+    """What people should know (data, training, scores), JSON values."""
 
     @torch.inference_mode()
     def restore(self, y: Tensor, gamma: Tensor | None = None) -> Restoration:
@@ -138,6 +137,9 @@ def save_model(
 def load_model(folder: Path, *, device: torch.device | str = "cpu") -> BlindModel:
     """The model that `save_model` wrote, in evaluation mode.
 
+    Args:
+        folder: model.json and the weights; nothing in it is executed.
+        device: where the networks go.
     Raises:
         FileNotFoundError: the folder lacks a file.
         ValueError: not a deepblur model, another format version, an unknown key, or weights that do not fit.

@@ -51,6 +51,7 @@ class Optics:
     field_px: tuple[int, int]
     """Rows and columns of the field."""
     pixel_um: float | None
+    """Side of a pixel in the sample, micrometres; None where nobody said it."""
     states: tuple[str, ...]
     """The name of each state."""
     notes: dict[str, Any]

@@ -95,7 +95,15 @@ def log_and_register(
 
 
 def load_registered(uri: str, *, tracking_uri: str | None = None, device: str = "cpu") -> model.BlindModel:
-    """The model behind "models:/NAME/VERSION" or "models:/NAME@ALIAS"; see `deepblur.platform.registry.choice`."""
+    """A model of the registry, in evaluation mode.
+
+    Args:
+        uri: models:/NAME/VERSION, models:/NAME@ALIAS, or whatever else `deepblur.platform.registry.choice` finds.
+        tracking_uri: of the registry; None: MLFLOW_TRACKING_URI, else the database in the runs folder.
+        device: where the networks go.
+    Raises:
+        ModelError: there is no such model, or it cannot be had or loaded.
+    """
     return choose_model(uri, tracking_uri=tracking_uri, device=device).model
 
 
