@@ -9,12 +9,14 @@ import textwrap
 from functools import cache
 from itertools import pairwise
 
+import doc_pages
 import pytest
 
 import deepblur
 from deepblur.operators import PoissonGaussian, ZernikeBlur
 from deepblur.operators.microscope import Microscope, MicroscopeState
 from deepblur.platform.models.model import BlindModel, Restoration, load_model
+from deepblur.platform.optics.family import VirtualScope
 from deepblur.platform.optics.optics_file import Optics, load_optics
 from deepblur.platform.registry.publish import load_registered
 from deepblur.restoration.api import Restored
@@ -31,7 +33,7 @@ LIBRARY = (
     deepblur.restore, Restored, restore_files, identify_files, simulate_file, calibrate_files, Results, EngineChoice,
     Options, ZernikeBlur.from_optics, ZernikeBlur.psf, ZernikeBlur.forward, PoissonGaussian.__call__, Microscope,
     Microscope.psf, MicroscopeState, Optics, Optics.operator, Optics.sample, Optics.local_psfs, load_optics, load_model,
-    load_registered, BlindModel, BlindModel.restore, Restoration,
+    load_registered, BlindModel, BlindModel.restore, Restoration, VirtualScope,
 )  # fmt: skip
 """What docs/library.md names beside the rooms' own lists."""
 
@@ -97,3 +99,12 @@ def test_each_parameter_of_what_is_public_is_documented(name):
 @pytest.mark.parametrize("name", [name for name, thing in PUBLIC.items() if refuses(thing)])
 def test_what_refuses_a_value_says_so(name):
     assert "ValueError" in section(PUBLIC[name], "Raises")
+
+
+def test_what_the_page_for_programs_imports_is_held_here():
+    page = doc_pages.ROOT / "docs" / "library.md"
+    for block in (block for block in doc_pages.blocks(page) if block.kind == "python"):
+        for node in (node for node in ast.walk(ast.parse(block.text)) if isinstance(node, ast.ImportFrom)):
+            for alias in node.names if node.module.startswith("deepblur") else ():
+                thing = getattr(importlib.import_module(node.module), alias.name)
+                assert isinstance(thing, dict) or thing in PUBLIC.values(), f"{block.name} imports {alias.name}"

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import pkgutil
 import re
 import runpy
 import shutil
@@ -214,10 +215,24 @@ def test_the_reference_of_commands_is_that_of_the_parsers():
     assert module.text() == now, "docs/cli.md is out of date; python docs/make_cli.py writes it anew"
 
 
+ROOMS = ("operators", "nets", "baselines", "platform", "restoration", "studies")
+SOURCES = sorted(file for room in ("deepblur", *ROOMS) for file in (ROOT / room).rglob("*.py"))
+PLACES = "|".join((*ROOMS, "deepblur", "tests", "docs", "benchmarks", "weights"))
+NOT_THERE = {"platform/__init__.py", "studies/NAME.py"}
+
+
+@pytest.mark.parametrize("file", [*PAGES, ROOT / "CHANGELOG.md", *SOURCES], ids=ids)
+def test_files_and_modules_that_are_spoken_of_exist(file):
+    text = file.read_text(encoding="utf-8")
+    for name in re.findall(rf"(?<![\w./-])((?:{PLACES})/[\w/.-]*\.(?:py|md|yaml|toml|txt))\b", text):
+        assert (ROOT / name).exists() or name in NOT_THERE, f"{file.name} speaks of {name}, which is not there"
+    for name in set(re.findall(rf"\bdeepblur\.(?:{'|'.join(ROOMS)})(?:\.\w+)*", text)):
+        assert pkgutil.resolve_name(name), name
+
+
 def messages():
     """Every text in the source, with a mark where a value comes in."""
-    rooms = ("deepblur", "operators", "nets", "baselines", "platform", "restoration", "studies")
-    for file in (file for room in rooms for file in (ROOT / room).rglob("*.py")):
+    for file in SOURCES:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 yield "".join(str(v.value) if isinstance(v, ast.Constant) else "\0" for v in node.values)
@@ -258,3 +273,4 @@ def test_a_command_that_does_not_exist_is_found(line, tmp_path):
     (words,) = commands(line)
     with pytest.raises((AssertionError, KeyError)):
         check(words, block)
+
