@@ -153,8 +153,11 @@ class Data:
     """What a study trains, validates and tests on; no image is in two of them."""
 
     train: tuple[Source, ...]
+    """What networks learn from."""
     validation: tuple[Source, ...]
+    """What decides which weights, settings and trials are kept."""
     test: tuple[Source, ...]
+    """What results are measured on."""
 
 
 def parse_data(text: str) -> Data:

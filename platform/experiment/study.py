@@ -74,7 +74,9 @@ class Preset:
     """One size of a study: the same code path, other numbers."""
 
     seeds: tuple[int, ...]
+    """Each arm is made, trained and measured once for each."""
     grid: Grid | RealImages
+    """What the arms are measured on, the same for all."""
     data: str = "photos"
     """What to train and test on where the command line names nothing; see `data.sources.parse_data`."""
     test: str | None = None
@@ -92,6 +94,7 @@ class Design:
     """
 
     name: str
+    """Of its runs, folders and reports; that of its file, without .py."""
     about: str | None
     """The study file's docstring: its first line is the question, its fields are the abstract."""
     arm: Callable[..., Any]
@@ -103,6 +106,7 @@ class Design:
     """(a, b): the study asks whether a does better than b and reports a − b, of whatever kind it is. A comparison of
     methods holds all the others against a as well, each minus a."""
     presets: Mapping[str, Preset]
+    """Name, such as "quick" → the size of the study."""
     after: Callable[["Plan", Graph], None] = lambda plan, graph: None
     """Called when everything is done and recorded, for what a study leaves beside its report."""
     published: Callable[[str], tuple[Any, ...]] = lambda preset: ()
@@ -192,29 +196,43 @@ class Plan:
     """A study with everything decided: what to run, on what, with which resources, recorded where."""
 
     study: Design
+    """The question, its arms and its presets."""
     preset: str
+    """Its name."""
     arms: tuple[str, ...]
+    """Names of those that are carried out."""
     seeds: tuple[int, ...]
+    """At which each arm is made."""
     grid: Grid | RealImages
+    """What is measured on."""
     data: Data
+    """What networks are trained, validated and tested on."""
     settings: Mapping[str, Any]
+    """Keywords of the arm function that differ from its defaults, by the preset or by --set."""
     runs: Path
+    """Folder of ledgers, checkpoints, caches and reports."""
     tracking_uri: str | None
     """None: where MLflow's environment variable says, or the runs folder; 'none': no MLflow."""
     workers: int
+    """Processes that train one network together."""
     fewest_workers: int
     """Fewer than `workers` where their number is elastic."""
     cpus: int
+    """Cores of each worker."""
     gpus: float
+    """GPUs of each worker, or a part of one."""
     wait_s: float
     """How long to wait for nodes that the cluster does not have yet."""
     local: bool
+    """In this process, without Ray."""
     hours: float | None
+    """Of wall time that this command may take, None: as many as it takes."""
     gpu_hours: float | None
     """What this command may spend, None: as much as it takes."""
     started: float
     """When the command was given, in seconds since the epoch."""
     command: str
+    """As it is typed to get the same."""
 
     @property
     def contrast(self) -> tuple[str, str]:

@@ -56,7 +56,12 @@ def reference(name: str, *networks: str) -> str:
 
 
 def reference_for(psf: str, image: str = "none") -> str:
-    """`reference` to what a method takes from the default model; empty where it takes nothing."""
+    """`reference` to what a method takes from the default model; empty where it takes nothing.
+
+    Args:
+        psf: where the method has its PSF from, as `Method.psf`.
+        image: what restores, as `Method.image`.
+    """
     networks = [name for name, part in (("identifier", psf), ("deblurrer", image)) if part == "shipped"]
     return reference(DEFAULT, *networks) if networks else ""
 

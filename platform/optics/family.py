@@ -35,14 +35,21 @@ class VirtualScope:
     """Optics that are calibrated on bead stacks of a virtual microscope; two equal values give the same optics."""
 
     microscope: Microscope = field(default_factory=Microscope)
+    """The lens and the camera."""
     slide: Slide = field(default_factory=lambda: Slide(planes=5, beads=60))
+    """Beads and exposure of every stack."""
     stacks: int = 10
+    """Slides that the calibration sees, a stack each."""
     unseen_stacks: int = 4
     """Further slides, whose states are kept for tests."""
     eigen_psfs: int = 4
+    """I, the number of eigen-PSFs."""
     space_maps: int = 4
+    """J, the number of spatial maps; K = I·J."""
     field_model: FieldModel = "spline"
+    """How coefficients are interpolated between beads."""
     seed: int = 0
+    """Of slides, beads and noise."""
     exact: bool = False
     """No beads: the true PSFs at 9 × 9 places, without noise. With many dimensions this is the microscope itself."""
 
@@ -60,7 +67,9 @@ class OpticsFile:
     """Optics in a file. The digest is what counts: the same file elsewhere is the same optics."""
 
     path: str
+    """Of the safetensors file that `deepblur calibrate` wrote."""
     digest: str
+    """BLAKE2b of its content, in hexadecimal; `OpticsFile.of(path)` fills it in."""
 
     @classmethod
     def of(cls, path: Path) -> Self:
@@ -85,7 +94,9 @@ class FieldBlur(Blur):
     """
 
     source: VirtualScope | OpticsFile
+    """The calibration."""
     varying: bool = True
+    """Over the field; else the blur at one place of it."""
     jitter: float = 0.3
     """Of the draws around the states, in standard deviations; see `Optics.sample`."""
     unseen: bool = False

@@ -23,21 +23,29 @@ class Slide:
     """A slide of beads under the microscope, and the camera's exposure."""
 
     field_px: tuple[int, int] = (512, 512)
+    """Rows and columns of the camera."""
     beads: int = 60
+    """Their number, or as many as there is room for."""
     bead_um: float = 0.1
-    """Diameter."""
+    """Diameter, micrometres; 0 for points."""
     spacing_px: float = 45.0
     """Least distance of two beads; 0 lets them overlap."""
     planes: int = 21
+    """Of the stack, the middle one in focus on the axis."""
     step_um: float = 0.2
+    """Distance of the planes, micrometres."""
     photons: float = 60_000.0
     """Of a bead in one plane."""
     brightness_spread: float = 0.2
     """Standard deviation of the beads' brightness, relative."""
     background_photons: float = 10.0
+    """In every pixel of a plane."""
     offset_counts: float = 100.0
+    """What the camera says of darkness."""
     counts_per_photon: float = 2.0
+    """The camera's gain."""
     read_std_photons: float = 1.6
+    """Standard deviation of the read noise."""
 
 
 @dataclass(frozen=True, eq=False)

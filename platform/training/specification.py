@@ -17,20 +17,30 @@ NETWORKS = {"identify": "IN", "deblur": "DN", "joint": "joint", "restore": "NAFN
 
 @dataclass(frozen=True, kw_only=True)
 class Optimization:
-    """Adam with the paper's betas (0.9, 0.999), eps 1e-8 and no weight decay; the rest is chosen here."""
+    """Adam with the paper's betas (0.9, 0.999), eps 1e-8 and no weight decay; the rest is chosen here.
+
+    Raises:
+        ValueError: steps, batch or validations below 1, or a learning rate that is not positive.
+    """
 
     steps: int
+    """Of the optimiser, in all."""
     batch: int
     """Images per step over all workers; a multiple of 8, because draws come in blocks of 8, one or more per worker."""
     lr: float = 1e-3
+    """Learning rate; of a one-cycle schedule the largest."""
     schedule: Literal["constant", "one_cycle"] = "constant"
+    """How the learning rate runs over the steps."""
     clip_norm: float | None = None
+    """Norm to which a larger gradient is cut; None: none is."""
     ema: float | None = None
     """Decay of an exponential moving average of the weights, which is then what is validated and kept."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the networks' arithmetic; weights and data steps stay in float32."""
     validations: int = 10
     """How often in the run the network is validated and a checkpoint is kept."""
     validation_draws: int = 64
+    """Degraded crops that a validation measures, the same each time."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.validations < 1:
@@ -49,15 +59,20 @@ class Training(Stage):
     entry: ClassVar[tuple[str, ...]] = ("platform/training/in_process", "platform/training/trainer")
 
     train: tuple[Source, ...]
+    """Sharp images to learn from."""
     validation: tuple[Source, ...]
+    """Sharp images that decide which weights are kept."""
     degradation: Degradation
+    """Operator family, η, noise and size of the crops."""
     optimization: Optimization
+    """Steps, batch and learning rate."""
     network: dict[str, Any] | Callable[..., Any] = field(hash=False)
     """Keywords of deepblur.nets.Identifier, K excepted, of deepblur.nets.Deblurrer or of deepblur.nets.NAFNet; or a
     network of your own: a class or function that makes a torch module, `functools.partial` of it to give it settings.
     IN maps y (B, 1, H, W) → γ̂ (B, K), and is told K where it takes `num_parameters`; DN maps (y, γ, operator), and what
     restores maps y, → x̂ (B, 1, H, W)."""
     seed: int
+    """Of weights, crops, operators and noise."""
     monitor: Grid | None = None
     """A fixed grid on which the validation images show the curve too, so that trainings on other noise or another η
     can be told apart while they run; see `deepblur.platform.arms.search.search`."""
@@ -96,6 +111,7 @@ class Identify(Training):
     title: ClassVar[str] = "IN"
 
     loss: IdentificationLoss
+    """What is small where γ̂ is right, in γ or in the PSF; see `deepblur.platform.training.losses`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +130,11 @@ class Deblur(Training):
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Training):
-    """Train IN and DN together, by DN's loss through γ̂ = IN(y) plus `weight` times IN's own loss."""
+    """Train IN and DN together, by DN's loss through γ̂ = IN(y) plus `weight` times IN's own loss.
+
+    Raises:
+        ValueError: a negative weight.
+    """
 
     kind: ClassVar[str] = "joint"
     title: ClassVar[str] = "IN and DN"
@@ -122,7 +142,9 @@ class Joint(Training):
     identify: Identify
     """The IN's network and loss and, where `pretrained`, the training whose weights it starts from."""
     pretrained: bool
+    """Whether IN starts from its own training's weights."""
     weight: float
+    """Of IN's own loss, at least 0."""
 
     def __post_init__(self) -> None:
         if not self.weight >= 0:

@@ -273,4 +273,3 @@ def test_a_command_that_does_not_exist_is_found(line, tmp_path):
     (words,) = commands(line)
     with pytest.raises((AssertionError, KeyError)):
         check(words, block)
-

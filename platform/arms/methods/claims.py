@@ -21,12 +21,15 @@ class Claim:
     """One figure of the paper and the draws of ours that it can be held against."""
 
     key: str
+    """Its name, by which a study asks for it."""
     text: str
+    """What the paper says, in words."""
     where: str
     """Section, table or figure."""
     metric: str
     """Column of the items, or a gain."""
     value: float
+    """In the metric's unit; shares and squared errors as fractions."""
     bound: Literal["=", "<", ">"] = "="
     """Whether the paper prints the value itself or a bound."""
     share_below: float | None = None
@@ -36,6 +39,7 @@ class Claim:
     noise_std: tuple[float, float] = ANY
     """Range of noise levels; where a study has several of them, the strongest counts."""
     eta_waves: tuple[float, float] = TRAINED_ETA
+    """Range of PSF complexities, in waves."""
     because: str = ""
     """Why this study's figure cannot be held against it; empty where it can."""
 
@@ -195,9 +199,12 @@ PAPER = (
 
 
 def paper_claims(*keys: str, because: str = "") -> tuple[Claim, ...]:
-    """The named claims of the paper, all without names; `because` says why a study's figures cannot be held against
-    them (other data, number of coefficients, training budget), and is empty where they can.
+    """Claims of the paper, for a study's `published`.
 
+    Args:
+        keys: of the claims; none stands for all.
+        because: why a study's figures cannot be held against them (other data, number of coefficients, training
+            budget); empty where they can.
     Raises:
         ValueError: a key that no claim has.
     """

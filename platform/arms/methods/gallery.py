@@ -28,6 +28,14 @@ def gallery(plan: "Plan", graph: "Graph", arm: str, *, each: int = EACH) -> list
 
     The draws are made again, by the seeds of the study. Nothing is written where the arm was left out, is no `Method`,
     restores nothing, or has networks of its own.
+
+    Args:
+        plan: the study as it was carried out.
+        graph: its stages, done.
+        arm: name of the arm whose draws are shown.
+        each: pictures of each of the three kinds.
+    Returns:
+        The files.
     """
     from deepblur.platform.arms.methods.strips import strips  # Matplotlib only where pictures are made
     from deepblur.platform.report.style import rendered

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def keep_networks(plan: "Plan", graph: "Graph") -> None:
-    """Writes those of the first arm that reads patches of optics in a file; nothing where there is none."""
+    """Writes those of the first arm that reads patches of optics in a file; nothing where there is none.
+
+    Args:
+        plan: the study as it was carried out.
+        graph: its stages, done.
+    """
     for (arm, seed), method in graph.arms.items():
         if not isinstance(method, Method) or (method.psf, method.image) != ("fitted", "deblur"):
             continue

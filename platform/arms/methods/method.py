@@ -55,6 +55,7 @@ class Method:
     (IN and Richardson-Lucy by patches), a name of deepblur.baselines.RESTORERS, blurry (what was
     observed), or none."""
     networks: tuple[Training, ...] = ()
+    """The trainings of the networks that psf and image name."""
     shipped: str = ""
     """The model out of weights/ that is meant, as `deepblur.platform.models.shipped.reference` names it."""
     knows: FieldBlur | None = None

@@ -30,7 +30,16 @@ READER = "reader.safetensors"
 
 
 def pack(plan: "Plan", graph: "Graph", arm: str, *, name: str) -> Path | None:
-    """Writes RUNS/models/NAME with the network of the arm's first seed; nothing where the arm was left out."""
+    """Writes RUNS/models/NAME with the network of the arm's first seed.
+
+    Args:
+        plan: the study as it was carried out.
+        graph: its stages, done.
+        arm: name of the arm that trained a DN for the spectral likelihood.
+        name: of the model's folder.
+    Returns:
+        The folder; None where the arm was left out.
+    """
     method = graph.arms.get((arm, plan.seeds[0]))
     if method is None:
         return None

@@ -80,8 +80,11 @@ class Search:
     objectives: tuple[str, ...]
     """Names of OBJECTIVES; the first one decides which trial is the best."""
     sampler: Sampler
+    """Who proposes the trials: Optuna's tpe, gp, nsga2 or random, or grid for every point of a space of steps."""
     pruner: Pruner
+    """What ends a trial that is not worth going on with: asha, median or none."""
     trials: int
+    """At least 1; trial 0 leaves the settings at their defaults."""
     concurrent: int | None = None
     """Trials at a time; None: as many as the cluster holds. A trial knows of those that are this many before it."""
     startup: int = 8
@@ -89,7 +92,9 @@ class Search:
     warm_start: str = ""
     """Folder or database of an earlier search with the same grid and objectives, whose trials the sampler may use."""
     data: Data = field(repr=False)
+    """What the trials train and validate on; the best is tested at last."""
     seed: int
+    """Of the sampler, and of every trial."""
 
     def __post_init__(self) -> None:
         self.base.check({**self.settings, **self.space})

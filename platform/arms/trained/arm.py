@@ -16,7 +16,9 @@ class Arm:
     """One way to do blind deblurring that a study compares: an IN and a DN."""
 
     identify: Identify
+    """The training of IN, y → γ̂."""
     deblur: Deblur
+    """The training of DN, (y, γ) → x̂; it may rest on the same IN."""
 
     @property
     def label(self) -> str:

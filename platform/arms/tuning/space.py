@@ -14,9 +14,13 @@ class Between:
     """A setting to search: a number from low to high, both included."""
 
     low: float
+    """Included, in the setting's unit."""
     high: float
+    """Included."""
     log: bool = False
+    """Searched on a logarithmic scale."""
     integer: bool = False
+    """Whole numbers only."""
     step: float | None = None
     """Searches low, low + step, … only, so that trials can share what they train."""
     when: Mapping[str, Any] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class OneOf:
     """A setting to search: one of some values."""
 
     values: tuple[Any, ...]
+    """In the setting's unit; any plain values."""
     when: Mapping[str, Any] = field(default_factory=dict)
     """As in `Between`."""
 

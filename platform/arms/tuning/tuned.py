@@ -10,6 +10,9 @@ from deepblur.platform.evaluation.levels import NoiseLevel
 def read_tuned(path: Path, method: str) -> tuple[tuple[NoiseLevel, dict[str, Any]], ...]:
     """The tuned settings of one method from a file that a tuning study wrote: (noise level, settings) pairs.
 
+    Args:
+        path: of the JSON file.
+        method: its name there.
     Raises:
         ValueError: the file is missing, is no such file, or lacks the method (with the remedy).
     """

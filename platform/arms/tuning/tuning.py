@@ -38,11 +38,18 @@ FAILED_DB = -20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """A handcrafted method with the settings to search; trial 0 leaves them at their defaults."""
+    """A handcrafted method with the settings to search; trial 0 leaves them at their defaults.
+
+    Raises:
+        ValueError: a method or a setting that cannot be tuned, or no trial.
+    """
 
     method: Method
+    """What is tuned; its own settings are kept."""
     space: Mapping[str, Between | OneOf]
+    """Keyword of the handcrafted function → where to search."""
     trials: int
+    """At least 1, at each noise level."""
 
     def __post_init__(self) -> None:
         function = self.method.handcrafted()

@@ -16,7 +16,6 @@ import deepblur
 from deepblur.operators import PoissonGaussian, ZernikeBlur
 from deepblur.operators.microscope import Microscope, MicroscopeState
 from deepblur.platform.models.model import BlindModel, Restoration, load_model
-from deepblur.platform.optics.family import VirtualScope
 from deepblur.platform.optics.optics_file import Optics, load_optics
 from deepblur.platform.registry.publish import load_registered
 from deepblur.restoration.api import Restored
@@ -28,12 +27,12 @@ from deepblur.restoration.batch.simulate import simulate_file
 from deepblur.restoration.engine_choice import EngineChoice
 from deepblur.restoration.options import Options
 
-ROOMS = ("deepblur.operators", "deepblur.nets", "deepblur.baselines")
+ROOMS = ("deepblur.operators", "deepblur.nets", "deepblur.baselines", "deepblur.platform.study")
 LIBRARY = (
     deepblur.restore, Restored, restore_files, identify_files, simulate_file, calibrate_files, Results, EngineChoice,
     Options, ZernikeBlur.from_optics, ZernikeBlur.psf, ZernikeBlur.forward, PoissonGaussian.__call__, Microscope,
     Microscope.psf, MicroscopeState, Optics, Optics.operator, Optics.sample, Optics.local_psfs, load_optics, load_model,
-    load_registered, BlindModel, BlindModel.restore, Restoration, VirtualScope,
+    load_registered, BlindModel, BlindModel.restore, Restoration,
 )  # fmt: skip
 """What docs/library.md names beside the rooms' own lists."""
 
