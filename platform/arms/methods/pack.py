@@ -39,6 +39,8 @@ def pack(plan: "Plan", graph: "Graph", arm: str, *, name: str) -> Path | None:
         name: of the model's folder.
     Returns:
         The folder; None where the arm was left out.
+    Raises:
+        ValueError: the arm trained a network of its own, which a model of the registry cannot hold.
     """
     method = graph.arms.get((arm, plan.seeds[0]))
     if method is None:
