@@ -3,6 +3,7 @@
 What blurs, restores and trains lies in `deepblur.operators`, `deepblur.baselines` and `deepblur.nets`.
 """
 
+from deepblur.baselines import Estimate
 from deepblur.platform.arms.methods.claims import Claim, paper_claims
 from deepblur.platform.arms.methods.gallery import gallery
 from deepblur.platform.arms.methods.keep_networks import keep_networks
@@ -33,6 +34,7 @@ __all__ = [
     "Deblur",
     "Degradation",
     "Doubt",
+    "Estimate",
     "FieldBlur",
     "Grid",
     "Identify",

@@ -5,6 +5,7 @@ then counts as well. In doubt more counts than must: a result is then made anew,
 """
 
 import ast
+import copy
 from collections.abc import Iterator
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -20,7 +21,7 @@ def definition(content: bytes, name: str) -> bytes:
     What the module runs only as a program, below `if __name__ == "__main__"`, does not count.
     """
     try:
-        body = [statement for statement in ast.parse(content).body if not _is_main(statement)]
+        body = [part for s in ast.parse(content).body if not _is_main(s) for part in _one_by_one(s)]
     except (SyntaxError, ValueError):  # of another Python
         return content
     variables = {name for s in body if isinstance(s, (ast.Assign, ast.AnnAssign)) for name in _stored(s)}
@@ -31,10 +32,22 @@ def definition(content: bytes, name: str) -> bytes:
     while more := [i for i, (s, made) in enumerate(makes) if i not in taken and (_acts(s) or made & wanted)]:
         taken.update(more)
         wanted |= {node.id for i in more for node in ast.walk(body[i]) if isinstance(node, ast.Name)}
-        wanted.update(*(makes[i][1] for i in more))  # who calls what changes something that counts does so too
+        changing = (s.name for s in map(body.__getitem__, more) if isinstance(s, _DEFINITIONS))
+        wanted.update(changing)  # who calls what changes something that counts does so too
     if wanted & _UNREADABLE:
         return content
     return ast.unparse(ast.Module([body[i] for i in sorted(taken)], [])).encode()
+
+
+def _one_by_one(statement: ast.stmt) -> Iterator[ast.stmt]:
+    """A statement, or of an import of several names one for each."""
+    if not isinstance(statement, (ast.Import, ast.ImportFrom)):
+        yield statement
+        return
+    for alias in statement.names:
+        one = copy.copy(statement)
+        one.names = [alias]
+        yield one
 
 
 def _is_main(statement: ast.stmt) -> bool:

@@ -20,7 +20,7 @@ from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
 from deepblur.platform.models.shipped import for_optics, referred
 from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.optics.field_identification import SOURCES, identify_field, nearest
-from deepblur.platform.stages.identity import with_imports
+from deepblur.platform.stages.identity import said, with_imports
 from deepblur.platform.stages.stage import Stage
 from deepblur.platform.training.specification import NETWORKS, Training
 
@@ -46,14 +46,15 @@ class Method:
 
     degradation: Degradation
     """The operator family that the method may know, the η it expects, and the noise that its networks saw."""
-    psf: str
+    psf: str | Callable[..., Estimate]
     """identify (IN), shipped (what identifies in `shipped`), true, odd (true odd orders, even ones zero), unaberrated,
     mean (of the family), none, a name of deepblur.baselines.METHODS or, of blurs that vary over the field, of
-    deepblur.platform.optics.field_identification.SOURCES."""
-    image: str
+    deepblur.platform.optics.field_identification.SOURCES; or a function of your own, image (H, W) → Estimate, which is
+    given what it takes of psf_size, seed, operator and eta_waves."""
+    image: str | Callable[..., Tensor]
     """own (what the blind method restores), deblur (DN), shipped (the DN of `shipped`), restore (NAFNet), patchwise
     (IN and Richardson-Lucy by patches), a name of deepblur.baselines.RESTORERS, blurry (what was
-    observed), or none."""
+    observed), or none; or a function of your own, (image (H, W), psf (h, w)) → restored image (H, W)."""
     networks: tuple[Training, ...] = ()
     """The trainings of the networks that psf and image name."""
     shipped: str = ""
@@ -61,33 +62,33 @@ class Method:
     knows: FieldBlur | None = None
     """The calibrated family that the method believes in, where that of `degradation`, which blurs, is another."""
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
-    """Keywords of the handcrafted part: of METHODS[psf] where image is "own", else of RESTORERS[image]."""
+    """Keywords of the handcrafted part: of what finds the PSF where image is "own", else of what restores with it."""
     tuned: tuple[tuple[NoiseLevel, dict[str, Any]], ...] = field(default=(), hash=False)
     """Settings by noise level, which win over `settings`; a level between two takes those of the nearest."""
 
     def __post_init__(self) -> None:
         for name, value, known in (("psf", self.psf, _PSF), ("image", self.image, _IMAGE)):
-            if value not in known:
+            if not callable(value) and value not in known:
                 raise ValueError(f"a method's {name} is one of {', '.join(known)}; got {value!r}")
         have = {kind for network in self.networks for kind in network.gives()}
         need = {_NEEDS[part] for part in (self.psf, self.image) if part in _NEEDS}
         if need - have:
             raise ValueError(f"the method psf={self.psf!r}, image={self.image!r} needs a trained {need - have}")
-        if self.image == "own" and self.psf not in METHODS:
+        if self.image == "own" and self.finder is None:
             raise ValueError(f"only a blind method of its own restores its own image; got psf={self.psf!r}")
-        if self.image in ("deblur", "shipped") and self.psf not in _GAMMA:
+        if self.image in ("deblur", "shipped") and not callable(self.psf) and self.psf not in _GAMMA:
             raise ValueError(f"DN needs parameters γ, which {self.psf!r} does not estimate; take another restorer")
         if "shipped" in (self.psf, self.image) and not self.shipped:
             raise ValueError("psf or image 'shipped' needs the field shipped, which names the model")
         if self.psf in SOURCES and not isinstance(self.family, FieldBlur):
             raise ValueError(f"{self.psf!r} finds blurs that vary over the field; got {self.family}")
-        if self.image in RESTORERS and self.psf == "none":
-            raise ValueError(f"{self.image} needs a PSF; got psf='none'")
+        if self.restorer is not None and self.psf == "none":
+            raise ValueError(f"{said(self.image)} needs a PSF; got psf='none'")
 
     @property
     def label(self) -> str:
         """What identifies and what restores, for people."""
-        psf, image = NETWORKS.get(self.psf, self.psf), NETWORKS.get(self.image, self.image)
+        psf, image = (said(part) if callable(part) else NETWORKS.get(part, part) for part in (self.psf, self.image))
         return psf if image in ("own", "none") else image if psf == "none" else f"{psf} + {image}"
 
     @property
@@ -95,9 +96,19 @@ class Method:
         """The blurs that the method believes in."""
         return self.degradation.operator if self.knows is None else self.knows
 
+    @property
+    def finder(self) -> Callable[..., Estimate] | None:
+        """The function that finds the PSF, and that restores where image is "own"; None where no function does."""
+        return self.psf if callable(self.psf) else METHODS.get(self.psf)
+
+    @property
+    def restorer(self) -> Callable[..., Tensor] | None:
+        """The function that restores with the PSF; None where no function does."""
+        return self.image if callable(self.image) else RESTORERS.get(self.image)
+
     def handcrafted(self) -> Callable[..., Any] | None:
         """The function that the settings belong to."""
-        return METHODS[self.psf] if self.image == "own" else RESTORERS.get(self.image)
+        return self.finder if self.image == "own" else self.restorer
 
     def code(self) -> tuple[str, ...]:
         """What it alone runs of the package: a change in one method leaves the others' results standing."""
@@ -110,7 +121,7 @@ class Method:
         return with_imports(*parts)
 
     def functions(self) -> tuple[Callable[..., Any], ...]:
-        """What is found by the names of its PSF and image, in the baselines or where a user put it."""
+        """What is found by the names of its PSF and image in the baselines."""
         functions = (METHODS.get(self.psf), RESTORERS.get(self.image), patchwise if self.image == "patchwise" else None)
         return tuple(function for function in functions if function is not None)
 
@@ -186,19 +197,22 @@ def estimate(
     y = image[None, None]
     if method.image in ("own", "none", "blurry"):
         return found
-    if method.image == "deblur":
-        assert found.gamma is not None
+    if method.image in ("deblur", "shipped"):
+        if found.gamma is None:
+            raise ValueError(f"DN needs parameters γ, and the Estimate of {said(method.psf)} states none")
         operator = method.degradation.operator if method.psf in FROM_TRUTH else method.family
-        restored = networks["deblur"](y, found.gamma[None].to(y), operator)[0, 0]
-    elif method.image == "shipped":
-        assert found.gamma is not None
-        operator = method.degradation.operator if method.psf in FROM_TRUTH else method.family
-        restored = referred(method.shipped, str(image.device)).deblurrer(y, found.gamma[None].to(y), operator)[0, 0]
+        shipped = method.image == "shipped"
+        deblurrer = referred(method.shipped, str(image.device)).deblurrer if shipped else networks["deblur"]
+        restored = deblurrer(y, found.gamma[None].to(y), operator)[0, 0]
     elif method.image == "restore":
         restored = networks["restore"](y)[0, 0]
     else:
-        assert found.psf is not None
-        restored = RESTORERS[method.image](image, found.psf, **settings)
+        assert method.restorer is not None
+        if found.psf is None:
+            raise ValueError(f"{said(method.image)} needs a PSF, and the Estimate of {said(method.psf)} holds none")
+        restored = method.restorer(image, found.psf, **settings)
+        if restored.shape != image.shape:
+            raise ValueError(f"{said(method.image)} makes {tuple(restored.shape)} of an image {tuple(image.shape)}")
     return Estimate(image=restored.float(), psf=found.psf, gamma=found.gamma, gamma_std=found.gamma_std)
 
 
@@ -230,15 +244,18 @@ def _find_psf(
     """The PSF with, of methods that restore by themselves, their image; of the others the observation."""
     degradation, source = method.degradation, method.psf
     operator = degradation.operator if source in FROM_TRUTH else method.family
-    if source in METHODS:
+    if method.finder is not None:
         offered = {
             "psf_size": operator.psf_shape[0],
             "seed": seed,
             "operator": operator,
             "eta_waves": degradation.eta_waves,
         }
-        accepted = inspect.signature(METHODS[source]).parameters
-        return METHODS[source](image, **{k: v for k, v in offered.items() if k in accepted}, **settings)
+        accepted = inspect.signature(method.finder).parameters
+        estimate = method.finder(image, **{k: v for k, v in offered.items() if k in accepted}, **settings)
+        if not isinstance(estimate, Estimate):
+            raise ValueError(f"{said(source)} gives a {type(estimate).__name__}; what finds a PSF gives an Estimate")
+        return estimate
     if source == "none":
         return Estimate(image=image)
     if source == "mean":

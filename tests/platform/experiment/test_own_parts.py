@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 import mlflow
+import pandas as pd
 import pytest
 import torch
 from fresh_code import forget
@@ -13,6 +14,7 @@ from micro_study import STUDY
 from torch import nn
 
 from deepblur import cli
+from deepblur.platform.arms.methods.method import Assess
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.experiment.main import main
 from deepblur.platform.stages.identity import canonical, said
@@ -75,13 +77,54 @@ STUDY = replace(BASE, name="own_parts", about=__doc__, arm=arm,
 if __name__ == "__main__":
     STUDY.main()
 '''
+METHODS = '''"""Does a Gaussian find the blur?"""
+import torch
+from micro_comparison import LEVELS, arm
+from micro_study import STUDY as BASE
+
+from deepblur.platform.study import Estimate, Grid, Preset, Study
+
+
+def gaussian(image, psf_size, width=1.0):
+    x = torch.arange(psf_size) - psf_size // 2
+    row = torch.exp(-0.5 * (x / width).square())
+    psf = torch.outer(row, row)
+    return Estimate(image=image, psf=psf / psf.sum())
+
+
+def sharper(image, psf, amount=0.5):
+    return image + amount * (image - image.mean())
+
+
+def wrong(image):
+    return image
+
+
+STUDY = Study(
+    name="own_methods",
+    about=__doc__,
+    arm=arm,
+    arms={
+        "sharper": {"psf": gaussian, "image": sharper, "settings": (("amount", 0.1),)},
+        "gaussian": {"psf": gaussian, "image": "own", "settings": (("width", 2.0),)},
+        "wiener": {"psf": gaussian, "image": "wiener"},
+        "wrong": {"psf": wrong, "image": "own"},
+    },
+    contrast=("sharper", "gaussian"),
+    presets={"quick": Preset(seeds=(0,), grid=Grid(noise=LEVELS[:1], eta_waves=(0.1,), images=2, draws=1, crop_px=48))},
+)
+
+if __name__ == "__main__":
+    STUDY.main()
+'''
 LAYERS = "def spread(y):\n    '''(B, 1).'''\n    return y.std((1, 2, 3))[:, None]\n"
 
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A folder with the study `own_parts.py` and the module `own_layers.py` that it imports."""
+    """A folder with the studies `own_parts.py` and `own_methods.py` and the module `own_layers.py`."""
     (tmp_path / "own_parts.py").write_text(NETWORKS)
+    (tmp_path / "own_methods.py").write_text(METHODS)
     (tmp_path / "own_layers.py").write_text(LAYERS)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -147,6 +190,46 @@ def test_a_study_of_own_networks_is_trained_measured_recorded_and_reused(own, ca
     sys.path.insert(0, str(own))
     assert main(importlib.import_module("own_parts").STUDY, [*FAST, "--runs", str(own), "--tracking-uri", "none"]) == 0
     assert "5 stages, 5 done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("-0.5 *", "-0.4 *", {"sharper", "gaussian", "wiener"}),
+        ("image + amount", "image - amount", {"sharper"}),
+        ('"wiener"}', '"wiener", "settings": (("balance", 0.1),)}', {"wiener"}),
+        ("Does a Gaussian", "Does no Gaussian", set()),
+    ],
+)
+def test_an_edit_of_an_own_method_measures_it_anew_and_no_other(own, old, new, counts):
+    def keys():
+        study = importlib.import_module("own_methods").STUDY
+        grid = study.presets["quick"].grid
+        return {name: Assess(method=study.build(name, settings={}, data=DATA, seed=0), grid=grid, test=DATA.test,
+                             position=0).key(PRINTS) for name in study.arms}  # fmt: skip
+
+    before = keys()
+    assert old in METHODS
+    (own / "own_methods.py").write_text(METHODS.replace(old, new, 1))
+    forget()
+    del sys.modules["own_methods"]
+    importlib.invalidate_caches()
+    assert {name for name, key in keys().items() if key != before[name]} == counts
+
+
+def test_own_methods_are_measured_and_named_and_a_faulty_one_says_what_it_did(own, capsys):
+    study = importlib.import_module("own_methods").STUDY
+    assert main(study, [*FAST, "--runs", str(own), "--tracking-uri", "none"]) == 0
+    capsys.readouterr()
+    (file,) = own.glob("studies/*/items.parquet")
+    items = pd.read_parquet(file).set_index("arm")
+    assert set(items.status[["sharper", "gaussian", "wiener"]]) == {"ok"}
+    assert items.psf_snr_db["sharper"] != items.psf_snr_db["gaussian"]  # whose widths differ
+    assert items.reason["wrong"] == "ValueError: own_methods.wrong gives a Tensor; what finds a PSF gives an Estimate"
+    report = next(own.glob("studies/*/report.html")).read_text()
+    assert "own_methods.gaussian" in report
+    method = study.build("sharper", settings={}, data=DATA, seed=0)
+    assert method.label == "own_methods.gaussian + own_methods.sharper"
 
 
 def test_a_study_that_is_neither_a_name_nor_a_file_is_told_which_there_are(capsys):
