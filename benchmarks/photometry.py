@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 import deepblur
 from deepblur.operators import ZernikeBlur
-from deepblur.restoration import removal
+from deepblur.restoration.engines import removal
 
 LENS = ZernikeBlur(cutoff=0.2)
 EDGE = LENS.psf_size // 2

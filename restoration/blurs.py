@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from deepblur.operators import zernike_name
-from deepblur.restoration.engines import Engine, Found
-from deepblur.restoration.reliability import Residual
+from deepblur.restoration.engines.engine import Engine, IdentifiedBlur
+from deepblur.restoration.engines.reliability import Residual
 from deepblur.restoration.scale import Scale
 
 VERDICTS = ("good", "doubtful", "poor")
@@ -21,14 +21,14 @@ _PLACES = 100
 
 
 @dataclass(frozen=True)
-class Blur:
+class JudgedBlur:
     """One blur that was identified, and how far it can be trusted."""
 
     frame: str
     """Which frame of a stack, such as "t=3"; "" in a single image."""
     channel: str
     """Which channel; "" where all share it."""
-    found: Found
+    found: IdentifiedBlur
     noise_std: float
     """Standard deviation of the noise in the image, in units of its scale."""
     residual: Residual | None
@@ -110,7 +110,7 @@ class Place:
     row: int
     column: int
     """Of the tile's middle, in pixels of the image."""
-    found: Found
+    found: IdentifiedBlur
 
     def as_json(self) -> dict[str, Any]:
         gamma = self.found.gamma
@@ -118,17 +118,17 @@ class Place:
         return {"row": self.row, "column": self.column, "waves": waves}
 
 
-def empty_blur(engine: Engine, label: str, channel: str, value: float, scale: Scale | None) -> Blur:
+def empty_blur(engine: Engine, label: str, channel: str, value: float, scale: Scale | None) -> JudgedBlur:
     """Of a frame or channel without structure; its numbers are NaN, so that those of the others keep their places."""
     if scale is not None:
         value = scale.black + value * (scale.white - scale.black)
     nothing = None if engine.operator is None else torch.full((engine.operator.num_parameters,), torch.nan)
     noll = engine.operator.noll if engine.operator is not None else ()
     sentence = f"every pixel has the value {value:g}, so it was left as it is"
-    return Blur(
+    return JudgedBlur(
         frame=label,
         channel=channel,
-        found=Found(torch.full((engine.psf_size, engine.psf_size), torch.nan), nothing, nothing),
+        found=IdentifiedBlur(torch.full((engine.psf_size, engine.psf_size), torch.nan), nothing, nothing),
         noise_std=0.0,
         residual=None,
         flags=(),
@@ -141,7 +141,7 @@ def empty_blur(engine: Engine, label: str, channel: str, value: float, scale: Sc
     )
 
 
-def with_outliers(blur: Blur, places: Sequence[tuple[int, ...]]) -> Blur:
+def with_outliers(blur: JudgedBlur, places: Sequence[tuple[int, ...]]) -> JudgedBlur:
     """The blur of a frame in which the pixels at these places were replaced."""
     if not places:
         return blur

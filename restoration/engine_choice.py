@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -17,17 +17,11 @@ from deepblur.platform.models import shipped
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.registry.choice import Chosen, NoChampionError, choose_model
 from deepblur.platform.system.errors import ModelError
-from deepblur.restoration.engines import (
-    TRAINING_FREE,
-    Engine,
-    SpectralEngine,
-    TrainedEngine,
-    TrainingFreeEngine,
-)
-from deepblur.restoration.removal import Restorer
+from deepblur.restoration.engines.engine import Engine
+from deepblur.restoration.engines.names import METHODS, RESTORERS, TRAINING_FREE
+from deepblur.restoration.engines.trained import SpectralEngine, TrainedEngine
+from deepblur.restoration.engines.training_free import TrainingFreeEngine
 
-METHODS = ("auto", "deep-blur", *TRAINING_FREE)
-RESTORERS = ("auto", *get_args(Restorer))
 OPTICS = {"psf_size": 31, "eta_waves": 0.15, "cutoff": 0.2}
 LARGEST_PSF = 1023
 LARGEST_ETA = 10
@@ -160,7 +154,7 @@ def _listed(given: dict[str, Any]) -> str:
 
 def _calibrated(choice: EngineChoice) -> Engine:
     from deepblur.platform.optics.networks import load_trained
-    from deepblur.restoration.field_engine import OpticsEngine
+    from deepblur.restoration.engines.microscope import OpticsEngine
 
     assert choice.optics is not None
     if choice.model is not None or choice.method in TRAINING_FREE:

@@ -18,13 +18,13 @@ from deepblur.platform.data.image_file import LUMA
 from deepblur.platform.models.readings import Identification
 from deepblur.platform.models.trained_range import range_flags
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.blurs import Blur, Place, empty_blur
-from deepblur.restoration.engines import Engine, Found
+from deepblur.restoration.blurs import JudgedBlur, Place, empty_blur
+from deepblur.restoration.engines.engine import Engine, IdentifiedBlur
+from deepblur.restoration.engines.reliability import verdict_of
+from deepblur.restoration.engines.removal import Removal, Remove, in_light, on_dark_ground
 from deepblur.restoration.images.scratch import MEMORY, Scratch, bands
 from deepblur.restoration.memory import MAX_TILE_PX, tile_for
 from deepblur.restoration.options import Options
-from deepblur.restoration.reliability import verdict_of
-from deepblur.restoration.removal import Removal, Remove, in_light, on_dark_ground
 from deepblur.restoration.scale import Scale
 from deepblur.restoration.tiles import MIN_TILE_PX, Framed, restore_in_tiles
 
@@ -33,10 +33,10 @@ Tick = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Frame:
-    """A restored frame: channels (C, H, W) float32 in units of the scale, a Blur for each or one for all."""
+    """A restored frame: channels (C, H, W) float32 in units of the scale, a JudgedBlur for each or one for all."""
 
     channels: np.ndarray
-    blurs: tuple[Blur, ...]
+    blurs: tuple[JudgedBlur, ...]
     tiles: int
 
 
@@ -120,8 +120,8 @@ def identify_frame(
     label: str = "",
     scales: Sequence[Scale] = (),
     scratch: Scratch = MEMORY,
-) -> tuple[Blur, ...]:
-    """The blurs of a frame, a Blur for each channel or one for all, judged by their restoration; see restore_frame.
+) -> tuple[JudgedBlur, ...]:
+    """The blurs of a frame, one for each channel or one for all, judged by their restoration; see restore_frame.
 
     The restoration is that of a part of the frame, which is enough to judge by.
     """
@@ -210,7 +210,7 @@ def _varying(engine: Engine, grey: Tensor, places: list[Place]) -> Remove:
     return lambda part, place: _remover(engine, part, known[place], dark)(part, place)
 
 
-def _remover(engine: Engine, y: Tensor, found: Found, dark: bool) -> Removal:
+def _remover(engine: Engine, y: Tensor, found: IdentifiedBlur, dark: bool) -> Removal:
     """What removes a blur from the tiles of y, an image on a dark ground or not."""
     removal = engine.prepare(y, found)
     return in_light(removal, y, found.psf) if dark and not engine.whole_field else removal
@@ -223,21 +223,21 @@ def _measured(engine: Engine, grey: Tensor) -> list[Place]:
     return [Place(row, column, there) for (row, column), there in found]
 
 
-def _places(engine: Engine, found: Found, grey: Tensor) -> list[Place]:
+def _places(engine: Engine, found: IdentifiedBlur, grey: Tensor) -> list[Place]:
     size = (grey.shape[-2], grey.shape[-1])
     return [Place(row, column, there) for (row, column), there in engine.places(found, size).items()]
 
 
-def _mean(places: list[Place]) -> Found:
+def _mean(places: list[Place]) -> IdentifiedBlur:
     """The mean PSF, because γ and its twin have one PSF and a mean without meaning."""
     psf = torch.stack([place.found.psf for place in places]).mean(0)
-    return places[0].found if len(places) == 1 else Found(psf)
+    return places[0].found if len(places) == 1 else IdentifiedBlur(psf)
 
 
 def _judged(
-    engine: Engine, y: Tensor, restored: Tensor, found: Found, places: list[Place], label: str, channel: str,
+    engine: Engine, y: Tensor, restored: Tensor, found: IdentifiedBlur, places: list[Place], label: str, channel: str,
     scale: Scale | None, psfs: int,
-) -> Blur:  # fmt: skip
+) -> JudgedBlur:  # fmt: skip
     noise_std = float(noise_std_of(y))
     residual = engine.residual(y, restored, found)
     known = None
@@ -251,7 +251,7 @@ def _judged(
     flags += engine.assumed(psfs)
     verdict, sentence = verdict_of(flags, residual, known)
     noll = engine.operator.noll if engine.operator is not None and found.gamma is not None else ()
-    return Blur(
+    return JudgedBlur(
         frame=label,
         channel=channel,
         found=found,

@@ -7,7 +7,7 @@ import psutil
 from torch import Tensor
 
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.engines import Engine
+from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import MEMORY, Scratch
 from deepblur.restoration.tiles import MIN_TILE_PX

@@ -6,7 +6,7 @@ from platform import python_version
 from typing import Any
 
 from deepblur._version import __version__
-from deepblur.restoration.blurs import VERDICTS, Blur
+from deepblur.restoration.blurs import VERDICTS, JudgedBlur
 from deepblur.restoration.engine_choice import EngineChoice
 from deepblur.restoration.options import Options
 
@@ -24,7 +24,7 @@ class Report:
     shape: tuple[int, ...]
     dtype: str
     scale_rule: str
-    blurs: tuple[Blur, ...]
+    blurs: tuple[JudgedBlur, ...]
     tiles: int
     """Per channel of a frame."""
     seconds: float
@@ -58,7 +58,7 @@ class Report:
         return max((blur.verdict for blur in self.judged), key=VERDICTS.index)
 
     @property
-    def judged(self) -> tuple[Blur, ...]:
+    def judged(self) -> tuple[JudgedBlur, ...]:
         """The blurs of frames that are not empty; there is one."""
         return tuple(blur for blur in self.blurs if blur.verdict in VERDICTS)
 

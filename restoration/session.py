@@ -11,8 +11,8 @@ import torch
 
 from deepblur.baselines.estimate import richest_part
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.blurs import VERDICTS, Blur, with_outliers
-from deepblur.restoration.engines import Engine
+from deepblur.restoration.blurs import VERDICTS, JudgedBlur, with_outliers
+from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.frame import Tick, identify_frame, restore_frame
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import bands
@@ -49,7 +49,7 @@ class Session:
     options: Options
     tick: Tick | None = None
     """Called with the share of a frame that was just done."""
-    blurs: list[Blur] = field(default_factory=list)
+    blurs: list[JudgedBlur] = field(default_factory=list)
     first: tuple[np.ndarray, np.ndarray] | None = None
     """The first frame before and after, (C, H, W) in units of the scale."""
     tiles: int = 1
@@ -75,7 +75,7 @@ class Session:
             yield restored
         self._check_not_empty()
 
-    def identified(self) -> Iterator[tuple[Blur, ...]]:
+    def identified(self) -> Iterator[tuple[JudgedBlur, ...]]:
         """The blurs of one frame after another, nothing restored but what the verdict needs; errors as `frames`."""
         for i, read in self._read():
             started = time.perf_counter()
@@ -127,7 +127,7 @@ class Session:
                 scratch.release()
         return clean, outliers
 
-    def _add(self, blurs: tuple[Blur, ...], read: "_Read") -> None:
+    def _add(self, blurs: tuple[JudgedBlur, ...], read: "_Read") -> None:
         """Keep the blurs of a frame, one for each channel or one for all, with the outliers of their channels."""
         outliers: list[list[tuple[int, ...]]] = [list(places) for places in read.outliers]
         if len(blurs) < len(outliers):

@@ -26,7 +26,7 @@ for room in (operators, nets, baselines):
 from deepblur.operators import EigenPSFBlur, PoissonGaussian, ProductConvolutionBlur, ZernikeBlur
 from deepblur.nets import Deblurrer, DRUNet, Identifier
 import deepblur.platform.study, deepblur.platform.experiment.run, deepblur.platform.cluster.queue
-import deepblur.platform.registry.publish, deepblur.restoration.api
+import deepblur.platform.registry.publish, deepblur.restoration.restore
 from deepblur.platform.commands.studies import installed as studies
 assert "ablation_true_vs_est" in studies(), studies()
 from deepblur.platform.models import shipped

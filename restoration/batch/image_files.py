@@ -26,7 +26,7 @@ from deepblur.platform.system.printable import printable, say
 from deepblur.restoration.batch.inputs import Given
 from deepblur.restoration.batch.ownership import Item
 from deepblur.restoration.engine_choice import EngineChoice, choose_engine
-from deepblur.restoration.engines import Engine
+from deepblur.restoration.engines.engine import Engine
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,19 @@ from torch import Tensor
 from deepblur.operators import zernike
 from deepblur.platform.system.printable import printable
 from deepblur.platform.system.whole_files import replacing
-from deepblur.restoration.blurs import Blur
+from deepblur.restoration.blurs import JudgedBlur
 
 GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
 WAVEFRONT_PX = 129
 
 
-def write_psfs(path: Path, blurs: Iterable[Blur], pixel_um: float | None, height_um: float | None = None) -> None:
+def write_psfs(path: Path, blurs: Iterable[JudgedBlur], pixel_um: float | None, height_um: float | None = None) -> None:
     """A float32 TIFF, one page for each blur; a blur that varies over the field has one for each of its places."""
     psfs = [found.psf.numpy().astype(np.float32) for blur in blurs for found in _founds(blur)]
     _write_tiff(path, np.stack(psfs), pixel_um, height_um)
 
 
-def write_wavefronts(path: Path, blurs: Iterable[Blur]) -> None:
+def write_wavefronts(path: Path, blurs: Iterable[JudgedBlur]) -> None:
     """A float32 TIFF in waves over the pupil, NaN outside, one page for each blur."""
     maps = [wavefront(blur.noll, found.gamma) for blur in blurs for found in _founds(blur) if found.gamma is not None]
     _write_tiff(path, np.stack(maps), None)
@@ -46,7 +46,7 @@ def wavefront(noll: Sequence[int], gamma: Tensor, size_px: int = WAVEFRONT_PX) -
     return torch.where(u**2 + v**2 <= 1, waves, torch.nan).float().numpy()
 
 
-def write_gamma(path: Path, blurs: Iterable[Blur]) -> None:
+def write_gamma(path: Path, blurs: Iterable[JudgedBlur]) -> None:
     """The coefficients as CSV with the columns GAMMA_COLUMNS; row and column are empty where the PSF serves all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -81,7 +81,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _founds(blur: Blur) -> list:
+def _founds(blur: JudgedBlur) -> list:
     return [place.found for place in blur.places] or [blur.found]
 
 

@@ -14,7 +14,7 @@ from deepblur.platform.optics.pictures import draw_psf_grid
 from deepblur.platform.report.style import styled
 from deepblur.platform.system.printable import printable
 from deepblur.restoration.batch.outputs import wavefront
-from deepblur.restoration.blurs import Blur
+from deepblur.restoration.blurs import JudgedBlur
 from deepblur.restoration.frame import grey_weights
 from deepblur.restoration.report import Report
 
@@ -102,7 +102,7 @@ def series_picture(title: str, report: Report, interval_s: float | None) -> Figu
     return figure
 
 
-def _psf_field(blur: Blur) -> Figure:
+def _psf_field(blur: JudgedBlur) -> Figure:
     rows = sorted({place.row for place in blur.places})
     columns = sorted({place.column for place in blur.places})
     figure = Figure(figsize=(1.3 * len(columns) + 0.4, 1.3 * len(rows) + 0.6), dpi=110)
@@ -151,7 +151,7 @@ def _detail(image: np.ndarray) -> tuple[int, int, int]:
     return int(rows[best[0]]), int(columns[best[1]]), side
 
 
-def _psf(axes: Axes, blur: Blur) -> None:
+def _psf(axes: Axes, blur: JudgedBlur) -> None:
     psf = blur.found.psf.numpy()
     axes.imshow((psf.clip(0) / psf.max()) ** 0.5, cmap="inferno", vmin=0, vmax=1)
     name = "estimated PSF"
@@ -161,7 +161,7 @@ def _psf(axes: Axes, blur: Blur) -> None:
     _bare(axes)
 
 
-def _residual(axes: Axes, before: np.ndarray, after: np.ndarray, blur: Blur, colour: bool) -> None:
+def _residual(axes: Axes, before: np.ndarray, after: np.ndarray, blur: JudgedBlur, colour: bool) -> None:
     weights = np.array(grey_weights(len(before), colour), np.float32)
     y, x = (torch.from_numpy(np.tensordot(weights, image, 1)) for image in (before, after))
     residual = (y - reblur(x, blur.found.psf)).numpy()
@@ -173,7 +173,7 @@ def _residual(axes: Axes, before: np.ndarray, after: np.ndarray, blur: Blur, col
     _bare(axes)
 
 
-def _gamma(axes: Axes, blur: Blur) -> None:
+def _gamma(axes: Axes, blur: JudgedBlur) -> None:
     gamma, std = blur.found.gamma, blur.found.gamma_std
     if gamma is not None and blur.places:
         draw_psf_grid(axes, np.stack([place.found.psf.numpy() for place in blur.places]), "PSF over the field")
@@ -190,7 +190,7 @@ def _gamma(axes: Axes, blur: Blur) -> None:
     axes.set_title("aberrations in waves" + ("" if std is None or blur.found.calibrated else ", spread"))
 
 
-def _wavefront(axes: Axes, blur: Blur) -> None:
+def _wavefront(axes: Axes, blur: JudgedBlur) -> None:
     if blur.found.gamma is None or not blur.noll:
         axes.axis("off")
         return

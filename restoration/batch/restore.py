@@ -22,7 +22,7 @@ from deepblur.restoration.batch.outputs import (
 )
 from deepblur.restoration.batch.ownership import RESTORED, Item, Place, claimed, kept
 from deepblur.restoration.engine_choice import EngineChoice
-from deepblur.restoration.engines import Engine
+from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.images.io import read_recording, write_recording
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.tiff_ome import other_files
@@ -85,7 +85,7 @@ class _Job:
     def key(self, item: Item) -> str:
         """What the result of an image depends on; how much memory there is decides nothing."""
         options = replace(self.options, max_memory_gib=Options.max_memory_gib)
-        engine = (self.engine.fingerprint(), repr(self.engine.described()))
+        engine = (repr(self.engine.described()), self.asked["restorer"])
         parts = [*engine, repr(options), str(self.pictures), f"report version {VERSION}"]
         return key_of(item.path, [*parts, *(key_of(path, ()) for path in other_files(item.path))])
 

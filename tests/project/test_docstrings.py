@@ -18,7 +18,6 @@ from deepblur.operators.microscope import Microscope, MicroscopeState
 from deepblur.platform.models.model import BlindModel, Restoration, load_model
 from deepblur.platform.optics.optics_file import Optics, load_optics
 from deepblur.platform.registry.publish import load_registered
-from deepblur.restoration.api import Restored
 from deepblur.restoration.batch.calibrate import calibrate_files
 from deepblur.restoration.batch.identify import identify_files
 from deepblur.restoration.batch.image_files import Results
@@ -26,6 +25,7 @@ from deepblur.restoration.batch.restore import restore_files
 from deepblur.restoration.batch.simulate import simulate_file
 from deepblur.restoration.engine_choice import EngineChoice
 from deepblur.restoration.options import Options
+from deepblur.restoration.restore import Restored
 
 ROOMS = ("deepblur.operators", "deepblur.nets", "deepblur.baselines", "deepblur.platform.study")
 LIBRARY = (

@@ -16,7 +16,7 @@ LEVELS = (
     "platform/registry", "platform/export", "platform/experiment",
     "platform/arms/trained", "platform/arms/methods", "platform/arms/uncertainty", "platform/arms/tuning",
     "platform/arms/search", "platform/arms", "platform/reproduce", "platform/commands", "platform", "studies",
-    "restoration/images", "restoration", "restoration/batch", "restoration/commands",
+    "restoration/images", "restoration/engines", "restoration", "restoration/batch", "restoration/commands",
     "deepblur",
 )  # fmt: skip
 """Rooms from the ground up: a file imports its own room and those before it."""

@@ -15,7 +15,8 @@ from torch.testing import assert_close
 from deepblur.operators import noise, noise_std_of
 from deepblur.platform.system.errors import InputError, OutputError
 from deepblur.restoration.batch.calibrate import read_stack
-from deepblur.restoration.engines import Found, TrainingFreeEngine
+from deepblur.restoration.engines.engine import IdentifiedBlur
+from deepblur.restoration.engines.training_free import TrainingFreeEngine
 from deepblur.restoration.images import scratch
 from deepblur.restoration.images.io import read_recording, recording_of, write_recording
 from deepblur.restoration.images.scratch import Scratch
@@ -82,7 +83,7 @@ class Oracle(TrainingFreeEngine):
 
     def identify(self, y):
         bump = torch.hann_window(11, periodic=False)[1:-1]
-        return Found(bump.outer(bump) / bump.outer(bump).sum())
+        return IdentifiedBlur(bump.outer(bump) / bump.outer(bump).sum())
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import torch
 from deepblur.baselines import reblur
 from deepblur.baselines.nonblind import richardson_lucy, tv
 from deepblur.operators import ZernikeBlur
-from deepblur.restoration.engines import Found, TrainingFreeEngine
+from deepblur.restoration.engines.engine import IdentifiedBlur
+from deepblur.restoration.engines.removal import Removal, in_light, on_dark_ground
+from deepblur.restoration.engines.training_free import TrainingFreeEngine
 from deepblur.restoration.frame import restore_frame
 from deepblur.restoration.options import Options
-from deepblur.restoration.removal import Removal, in_light, on_dark_ground
 
 LENS = ZernikeBlur()
 GAMMA = torch.tensor([[0.05, -0.04, 0.03, 0.06, -0.05, 0.02, 0.04]])
@@ -24,7 +25,7 @@ class Oracle(TrainingFreeEngine):
         super().__init__("spectral", "tv", psf_size=31, eta_waves=0.15, cutoff=0.2)
 
     def identify(self, y):
-        return Found(PSF, GAMMA[0], torch.full((7,), 0.01), True)
+        return IdentifiedBlur(PSF, GAMMA[0], torch.full((7,), 0.01), True)
 
 
 @pytest.fixture(scope="module")

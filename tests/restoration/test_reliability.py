@@ -10,7 +10,7 @@ from skimage import data
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.models.readings import Identification
 from deepblur.platform.models.trained_range import range_flags
-from deepblur.restoration.reliability import (
+from deepblur.restoration.engines.reliability import (
     LARGEST_WHITENESS,
     Residual,
     largest_whiteness,

@@ -14,10 +14,11 @@ from deepblur.platform.evaluation.metrics import psnr_db
 from deepblur.platform.models import shipped
 from deepblur.platform.system.errors import InputError, ModelError
 from deepblur.restoration.engine_choice import EngineChoice, choose_engine
-from deepblur.restoration.engines import Found, TrainingFreeEngine
+from deepblur.restoration.engines.engine import IdentifiedBlur
+from deepblur.restoration.engines.removal import classical
+from deepblur.restoration.engines.training_free import TrainingFreeEngine
 from deepblur.restoration.frame import identify_frame, restore_frame
 from deepblur.restoration.options import Options
-from deepblur.restoration.removal import classical
 
 OPERATOR = ZernikeBlur(noll=(4, 5, 6))
 GAMMA = torch.tensor([0.1, -0.06, 0.08])
@@ -31,7 +32,7 @@ class Oracle(TrainingFreeEngine):
         self.operator = OPERATOR
 
     def identify(self, y):
-        return Found(OPERATOR.psf(GAMMA[None])[0, 0], GAMMA, torch.full((3,), 0.01), True)
+        return IdentifiedBlur(OPERATOR.psf(GAMMA[None])[0, 0], GAMMA, torch.full((3,), 0.01), True)
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +179,10 @@ def test_without_a_champion_and_shipped_weights_the_training_free_method_steps_i
 def test_a_search_that_ends_at_its_bound_says_so():
     engine, _ = choose_engine(EngineChoice(method="spectral", eta_waves=0.15))
     psf = OPERATOR.psf(GAMMA[None])[0, 0]
-    assert engine.limits(Found(psf, torch.tensor([0.0, 0.1, -0.13]))) == ()
-    (sentence,) = engine.limits(Found(psf, torch.tensor([0.0, 0.1, -0.14])))
+    assert engine.limits(IdentifiedBlur(psf, torch.tensor([0.0, 0.1, -0.13]))) == ()
+    (sentence,) = engine.limits(IdentifiedBlur(psf, torch.tensor([0.0, 0.1, -0.14])))
     assert "reaches 0.15 waves" in sentence
-    assert choose_engine(EngineChoice(method="l0"))[0].limits(Found(psf)) == ()
+    assert choose_engine(EngineChoice(method="l0"))[0].limits(IdentifiedBlur(psf)) == ()
 
 
 def test_the_blur_is_read_where_the_image_is_richest(draw):

@@ -18,7 +18,7 @@ from deepblur.platform.optics.networks import TrainedOptics, load_trained, netwo
 from deepblur.platform.optics.optics_file import save_optics
 from deepblur.platform.optics.simulate import Slide
 from deepblur.platform.system.errors import InputError, ModelError
-from deepblur.restoration.field_engine import OpticsEngine
+from deepblur.restoration.engines.microscope import OpticsEngine
 from deepblur.restoration.frame import restore_frame
 from deepblur.restoration.options import Options
 from deepblur.studies.space_varying import STUDY

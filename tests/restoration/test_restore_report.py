@@ -16,7 +16,8 @@ from deepblur import cli
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.system.errors import InputError, ModelError
 from deepblur.restoration.engine_choice import EngineChoice, choose_engine
-from deepblur.restoration.engines import Found, TrainingFreeEngine
+from deepblur.restoration.engines.engine import IdentifiedBlur
+from deepblur.restoration.engines.training_free import TrainingFreeEngine
 from deepblur.restoration.frame import identify_frame, restore_frame
 from deepblur.restoration.options import Options
 
@@ -31,7 +32,7 @@ class Oracle(TrainingFreeEngine):
         self.operator = ZernikeBlur(noll=(4, 5, 6), cutoff=cutoff)
 
     def identify(self, y):
-        return Found(self.operator.psf(GAMMA)[0, 0], GAMMA[0], torch.full((3,), 0.01), True)
+        return IdentifiedBlur(self.operator.psf(GAMMA)[0, 0], GAMMA[0], torch.full((3,), 0.01), True)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from deepblur.platform.models import shipped
 from deepblur.platform.models.model import load_model, save_model, weights_of
 from deepblur.platform.system.errors import ModelError
 from deepblur.restoration.engine_choice import EngineChoice, choose_engine
-from deepblur.restoration.engines import Found
+from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.studies.compact import STUDY
 
 OPERATOR = ZernikeBlur()
@@ -89,9 +89,9 @@ def test_it_takes_the_optics_that_it_is_told(weights):
     assert (engine.operator.cutoff, engine.psf_size, engine.restorer) == (0.15, 21, "tv")
     assert engine.card["trained"]["eta_waves"] == 0.1
     psf = engine.operator.psf(torch.zeros(1, 7))[0, 0]
-    assert engine.limits(Found(psf, torch.tensor([0.0, 0.05]))) == ()
-    assert "reaches 0.1 waves" in engine.limits(Found(psf, torch.tensor([0.0, -0.095])))[0]
-    assert engine.fingerprint() != choose_engine(EngineChoice(model="compact", restorer="tv"))[0].fingerprint()
+    assert engine.limits(IdentifiedBlur(psf, torch.tensor([0.0, 0.05]))) == ()
+    assert "reaches 0.1 waves" in engine.limits(IdentifiedBlur(psf, torch.tensor([0.0, -0.095])))[0]
+    assert engine.described() != choose_engine(EngineChoice(model="compact", restorer="tv"))[0].described()
     with pytest.raises(ModelError, match=r"cutoff .* 0.4"):
         choose_engine(EngineChoice(model="compact", cutoff=0.4))
 
@@ -113,7 +113,6 @@ def test_in_noise_beyond_its_training_tv_restores_unless_the_network_is_asked_fo
     assert not torch.equal(images["auto"], images["deblur"])
     calm = engines["auto"].identify(y.clamp(0.4, 0.6))
     assert not calm.network_overtaxed
-    assert len({engine.fingerprint() for engine in engines.values()}) == 3
 
 
 def test_its_engine_identifies_with_the_spectral_likelihood(weights, rng):

@@ -14,7 +14,7 @@ from ray._private.runtime_env.packaging import create_package
 
 import deepblur.operators
 import deepblur.platform.study
-import deepblur.restoration.api
+import deepblur.restoration.restore
 from deepblur.platform.commands.studies import installed
 from deepblur.platform.system import source_tree
 

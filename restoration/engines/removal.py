@@ -8,7 +8,7 @@ what that does. Images without a dark ground, such as bright field, stay as they
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ from deepblur.baselines import RESTORERS
 from deepblur.baselines.nonblind import observe
 from deepblur.nets import DRUNet
 from deepblur.platform.system.errors import ModelError
+from deepblur.restoration.engines.names import Restorer
 
-Restorer = Literal["deblur", "tv", "wiener", "richardson-lucy"]
 Remove = Callable[[Tensor, tuple[int, int]], Tensor]
 """A tile (h, w) and its middle (row, column) in the image → the tile without its blur."""
 CLASSICAL_BYTES = 160.0

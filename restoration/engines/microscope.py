@@ -19,9 +19,9 @@ from deepblur.platform.optics.field_maps import pixel_places
 from deepblur.platform.optics.networks import TrainedOptics
 from deepblur.platform.optics.optics_file import Optics
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.engines import Engine, Found, hash_of
-from deepblur.restoration.reliability import WITNESS_PX, Residual, residual_of
-from deepblur.restoration.removal import Removal, network_bytes
+from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, hash_of
+from deepblur.restoration.engines.reliability import WITNESS_PX, Residual, residual_of
+from deepblur.restoration.engines.removal import Removal, network_bytes
 
 MOST_PATCHES = 144
 """Patches that are read of an image, at most."""
@@ -54,16 +54,13 @@ class OpticsEngine(Engine):
     def check(self, size: tuple[int, int], pixel_um: float | None) -> None:
         self.optics.check_image(size, pixel_um)
 
-    def fingerprint(self) -> str:
-        return f"{hash_of(self.trained.identifier, self.trained.deblurrer)} {self.trained.source.digest}"
-
     def described(self) -> dict[str, Any]:
         described = super().described() | {"weights": hash_of(self.trained.identifier, self.trained.deblurrer)}
         described["optics"]["calibration"] = self.trained.source.digest
         return described | {"device": self.device}
 
     @torch.inference_mode()
-    def identify(self, y: Tensor) -> Found:
+    def identify(self, y: Tensor) -> IdentifiedBlur:
         self._noise_std = float(noise_std_of(y))
         patches, places = _patches(y, self.trained.patch_px)
         if len(patches) < self.optics.shape[1]:
@@ -78,17 +75,17 @@ class OpticsEngine(Engine):
         gamma, std = fitted(self.optics, read, places, weight)
         gamma = self.optics.normalised(gamma[None])[0]
         centre = self.optics.local_psfs(gamma[None], torch.zeros(1, 2))[0, 0]
-        return Found(centre / centre.sum().clamp_min(1e-6), gamma, std)
+        return IdentifiedBlur(centre / centre.sum().clamp_min(1e-6), gamma, std)
 
-    def places(self, found: Found, size: tuple[int, int]) -> dict[tuple[int, int], Found]:
+    def places(self, found: IdentifiedBlur, size: tuple[int, int]) -> dict[tuple[int, int], IdentifiedBlur]:
         assert found.gamma is not None
         at = pixel_places(PLACES)
         psfs = self.optics.local_psfs(found.gamma[None], torch.cartesian_prod(at, at))[0]
         middles = [[int((float(p) + 1) / 2 * side) for p in at] for side in size]
         pairs = [(row, column) for row in middles[0] for column in middles[1]]
-        return {pair: Found(psf) for pair, psf in zip(pairs, psfs, strict=True)}
+        return {pair: IdentifiedBlur(psf) for pair, psf in zip(pairs, psfs, strict=True)}
 
-    def prepare(self, y: Tensor, found: Found) -> Removal:
+    def prepare(self, y: Tensor, found: IdentifiedBlur) -> Removal:
         assert found.gamma is not None
         gamma = found.gamma[None].to(self.device)
         size = (y.shape[-2], y.shape[-1])
@@ -102,7 +99,7 @@ class OpticsEngine(Engine):
 
         return Removal(restore, {"restorer": "deblur"})
 
-    def residual(self, y: Tensor, restored: Tensor, found: Found) -> Residual:
+    def residual(self, y: Tensor, restored: Tensor, found: IdentifiedBlur) -> Residual:
         """That of the part with most structure, for the PSF in its middle."""
         assert found.gamma is not None
         rows, columns = richest_part(y, WITNESS_PX)
@@ -110,7 +107,7 @@ class OpticsEngine(Engine):
         psf = self.optics.local_psfs(found.gamma[None], torch.tensor([middle]))[0, 0]
         return residual_of(y[rows, columns], restored[rows, columns], psf)
 
-    def limits(self, found: Found) -> tuple[str, ...]:
+    def limits(self, found: IdentifiedBlur) -> tuple[str, ...]:
         assert found.gamma is not None
         assert found.gamma_std is not None
         flags = []

@@ -1,0 +1,133 @@
+"""What every engine does: identify the blur of one grey image, and remove from its tiles a blur that was identified."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from deepblur.operators import ZernikeBlur
+from deepblur.restoration.engines.names import Restorer
+from deepblur.restoration.engines.reliability import Residual, residual_of
+from deepblur.restoration.engines.removal import Removal
+
+NEAR_BOUND = 0.9
+"""Of η: a search that is bounded by η ends below it."""
+
+
+@dataclass(frozen=True)
+class IdentifiedBlur:
+    """A blur that was identified."""
+
+    psf: Tensor
+    """(h, w), sum 1."""
+    gamma: Tensor | None = None
+    """(K,), in waves."""
+    gamma_std: Tensor | None = None
+    """(K,), in waves; None where the method states none."""
+    calibrated: bool = False
+    """Whether the uncertainty was checked against known blurs."""
+    network_overtaxed: bool = False
+    """Whether TV removes it, for the noise is stronger than the model's network was trained for."""
+
+
+class Engine(ABC):
+    """One way to identify and to restore."""
+
+    name: str
+    """What people should read, such as "models:/deepblur@champion (version 3)"."""
+    restorer: Restorer
+    operator: ZernikeBlur | None = None
+    card: dict[str, Any]
+    bytes_per_px: float
+    """Memory that restoring a tile takes, measured."""
+    whole_field: bool = False
+    """Images are the whole field of a calibrated microscope; a part of one cannot be treated for itself."""
+    cutoff_given: bool = False
+    """Whether the user said the cutoff; without, that of `operator` is an assumption."""
+    of_channels: "tuple[Engine, ...]" = ()
+    """One for each channel, where each has a cutoff of its own; the first is this one."""
+
+    @abstractmethod
+    def identify(self, y: Tensor) -> IdentifiedBlur:
+        """The blur of a grey image (H, W)."""
+
+    @abstractmethod
+    def prepare(self, y: Tensor, found: IdentifiedBlur) -> Removal:
+        """What removes a blur from any tile (h, w) of the image y (H, W); its strength follows the whole of y."""
+
+    @property
+    @abstractmethod
+    def psf_size(self) -> int:
+        """Side of the PSF in pixels: no image may be smaller."""
+
+    def of_channel(self, index: int) -> "Engine":
+        """The one for a channel that has a PSF of its own."""
+        return self.of_channels[index] if self.of_channels else self
+
+    def assumed(self, psfs: int = 1) -> tuple[str, ...]:
+        """A sentence on what nobody said of the optics; `psfs` is how many channels have one of their own."""
+        if self.operator is None:
+            return ()
+        cutoff = self.operator.cutoff
+        if not self.cutoff_given:
+            return (
+                f"the cutoff of {cutoff:g} cycles per pixel was assumed, and with another one the PSF is worth "
+                "nothing: say yours, NA / wavelength * pixel size, with --cutoff",
+            )
+        if psfs > 1 and not self.of_channels:
+            return (
+                f"the cutoff {cutoff:g} was told for all {psfs} channels, but each wavelength has its own: say them in "
+                f"the channels' order, as in --cutoff {','.join([f'{cutoff:g}'] * psfs)}",
+            )
+        return ()
+
+    def described(self) -> dict[str, Any]:
+        """What decides about the result beside image and options, as plain values."""
+        of_channels = [engine.operator for engine in self.of_channels or (self,) if engine.operator is not None]
+        optics: dict[str, Any] = {"psf_size": self.psf_size}
+        if self.operator is not None:
+            cutoffs = [operator.cutoff for operator in of_channels]
+            optics |= asdict(self.operator)
+            optics |= {"cutoff": cutoffs if len(cutoffs) > 1 else cutoffs[0], "cutoff_assumed": not self.cutoff_given}
+        return {"method": self.name, "restorer": self.restorer, "optics": optics}
+
+    def limits(self, found: IdentifiedBlur) -> tuple[str, ...]:
+        """Sentences about what the method itself could not have found."""
+        return ()
+
+    def check(self, size: tuple[int, int], pixel_um: float | None) -> None:
+        """Refuse images of a kind that this engine cannot know; (rows, columns) and pixel in the sample.
+
+        Raises:
+            InputError: with the numbers.
+        """
+        return
+
+    def places(self, found: IdentifiedBlur, size: tuple[int, int]) -> dict[tuple[int, int], IdentifiedBlur]:
+        """(row, column) → the blur there, at a few places of an image of this size, where it varies over the field."""
+        return {}
+
+    def residual(self, y: Tensor, restored: Tensor, found: IdentifiedBlur) -> Residual:
+        """What blur and restored image leave unexplained of a grey image."""
+        return residual_of(y, restored, found.psf)
+
+
+def at_bound(found: IdentifiedBlur, eta_waves: float) -> tuple[str, ...]:
+    """A sentence where an aberration ends at the bound of its search, ±η in waves."""
+    if found.gamma is None or float(found.gamma.abs().max()) < NEAR_BOUND * eta_waves:
+        return ()
+    return (
+        f"an aberration reaches {eta_waves:g} waves, the most that the search allows: the true one may be "
+        "larger, or the image not blurred in this way at all (--eta allows more)",
+    )
+
+
+def hash_of(*networks: nn.Module | None) -> str:
+    """BLAKE2b of the weights of networks."""
+    digest = hashlib.blake2b(digest_size=16)
+    for network in networks:
+        for value in {} if network is None else network.state_dict().values():
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

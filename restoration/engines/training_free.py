@@ -1,0 +1,55 @@
+"""Restoring without training: a published method finds the PSF, a classical restorer removes it."""
+
+import inspect
+from typing import Any
+
+from torch import Tensor
+
+from deepblur.baselines import METHODS, DivergedError
+from deepblur.baselines.estimate import READ_PX, richest
+from deepblur.operators import ZernikeBlur
+from deepblur.platform.system.errors import InputError, ModelError
+from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, at_bound
+from deepblur.restoration.engines.names import TRAINING_FREE, Restorer
+from deepblur.restoration.engines.removal import CLASSICAL_BYTES, Removal, classical
+
+
+class TrainingFreeEngine(Engine):
+    """A published method that reads the PSF from the image alone, and a classical restorer with that PSF."""
+
+    def __init__(self, method: str, restorer: Restorer, *, psf_size: int, eta_waves: float, cutoff: float) -> None:
+        if restorer == "deblur":
+            raise ModelError(f"method {method} brings no deblurring network; choose the restorer tv")
+        self.name, self.restorer, self._psf_size, self._eta_waves = method, restorer, psf_size, eta_waves
+        self._method = METHODS[TRAINING_FREE[method]]
+        self.operator = ZernikeBlur(psf_size=psf_size, cutoff=cutoff) if method == "spectral" else None
+        self.card: dict[str, Any] = {}
+        if self.operator is not None:
+            self.card = {"trained": {"eta_waves": eta_waves}}  # what it searches, in the words of a trained model
+        self.bytes_per_px = CLASSICAL_BYTES
+
+    @property
+    def psf_size(self) -> int:
+        return self._psf_size
+
+    def identify(self, y: Tensor) -> IdentifiedBlur:
+        offered = {"psf_size": self._psf_size, "operator": self.operator, "eta_waves": self._eta_waves, "seed": 0}
+        accepted = inspect.signature(self._method).parameters
+        try:
+            found = self._method(richest(y, READ_PX), **{k: v for k, v in offered.items() if k in accepted})
+        except DivergedError as error:
+            raise InputError(f"{self.name} comes to no result on this image ({error}); try another method") from None
+        assert found.psf is not None
+        return IdentifiedBlur(found.psf, found.gamma, found.gamma_std)
+
+    def limits(self, found: IdentifiedBlur) -> tuple[str, ...]:
+        return at_bound(found, self._eta_waves)
+
+    def described(self) -> dict[str, Any]:
+        described = super().described()
+        if self.operator is not None:
+            described["optics"]["eta_waves"] = self._eta_waves
+        return described
+
+    def prepare(self, y: Tensor, found: IdentifiedBlur) -> Removal:
+        return classical(self.restorer, y, found.psf)
