@@ -4,40 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deepblur.platform.arms.methods.method import Assess, Method
-from deepblur.platform.arms.trained.arm import Arm, Evaluate
-from deepblur.platform.arms.tuning.tuning import Tune, Tuning
-from deepblur.platform.arms.uncertainty.uncertainty import Doubt, Read
-from deepblur.platform.data.sources import Source
-from deepblur.platform.data.store import ImageStore
-from deepblur.platform.evaluation.grid import usable_images
-from deepblur.platform.evaluation.levels import Grid
+from deepblur.platform.experiment.arm import Arms, Stores
 from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.stages.stage import Stage, Work
 
-Arms = Mapping[tuple[str, int], Arm | Method | Tuning | Doubt]
 
-
-def measurements(arm: Arm | Method | Tuning | Doubt, plan: Plan, images: int, seed: int) -> list[Stage]:
-    """The stages that measure one arm at one seed.
-
-    Args:
-        images: how many test images the grid takes.
-    """
-    test = plan.data.test
-    if isinstance(arm, Method):
-        return [Assess(method=arm, grid=plan.grid, test=test, position=i) for i in range(images)]
-    assert isinstance(plan.grid, Grid)
-    if isinstance(arm, Arm):
-        return [Evaluate(arm=arm, grid=plan.grid, test=test)]
-    held = plan.data.validation
-    if isinstance(arm, Doubt):
-        return [Read(identify=member, grid=plan.grid, validation=held, test=test) for member in arm.members]
-    return [Tune(tuning=arm, noise=level, grid=plan.grid, validation=held, seed=seed)
-            for level in plan.grid.noise]  # fmt: skip
-
-
-def build_graph(plan: Plan, arms: Arms, stores: Mapping[tuple[Source, ...], ImageStore]) -> Graph:
+def build_graph(plan: Plan, arms: Arms, stores: Stores) -> Graph:
     """Every stage of the arms once, in an order in which each comes after what it needs."""
     fingerprints = {sources: store.fingerprint for sources, store in stores.items()}
     works: dict[str, Work] = {}
@@ -54,10 +26,7 @@ def build_graph(plan: Plan, arms: Arms, stores: Mapping[tuple[Source, ...], Imag
 
     results = {}
     for (name, seed), arm in arms.items():
-        images = 0
-        if isinstance(arm, Method):
-            images = len(usable_images(plan.grid, arm.degradation.operator, stores[plan.data.test]))
-        results[name, seed] = tuple(add(stage, (name, seed)) for stage in measurements(arm, plan, images, seed))
+        results[name, seed] = tuple(add(stage, (name, seed)) for stage in arm.stages(plan, seed, stores))
     for key, work in works.items():
         works[key] = replace(work, label=_label(work.stage, names[key]))
     return Graph(works, results, dict(arms))

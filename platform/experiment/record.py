@@ -1,46 +1,30 @@
-"""What a study leaves in MLflow for people to look at: a parent run, a run per IN and per arm and seed, and the models.
+"""What a study leaves in MLflow for people to look at: a run of the study, a run for each of its parts, the report.
 
 MLflow is never the truth: the ledger is. Rows that MLflow missed are sent again by the next run of the same command.
 """
 
 import hashlib
-import json
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
-import numpy as np
-
-from deepblur.operators import ZernikeBlur
-from deepblur.platform.arms.trained.arm import Arm
-from deepblur.platform.arms.trained.result import StudyResult
-from deepblur.platform.data.store import open_store
 from deepblur.platform.experiment import notes as run_notes
 from deepblur.platform.experiment import provenance
 from deepblur.platform.experiment.naming import part_name, shared_tags, study_name
-from deepblur.platform.experiment.result import LAYOUTS, Result
-from deepblur.platform.experiment.study import Plan
-from deepblur.platform.models.calibration import calibrate
-from deepblur.platform.models.card import VALIDATED_TAG, make_card, render
-from deepblur.platform.models.model import save_model
-from deepblur.platform.stages.failure import describe_error
+from deepblur.platform.experiment.result import Result
+from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.stages.heartbeat import read_rows
 from deepblur.platform.stages.identity import flatten, said
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.stage import Work
-from deepblur.platform.system.disk import is_full
 from deepblur.platform.system.printable import note
 from deepblur.platform.system.source_tree import commit
 from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking import pages as dashboard
 from deepblur.platform.tracking.connection import default_uri, shown
 from deepblur.platform.tracking.tracker import NoTracker, Tracker
-from deepblur.platform.training.in_process import load_network, training_stage
+from deepblur.platform.training.in_process import training_stage
 from deepblur.platform.training.specification import Training
-from deepblur.platform.training.tasks import identifier_config
-
-if TYPE_CHECKING:
-    from deepblur.platform.experiment.study import Graph
 
 NOWHERE = "none"
 REPORT = "report.html"
@@ -49,26 +33,87 @@ SYNC_S = 5.0
 
 
 class Record:
-    """The MLflow runs of one study and its report folder."""
+    """The MLflow run of a study, whatever its parts are, and its report folder.
 
-    def __init__(self, plan: Plan, graph: "Graph", ledger: Ledger) -> None:
-        self.plan, self.graph, self.ledger = plan, graph, ledger
-        measured = (f"{arm}:{seed}:{','.join(keys)}" for (arm, seed), keys in graph.results.items())
-        text = "/".join([plan.study.name, *plan.contrast, *measured])
-        self.key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    Args:
+        parts: what tells the study from others of its name.
+        params: of the study's run, beside preset, seeds and grid.
+    """
+
+    view: ClassVar[str] = "arms"
+    """The saved view of the experiment that leads."""
+    whole: ClassVar[str] = "the study's run"
+    """What a part's description calls the run that it belongs to."""
+
+    def __init__(self, plan: Plan, parts: Iterable[str], params: Mapping[str, str]) -> None:
+        self.plan = plan
+        self.key = hashlib.blake2b("/".join([plan.study.name, *parts]).encode(), digest_size=8).hexdigest()
         self.folder = plan.runs / "studies" / f"{plan.study.name}-{self.key}"
-        self.tracker = open_tracker(plan, view="arms")
+        self.tracker = open_tracker(plan, self.view)
+        self.tags = shared_tags(plan, commit=commit(), device=provenance.circumstances_of(plan)["device"])
+        tags = {**self.tags, "stage": "study", "command": plan.command}
+        shared = {"preset": plan.preset, "seeds": str(plan.seeds), **params, **flatten(plan.grid, "grid")}
+        self.parent = self.tracker.study_run(key=self.key, name=study_name(plan), params=shared, tags=tags)
+
+    def child(self, key: str, name: str, params: dict[str, str], tags: dict[str, str], about: str) -> str:
+        """The run of a part; `about` is what it is made of."""
+        name = part_name(self.plan, name)
+        links = {"report": self.tracker.page(self.parent, REPORT), self.whole: self.tracker.page(self.parent)}
+        tags = {**self.tags, **tags, naming.NOTE_TAG: run_notes.part_note(name, about, self.plan, links)}
+        return self.tracker.child_run(parent=self.parent, key=f"{self.key}/{key}", name=name, params=params, tags=tags)
+
+    def open_parts(self) -> Iterable[str]:
+        """The runs of parts that end with the study's."""
+        return ()
+
+    def links(self) -> dict[str, str]:
+        """Where people go on from the study's run."""
+        return {"Open the report": self.tracker.page(self.parent, REPORT)}
+
+    def made_from(self, metrics: Mapping[str, float]) -> None:
+        """Write down from what all this was made, and with what it ended."""
+
+    def last_words(self, result: Result) -> None:
+        """What is left to do and to say when all is recorded."""
+        result.finish(self)
+
+    def finish(self, result: Result) -> None:
+        """Write the report, log it, describe what came out, and print the result."""
+        report = result.write(self.folder)
+        metrics = result.metrics()
+        self.made_from(metrics)
+        self.tracker.log_folder(self.parent, self.folder)
+        self.tracker.log_metrics(self.parent, metrics)
+        if result.cost is not None:
+            self.tracker.log_metrics(self.parent, result.cost.metrics())
+        facts = {n.replace(", ", "."): text for n, text in result.facts.items() if n not in (*self.tags, "git commit")}
+        described = {naming.NOTE_TAG: run_notes.study_note(self.plan, result, self.links())}
+        self.tracker.log_tags(self.parent, facts | described)
+        note("\n" + result.text() + "\n")
+        self.last_words(result)
+        note(f"report  {report}")
+        show_where(self.plan)
+
+    def close(self, ok: bool, stopped: bool = False) -> None:
+        """End all runs; `stopped` says that it was somebody's wish and no failure."""
+        for run in self.open_parts():
+            self.tracker.finish(run, ok, stopped)
+        self.tracker.finish(self.parent, ok, stopped)
+
+
+class StagesRecord(Record):
+    """The record of a graph of stages: a run per IN, and per arm and seed."""
+
+    def __init__(self, plan: Plan, graph: Graph, ledger: Ledger) -> None:
+        self.graph, self.ledger = graph, ledger
         self.provenance = provenance.take(plan, graph)
-        self.refused = {arm: why for (arm, _), built in graph.arms.items() if (why := _no_model(built))}
+        self.refused = {arm: why for (arm, _), built in graph.arms.items() if (why := built.no_model())}
         """Arm whose networks become no model → why."""
         for why in dict.fromkeys(self.refused.values()):
             arms = ", ".join(arm for arm, said in self.refused.items() if said == why)
             note(f"no model will be made of the networks of {arms}, for {why}; all else is recorded")
-        device = self.provenance.ingredients["made_with"]["device"]
-        self.tags = shared_tags(plan, commit=commit(), device=device)
-        tags = {**self.tags, "stage": "study", "command": plan.command}
-        shared = {"preset": plan.preset, "seeds": str(plan.seeds), **flatten(plan.grid, "grid")}
-        self.parent = self.tracker.study_run(key=self.key, name=study_name(plan), params=shared, tags=tags)
+        measured = (f"{arm}:{seed}:{','.join(keys)}" for (arm, seed), keys in graph.results.items())
+        super().__init__(plan, [*plan.contrast, *measured], {})
         self.parts: dict[str, provenance.Json] = {}
         """Child run → the part of the study that it shows."""
         self.arms: dict[tuple[str, int], str] = {}
@@ -90,7 +135,7 @@ class Record:
             work = self.graph.works[key]
             if work.stage.kind == "identify" or len(arms) > 1:
                 tags = {"stage": work.stage.kind, "seed": str(training_stage(work).seed)}
-                children[key] = [self._child(key, work.label, flatten(work.stage), tags, "")]
+                children[key] = [self.child(key, work.label, flatten(work.stage), tags, "")]
                 arm, seed = next(iter(arms.items()))
                 self.parts[children[key][0]] = {"stage": key, "arm": arm, "seed": seed}
         for (arm, seed), keys in self.graph.results.items():
@@ -98,25 +143,13 @@ class Record:
             method = self.graph.arms[arm, seed].label
             tags = {"stage": "arm", "arm": arm, "seed": str(seed), "method": method}
             about = ", ".join(f"{name}={said(value)}" for name, value in self.plan.study.arms.get(arm, {}).items())
-            run = self.arms[arm, seed] = self._child(f"{arm}/{seed}", f"{arm}, seed {seed}", keywords, tags, about)
+            run = self.arms[arm, seed] = self.child(f"{arm}/{seed}", f"{arm}, seed {seed}", keywords, tags, about)
             self.parts[run] = {"arm": arm, "seed": seed}
             for key in keys:
                 children.setdefault(key, []).append(run)
             for key in self.graph.trainings(arm, seed):
                 children.setdefault(key, [run])
         return children
-
-    def _child(self, key: str, name: str, params: dict[str, str], tags: dict[str, str], about: str) -> str:
-        name = part_name(self.plan, name)
-        tags = {**self.tags, **tags, naming.NOTE_TAG: run_notes.part_note(name, about, self.plan, self._links())}
-        return self.tracker.child_run(parent=self.parent, key=f"{self.key}/{key}", name=name, params=params, tags=tags)
-
-    def _links(self) -> dict[str, str]:
-        """Where people go on from any run of the study."""
-        return {
-            "report": self.tracker.page(self.parent, REPORT),
-            "the study's run": self.tracker.page(self.parent),
-        }
 
     def follow(self, running: list[Work]) -> None:
         """Send the curves as they grow."""
@@ -140,129 +173,33 @@ class Record:
         for run in self.children[work.key]:
             self.tracker.log_rows(run, named)
 
-    def finish(self, result: Result) -> None:
-        """Write the report, log it, register what was trained for use, and print the result."""
-        layout = LAYOUTS[type(result)]
-        report = layout.write(result, self.folder)
-        metrics = layout.metrics(result)
-        self._provenance(metrics)
-        self.tracker.log_folder(self.parent, self.folder)
-        self.tracker.log_metrics(self.parent, metrics)
-        if result.cost is not None:
-            self.tracker.log_metrics(self.parent, result.cost.metrics())
-        self._describe(result)
-        note("\n" + layout.text(result) + "\n")
-        if isinstance(result, StudyResult):
-            for arm in self.plan.arms:
-                if arm not in self.refused:
-                    self._try_to_register(arm, result)
-        if result.cost is not None:
-            note(f"cost    {result.cost.sentence()}")
-        note(f"report  {report}")
-        show_where(self.plan)
+    def open_parts(self) -> Iterable[str]:
+        return {run for runs in self.children.values() for run in runs}
 
-    def _describe(self, result: Result) -> None:
-        """Tell people what came out: each arm's means and pictures, the study's description with links to both."""
-        layout = LAYOUTS[type(result)]
-        for where, means in layout.by_run(result).items():
-            self.tracker.log_metrics(self.arms[where], means)
-        for arm, pictures in layout.pictures(result).items():
-            self.tracker.log_pictures(self.arms[arm, min(self.plan.seeds)], pictures)
-        facts = {n.replace(", ", "."): text for n, text in result.facts.items() if n not in (*self.tags, "git commit")}
-        links = {
-            "Open the report": self.tracker.page(self.parent, REPORT),
-            "Compare the arms": self.tracker.comparison(list(self.arms.values())),
-            "All arms of this study": self.tracker.view("arms"),
-        }
-        described = {naming.NOTE_TAG: run_notes.study_note(self.plan, result, links)}
-        self.tracker.log_tags(self.parent, facts | described)
+    def links(self) -> dict[str, str]:
+        compared = {"Compare the arms": self.tracker.comparison(list(self.arms.values()))}
+        return {**super().links(), **compared, "All arms of this study": self.tracker.view(self.view)}
 
-    def _provenance(self, metrics: dict[str, float]) -> None:
-        """From what all this was made, and with what it ended: in the report folder and in every child run."""
+    def made_from(self, metrics: Mapping[str, float]) -> None:
+        """In the report folder and in every child run."""
         made_with = self.provenance.ingredients["made_with"]
         outcome = provenance.outcome(self.graph, self.ledger, metrics, made_with)
         self.provenance.write(self.folder, outcome)
         for run, part in self.parts.items():
             self.tracker.log_text(run, self.provenance.text(outcome, part), provenance.FILE)
 
-    def _try_to_register(self, arm: str, result: StudyResult) -> None:
-        """A study is complete whether or not its networks make a model; only a disk that fails is another matter."""
-        try:
-            self._register(arm, result)
-        except Exception as error:  # of whatever saves, loads, measures and describes a model
-            if isinstance(error, OSError) or is_full(error):
-                raise
-            note(f"model   none of arm {arm!r} ({describe_error(error)}); all else is recorded")
+    def finish(self, result: Result) -> None:
+        """Also each arm's means and pictures, in its run."""
+        for where, means in result.by_run().items():
+            self.tracker.log_metrics(self.arms[where], means)
+        for arm, pictures in result.pictures_by_arm().items():
+            self.tracker.log_pictures(self.arms[arm, min(self.plan.seeds)], pictures)
+        super().finish(result)
 
-    def _register(self, arm: str, result: StudyResult) -> None:
-        """Register the arm's model of the seed that validated best, never of the one that tested best."""
-        from deepblur.platform.registry.publish import log_and_register
-
-        seed = max(self.plan.seeds, key=lambda seed: self._validated(arm, seed))
-        stages = self.graph.arms[arm, seed]
-        assert isinstance(stages, Arm)
-        operator = stages.identify.degradation.operator
-        items = result.items[(result.items.arm == arm) & (result.items.seed == seed)]
-        run = self.children[self.graph.results[arm, seed][0]][0]
-        origin = {"study": self.plan.study.name, "preset": self.plan.preset, "arm": arm, "seed": str(seed)}
-        identifier = load_network(self.plan.runs, self.graph.inputs(arm, seed)["identify"], stages.identify)
-        store, held = (open_store(sources, self.plan.runs / "cache", progress=False)
-                       for sources in (stages.identify.train, stages.identify.validation))  # fmt: skip
-        card = make_card(
-            {**origin, "commit": commit(), "run": run},
-            stages.identify.degradation,
-            stages.identify.train,
-            items,
-            parameters=flatten(stages),
-            images=len(store),
-            fingerprint=store.fingerprint,
-            validated={"psnr_db": self._validated(arm, seed)},
-        )
-        card["uncertainty"] = calibrate(identifier, stages.identify.degradation, held)
-        folder = self.plan.runs / "models" / self.folder.name / naming.file_name(arm)
-        save_model(
-            folder,
-            operator=operator,
-            identifier_config=identifier_config(stages.identify),
-            identifier=identifier,
-            deblurrer_config=stages.deblur.network,
-            deblurrer=load_network(self.plan.runs, self.graph.inputs(arm, seed)["deblur"], stages.deblur),
-            card=card,
-            readme=render(card),
-        )
-        example = result.pictures[0].blurry[None, None].astype(np.float32)
-        tags = {**origin, VALIDATED_TAG: f"{self._validated(arm, seed):.3f}"}
-        version = log_and_register(
-            self.tracker, run, folder, tags=tags, example=example, description=render(card, f"{arm}, seed {seed}")
-        )
-        if version:
-            note(f"model   models:/deepblur/{version} is arm {arm!r}, seed {seed}")
-
-    def _validated(self, arm: str, seed: int) -> float:
-        curve = read_rows(self.ledger.folder(self.graph.inputs(arm, seed)["deblur"]) / "curve.jsonl")
-        return curve[-1]["val_psnr_db"]
-
-    def close(self, ok: bool, stopped: bool = False) -> None:
-        """End all runs; `stopped` says that it was somebody's wish and no failure."""
-        for run in {run for runs in self.children.values() for run in runs}:
-            self.tracker.finish(run, ok, stopped)
-        self.tracker.finish(self.parent, ok, stopped)
-
-
-def _no_model(arm: object) -> str:
-    """Why `save_model` would refuse the networks of an arm; "" where it would not, or there are none."""
-    if not isinstance(arm, Arm):
-        return ""
-    operator = arm.identify.degradation.operator
-    if type(operator) is not ZernikeBlur:
-        return f"their operator is a {type(operator).__name__} and a model's is a ZernikeBlur"
-    if own := [said(part) for stage in (arm.identify, arm.deblur) if (part := stage.own())]:
-        return f"{' and '.join(own)} {'is' if len(own) == 1 else 'are'} the study's own and a model holds no code"
-    try:
-        json.dumps([asdict(operator), identifier_config(arm.identify), arm.deblur.network])
-    except (TypeError, ValueError) as error:
-        return f"their settings are not JSON values ({error})"
-    return ""
+    def last_words(self, result: Result) -> None:
+        super().last_words(result)
+        if result.cost is not None:
+            note(f"cost    {result.cost.sentence()}")
 
 
 def open_tracker(plan: Plan, view: str) -> NoTracker:

@@ -5,19 +5,16 @@ import platform as machine
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deepblur.platform.arms.methods.collect import collect
-from deepblur.platform.arms.search.search import Search
-from deepblur.platform.data.sources import Source
-from deepblur.platform.data.store import ImageStore, open_store
-from deepblur.platform.experiment.graph import Arms, build_graph
+from deepblur.platform.data.store import open_store
+from deepblur.platform.experiment.arm import Arms, Stores, kind_of
+from deepblur.platform.experiment.graph import build_graph
 from deepblur.platform.experiment.provenance import write_made
-from deepblur.platform.experiment.record import Record
+from deepblur.platform.experiment.record import StagesRecord
 from deepblur.platform.experiment.result import Result
 from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.stages.cost import Budget, BudgetSpentError
@@ -31,7 +28,6 @@ from deepblur.platform.training.specification import Training
 if TYPE_CHECKING:
     from deepblur.platform.cluster.queue import Resources
 
-Stores = Mapping[tuple[Source, ...], ImageStore]
 PROGRESS_S = 15.0
 """Seconds between two lines about the trainings under way."""
 
@@ -50,15 +46,7 @@ def run(plan: Plan) -> None:
         ) from None
     with opened as ledger:
         arms = plan.build()
-        stores = _open_stores(plan)
-        searches = {where: arm for where, arm in arms.items() if isinstance(arm, Search)}
-        if searches:
-            # which carries out a study of its own at the end
-            from deepblur.platform.arms.search.run import run_searches
-
-            run_searches(plan, searches, stores, ledger)
-        else:
-            carry_out(plan, arms, stores, ledger)
+        kind_of(arms).run(plan, arms, _open_stores(plan), ledger, carry_out)
 
 
 def carry_out(plan: Plan, arms: Arms, stores: Stores, ledger: Ledger) -> Result:
@@ -68,13 +56,13 @@ def carry_out(plan: Plan, arms: Arms, stores: Stores, ledger: Ledger) -> Result:
     missing = [work for work in graph.works.values() if ledger.done(work.key) is None]
     done = len(graph.works) - len(missing)
     note(f"{plan.study.name}, preset {plan.preset}: {len(graph.works)} stages, {done} done before; {plan.runs}")
-    record = Record(plan, graph, ledger)
+    record = StagesRecord(plan, graph, ledger)
     try:
         if missing:
             _Progress(plan, graph, ledger, record).carry_out(missing)
         facts = {**facts_of(plan, stores), "stages": f"{len(missing)} carried out now, {done} reused",
                  "time": f"{time.time() - started:.0f} s for this run"}  # fmt: skip
-        result = collect(plan, graph, ledger, facts=facts)
+        result = kind_of(arms).collect(plan, graph, ledger, facts)
         record.finish(result)
         plan.study.after(plan, graph)
     except BaseException:
@@ -98,7 +86,7 @@ def _open_stores(plan: Plan) -> Stores:
 class _Progress:
     """Carries out what is missing, tells the ledger, the record and the person who waits."""
 
-    def __init__(self, plan: Plan, graph: Graph, ledger: Ledger, record: Record) -> None:
+    def __init__(self, plan: Plan, graph: Graph, ledger: Ledger, record: StagesRecord) -> None:
         self.plan, self.graph, self.ledger, self.record = plan, graph, ledger, record
         self.budget = Budget(plan.hours, plan.gpu_hours, ledger)
         self.finished = 0
@@ -184,7 +172,7 @@ def cluster_resources(plan: Plan) -> "Resources":
     )
 
 
-def facts_of(plan: Plan, stores: Mapping[Any, ImageStore]) -> dict[str, str]:
+def facts_of(plan: Plan, stores: Stores) -> dict[str, str]:
     """Where, with what and on which images a plan is carried out."""
     roles = dict(zip(("train", "validation", "test"), stores.items(), strict=False))
     facts = {

@@ -238,6 +238,11 @@ class Plan:
     def contrast(self) -> tuple[str, str]:
         return self.study.contrast
 
+    @property
+    def reference(self) -> str:
+        """The arm that all others are compared with: the first of the contrast, or the first that was asked for."""
+        return self.contrast[0] if self.contrast[0] in self.arms else self.arms[0]
+
     def build(self) -> dict[tuple[str, int], Any]:
         """Its arms, made for every seed."""
         return {(arm, seed): self.study.build(arm, settings=self.settings, data=self.data, seed=seed)

@@ -13,9 +13,10 @@ from deepblur.platform.system import code
 
 CARRIES = (
     "platform/data/cache", "platform/data/dead_leaves", "platform/data/image_file", "platform/data/sources",
-    "platform/stages/", "platform/system/code", "platform/system/disk", "platform/system/errors",
-    "platform/system/memory", "platform/system/printable", "platform/system/seal", "platform/system/source_tree",
-    "platform/system/whole_files", "platform/tracking/", "platform/training/in_process", "restoration/",
+    "platform/experiment/", "platform/stages/", "platform/system/code", "platform/system/disk",
+    "platform/system/errors", "platform/system/memory", "platform/system/printable", "platform/system/seal",
+    "platform/system/source_tree", "platform/system/whole_files", "platform/tracking/",
+    "platform/training/in_process", "restoration/",
 )  # fmt: skip
 """Beginnings of the names of modules that store, count and move what others compute, or that read images, which count
 by their pixels. They, and what only they import, are no part of a stage's code."""

@@ -5,7 +5,7 @@ TV with IN's PSF, DN with the true operator.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,7 +16,10 @@ from deepblur.baselines import METHODS, RESTORERS, Estimate, SpectralIdentifier,
 from deepblur.operators import Blur, ZernikeBlur
 from deepblur.platform.data.observations import Batch, Degradation, mean_psf
 from deepblur.platform.data.sources import Source
+from deepblur.platform.evaluation.grid import usable_images
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
+from deepblur.platform.experiment.arm import Stores, StudyArm
+from deepblur.platform.experiment.study import Plan
 from deepblur.platform.models.shipped import for_optics, referred
 from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.optics.field_identification import SOURCES, identify_field, nearest
@@ -37,12 +40,14 @@ _NEEDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Method(StudyArm):
     """One way of blind (or, with the true PSF, informed) deblurring.
 
     Raises:
         ValueError: an unknown name, a network that is missing, or a restoration that needs what the PSF's source lacks.
     """
+
+    gatherer: ClassVar[str] = "platform/arms/methods/collect"
 
     degradation: Degradation
     """The operator family that the method may know, the η it expects, and the noise that its networks saw."""
@@ -87,9 +92,13 @@ class Method:
 
     @property
     def label(self) -> str:
-        """What identifies and what restores, for people."""
         psf, image = (said(part) if callable(part) else NETWORKS.get(part, part) for part in (self.psf, self.image))
         return psf if image in ("own", "none") else image if psf == "none" else f"{psf} + {image}"
+
+    def stages(self, plan: Plan, seed: int, stores: Stores) -> Sequence[Stage]:
+        test = plan.data.test
+        images = len(usable_images(plan.grid, self.degradation.operator, stores[test]))
+        return [Assess(method=self, grid=plan.grid, test=test, position=i) for i in range(images)]
 
     @property
     def family(self) -> Blur:

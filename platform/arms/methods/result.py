@@ -16,7 +16,7 @@ import pandas as pd
 from deepblur.platform.arms.methods.claims import Claim
 from deepblur.platform.arms.trained.result import KEYS, refuse_repeats
 from deepblur.platform.evaluation.paired import compare_to_reference, mean_interval
-from deepblur.platform.stages.cost import Cost
+from deepblur.platform.experiment.result import Result
 
 OK, LOST = "ok", ("diverged", "failed", "timeout")
 EXACT_DB = 100.0
@@ -85,9 +85,12 @@ class MethodPicture:
     captions: dict[str, str] = field(default_factory=dict)
     """"blurry" or an arm → a short figure or reason, such as "24.1 dB" or "diverged"."""
 
+    def psf_of(self, arm: str) -> np.ndarray | None:
+        return self.psfs.get(arm)
 
-@dataclass(frozen=True, kw_only=True)
-class MethodsResult:
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MethodsResult(Result):
     """A finished comparison of methods.
 
     Raises:
@@ -95,18 +98,11 @@ class MethodsResult:
             method that gives some output lacks its score on a draw that is "ok".
     """
 
-    name: str
-    title: str
-    abstract: dict[str, str]
-    preset: str
-    command: str
     items: pd.DataFrame
     """One row per arm × seed × noise × eta_waves × image × draw with the columns COLUMNS. `status` is "ok" or one of
     LOST. A score is NaN where the status is not ok, and throughout where the arm has no such output."""
     reference: str
     """The arm that the others are compared with."""
-    contrast: tuple[str, str] | None = None
-    """(a, b): the study asks whether a does better than b; None where it asks nothing."""
     informed: tuple[str, ...] = ()
     """Arms that were given a truth, such as an oracle: their lead over the reference is no rival's."""
     trained_eta_waves: float | None = None
@@ -117,13 +113,10 @@ class MethodsResult:
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Training run → columns step, loss, and where known val_…; a gap is NaN."""
     pictures: tuple[MethodPicture, ...] = ()
-    facts: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, dict[str, str]] = field(default_factory=dict)
     """Arm → flattened settings."""
     published: tuple[Claim, ...] = ()
     """What the paper printed of the same experiment, see `deepblur.platform.arms.methods.claims`."""
-    cost: Cost | None = None
-    """What its stages cost, and the command that reports them; None where nobody counted."""
 
     def __post_init__(self) -> None:
         missing = [column for column in COLUMNS if column not in self.items]

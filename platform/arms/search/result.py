@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from deepblur.platform.arms.trained.result import StudyResult
-from deepblur.platform.stages.cost import Cost
+from deepblur.platform.experiment.result import Result
 
 RUN = ("arm", "seed")
 """What tells one run of a sampler from the others."""
@@ -37,18 +37,9 @@ class Objective:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SearchResult:
-    """A finished search: every trial of every sampler, its settings, what it was scored with and what it cost.
+class SearchResult(Result):
+    """A finished search: every trial of every sampler, its settings, what it was scored with and what it cost."""
 
-    Two results are equal only if they are the same one, for tables have no equality of their own.
-    """
-
-    name: str
-    title: str
-    abstract: dict[str, str]
-    """Claim, Measure, Cost, Run, Outcome, as the study's docstring gives them."""
-    preset: str
-    command: str
     objectives: tuple[Objective, ...]
     """The first one decides which trial is the best."""
     trials: pd.DataFrame
@@ -68,11 +59,6 @@ class SearchResult:
     """Arm → the command line that runs its best configuration."""
     final: StudyResult | None
     """The arms "best" and "default" on the test images; None where they were not run."""
-    facts: dict[str, str]
-    contrast: tuple[str, str] | None = None
-    """(a, b): the study asks whether the sampler a does better than b; None where it asks nothing."""
-    cost: Cost | None = None
-    """What its stages cost, and the command that reports them; None where nobody counted."""
 
     def __post_init__(self) -> None:
         if not self.objectives:

@@ -8,35 +8,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
-from deepblur.platform.arms.search.history import History, curves
+from deepblur.platform.arms.search.collect import Histories, Searches, best_of, collect
+from deepblur.platform.arms.search.history import History
 from deepblur.platform.arms.search.loop import END, Job, Loop
 from deepblur.platform.arms.search.record import SearchRecord
-from deepblur.platform.arms.search.result import SECONDARY, SearchResult
-from deepblur.platform.arms.search.search import OBJECTIVES, Search
+from deepblur.platform.arms.search.search import Search
 from deepblur.platform.arms.trained.arm import Arm, Evaluate
 from deepblur.platform.arms.trained.result import StudyResult
 from deepblur.platform.data.sources import Source
-from deepblur.platform.data.store import ImageStore
 from deepblur.platform.evaluation.levels import Grid
+from deepblur.platform.experiment.arm import Arms, CarryOut, Stores
 from deepblur.platform.experiment.graph import make_work
-from deepblur.platform.experiment.run import carry_out, cluster_resources, facts_of
+from deepblur.platform.experiment.run import cluster_resources, facts_of
 from deepblur.platform.experiment.study import Design, Plan
-from deepblur.platform.stages.cost import Budget, BudgetSpentError, cost_of
+from deepblur.platform.stages.cost import Budget, BudgetSpentError
 from deepblur.platform.stages.failure import describe_error, of_the_settings
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.printable import note
 
-Searches = Mapping[tuple[str, int], Search]
-Histories = Mapping[tuple[str, int], History]
-STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
-
-def run_searches(
-    plan: Plan, searches: Searches, stores: Mapping[tuple[Source, ...], ImageStore], ledger: Ledger
-) -> None:
+def run_searches(plan: Plan, searches: Searches, stores: Stores, ledger: Ledger, carry_out: CarryOut) -> None:
     """Everything between the command and the report of a search."""
     started = time.time()
     fingerprints = {sources: store.fingerprint for sources, store in stores.items()}
@@ -61,10 +53,14 @@ def run_searches(
                 ended = sum(h.ended(n) for h in histories.values() for n in range(len(h)))
                 budget.check(ended, sum(s.trials for s in searches.values()), "trials")
         _require_one(histories)
-        result = _collect(plan, searches, histories, ledger, _facts(plan, stores, started))
+        facts = {**facts_of(plan, stores), "time": f"{time.time() - started:.0f} s for this run"}
+        result = collect(plan, searches, histories, ledger, facts)
         _forget_pruned(plan, histories, ledger)
-        final = _final(plan, searches, histories, stores, ledger)
-        record.finish(replace(result, final=final))
+        if (found := _final(plan, searches, histories)) is not None:
+            final = carry_out(*found, stores, ledger)
+            assert isinstance(final, StudyResult)
+            result = replace(result, final=final)
+        record.finish(result)
     except BaseException:
         record.close(ok=False, stopped=isinstance(sys.exception(), (BudgetSpentError, KeyboardInterrupt)))
         raise
@@ -153,81 +149,11 @@ def _search_here(loop: Loop) -> None:
                 break
 
 
-def _collect(
-    plan: Plan,
-    searches: Searches,
-    histories: Histories,
-    ledger: Ledger,
-    facts: dict[str, str],
-) -> SearchResult:
-    """The tables of all trials. A stage costs the first trial of its sampler that needed it, as if each ran alone."""
-    some = next(iter(searches.values()))
-    rows, settings, seen = [], [], []
-    for (arm, seed), history in histories.items():
-        paid: set[str] = set()
-        for trial in history.trials:
-            if not history.ended(trial.number):
-                continue
-            about = trial.user_attrs
-            seconds = {key: ledger.seconds(key) for key in about["stages"]}
-            rows.append(
-                {"arm": arm, "seed": seed, "number": trial.number, "state": STATES[trial.state.name]}
-                | {"reason": about.get("reason", ""), "seconds_naive": sum(seconds.values())}
-                | {"seconds": sum(s for key, s in seconds.items() if key not in paid)}
-                | {name: about.get("measures", {}).get(name, float("nan")) for name in (*some.objectives, *SECONDARY)}
-            )
-            paid |= seconds.keys()
-            settings.append(searches[arm, seed].params(trial))
-            for kind, points in curves(trial).items():
-                seen += [(arm, seed, trial.number, kind, mark, value) for mark, value in points.items()]
-    return SearchResult(
-        name=plan.study.name,
-        title=plan.study.title,
-        abstract=plan.study.abstract,
-        preset=plan.preset,
-        command=plan.command,
-        objectives=tuple(OBJECTIVES[name] for name in some.objectives),
-        trials=pd.DataFrame(rows),
-        settings=tuple(settings),
-        intermediate=pd.DataFrame(seen, columns=["arm", "seed", "number", "stage", "step", "value"]),
-        space={name: str(part) for name, part in some.space.items()},
-        defaults=some.defaults,
-        commands={arm: best[0].command(plan.preset, best[1]) for arm in plan.arms
-                  if (best := best_of(arm, searches, histories))},
-        final=None,
-        facts=facts,
-        contrast=plan.contrast,
-        cost=cost_of(ledger, {key for h in histories.values() for t in h.trials for key in t.user_attrs["stages"]}),
-    )  # fmt: skip
-
-
-def best_of(sampler: str, searches: Searches, histories: Histories) -> tuple[Search, dict[str, Any]] | None:
-    """The best complete trial of a sampler by the first objective, over all seeds: its search and its settings."""
-    found = [
-        (trial.values[0], searches[where], trial)
-        for where, history in histories.items()
-        for trial in history.trials
-        if where[0] == sampler and trial.state.name == "COMPLETE"
-    ]
-    if not found:
-        return None
-    sign = OBJECTIVES[found[0][1].objectives[0]].sign
-    _, search, trial = max(found, key=lambda one: sign * one[0])  # the first of equals
-    return search, search.params(trial)
-
-
-def _final(
-    plan: Plan,
-    searches: Searches,
-    histories: Histories,
-    stores: Mapping[tuple[Source, ...], ImageStore],
-    ledger: Ledger,
-) -> StudyResult | None:
-    """The first sampler's best configuration against the defaults on the test images, as a study of its own."""
+def _final(plan: Plan, searches: Searches, histories: Histories) -> tuple[Plan, Arms] | None:
+    """The first sampler's best configuration against the defaults on the test images: a study of its own."""
     grid = plan.grid
     assert isinstance(grid, Grid)
-    sampler = plan.contrast[0] if plan.contrast[0] in plan.arms else plan.arms[0]
-    found = best_of(sampler, searches, histories)
+    found = best_of(plan.reference, searches, histories)
     if found is None:
         return None
     search, best = found
@@ -250,14 +176,7 @@ def _final(
     )
     duel = replace(plan, study=study, arms=("best", "default"), settings=search.settings,
                    preset=f"{plan.preset}, best against default")  # fmt: skip
-    arms = {where: arm for where, arm in duel.build().items() if isinstance(arm, Arm)}
-    final = carry_out(duel, arms, stores, ledger)
-    assert isinstance(final, StudyResult)
-    return final
-
-
-def _facts(plan: Plan, stores: Mapping[Any, ImageStore], started: float) -> dict[str, str]:
-    return {**facts_of(plan, stores), "time": f"{time.time() - started:.0f} s for this run"}
+    return duel, duel.build()
 
 
 def _forget_pruned(plan: Plan, histories: Histories, ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -27,15 +27,16 @@ from deepblur.platform.arms.trained.arm import Arm, Evaluate
 from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.data.sources import Data, Source
 from deepblur.platform.evaluation.levels import Grid
+from deepblur.platform.experiment.arm import Arms, CarryOut, Stores, StudyArm
+from deepblur.platform.experiment.study import Design, Plan
 from deepblur.platform.stages.identity import canonical, code_of
+from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.system.seeds import stream
 from deepblur.platform.training.tasks import build
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
-
-    from deepblur.platform.experiment.study import Design
 
 Sampler = Literal["tpe", "gp", "nsga2", "random", "grid"]
 Pruner = Literal["asha", "median", "none"]
@@ -62,14 +63,16 @@ MONITORED = {"identify": "grid_psf_snr_db", "deblur": "grid_psnr_db"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class Search(StudyArm):
     """Trials of one sampler over the keywords of an arm function.
 
     Raises:
         ValueError: a setting that the arm function lacks, a condition on none of the space, or a name that is unknown.
     """
 
-    base: "Design"
+    gatherer: ClassVar[str] = "platform/arms/search/run"
+
+    base: Design
     """The study whose arm is configured."""
     arm: str
     """Which of its arms."""
@@ -118,6 +121,14 @@ class Search:
             raise ValueError(
                 f"trials, concurrent and startup are at least 1; got {self.trials}, {self.concurrent}, {self.startup}"
             )
+
+    @property
+    def label(self) -> str:
+        return self.sampler
+
+    @classmethod
+    def run(cls, plan: Plan, arms: Arms, stores: Stores, ledger: Ledger, carry_out: CarryOut) -> None:
+        cls.gathering().run_searches(plan, arms, stores, ledger, carry_out)
 
     @property
     def directions(self) -> list[Literal["maximize", "minimize"]]:

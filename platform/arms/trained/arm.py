@@ -1,19 +1,27 @@
 """A trained arm, an IN and a DN, and the stage that measures it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from deepblur.operators import ZernikeBlur
 from deepblur.platform.data.sources import Source
 from deepblur.platform.evaluation.levels import Grid
+from deepblur.platform.experiment.arm import Stores, StudyArm
+from deepblur.platform.experiment.study import Plan
+from deepblur.platform.stages.identity import said
 from deepblur.platform.stages.stage import Stage
 from deepblur.platform.tracking.names import measured
 from deepblur.platform.training.specification import Deblur, Identify
+from deepblur.platform.training.tasks import identifier_config
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class Arm(StudyArm):
     """One way to do blind deblurring that a study compares: an IN and a DN."""
+
+    gatherer: ClassVar[str] = "platform/arms/trained/collect"
 
     identify: Identify
     """The training of IN, y → γ̂."""
@@ -22,8 +30,24 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """What identifies and what restores, for people."""
         return "IN + DN"
+
+    def stages(self, plan: Plan, seed: int, stores: Stores) -> Sequence[Stage]:
+        assert isinstance(plan.grid, Grid)
+        return [Evaluate(arm=self, grid=plan.grid, test=plan.data.test)]
+
+    def no_model(self) -> str:
+        """Why `save_model` would refuse the networks."""
+        operator = self.identify.degradation.operator
+        if type(operator) is not ZernikeBlur:
+            return f"their operator is a {type(operator).__name__} and a model's is a ZernikeBlur"
+        if own := [said(part) for stage in (self.identify, self.deblur) if (part := stage.own())]:
+            return f"{' and '.join(own)} {'is' if len(own) == 1 else 'are'} the study's own and a model holds no code"
+        try:
+            json.dumps([asdict(operator), identifier_config(self.identify), self.deblur.network])
+        except (TypeError, ValueError) as error:
+            return f"their settings are not JSON values ({error})"
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from deepblur.platform.evaluation.paired import mean_interval, paired_differences
-from deepblur.platform.stages.cost import Cost
+from deepblur.platform.experiment.result import Result
 
 KEYS = ("arm", "seed", "noise", "eta_waves", "image", "draw")
 MEASURES = (
@@ -62,17 +62,14 @@ class Picture:
     captions: dict[str, str]
     """"blurry", "psf" or an arm → a short figure such as "24.1 dB"."""
 
+    def psf_of(self, arm: str) -> np.ndarray:
+        return self.psf_estimated
 
-@dataclass(frozen=True, kw_only=True)
-class StudyResult:
-    """A finished study: its abstract, every evaluated draw, the learning curves, some pictures and the provenance."""
 
-    name: str
-    title: str
-    abstract: dict[str, str]
-    """Claim, Measure, Cost, Run, Outcome, as the study's docstring gives them."""
-    preset: str
-    command: str
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StudyResult(Result):
+    """A finished study: every evaluated draw, the learning curves and some pictures."""
+
     items: pd.DataFrame
     """One row per arm × seed × noise × eta_waves × image × draw with the columns KEYS and MEASURES, all finite."""
     contrast: tuple[str, str]
@@ -80,11 +77,8 @@ class StudyResult:
     curves: dict[str, pd.DataFrame]
     """Stage label → columns step, loss, and where known lr, images_per_s and val_…; a gap is NaN."""
     pictures: tuple[Picture, ...]
-    facts: dict[str, str]
     parameters: dict[str, dict[str, str]]
     """Arm → flattened hyperparameters."""
-    cost: Cost | None = None
-    """What its stages cost, and the command that reports them; None where nobody counted."""
 
     def __post_init__(self) -> None:
         """Refuse a table that the report could only show with holes."""

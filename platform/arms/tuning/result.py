@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deepblur.platform.evaluation.levels import NoiseLevel
+from deepblur.platform.experiment.result import Result
 from deepblur.platform.report.answer import Answer, answer, answers_text
 from deepblur.platform.report.page import document, figure, headings, listed, numbers, pairs, table, words
 from deepblur.platform.report.sections import cost_section
 from deepblur.platform.report.style import WIDTH_IN, legend, looks, rendered, styled
-from deepblur.platform.stages.cost import Cost
 from deepblur.platform.system.whole_files import replace_file
 from deepblur.platform.tracking.names import of_arm, subset
 
@@ -36,20 +36,11 @@ class Tuned:
     seed: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class TuningResult:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TuningResult(Result):
     """A finished tuning study."""
 
-    name: str
-    title: str
-    preset: str
-    command: str
     searches: tuple[Tuned, ...]
-    facts: dict[str, str]
-    contrast: tuple[str, str] | None = None
-    """(a, b): the study asks whether a does better than b; None where it asks nothing."""
-    cost: Cost | None = None
-    """What its stages cost, and the command that reports them; None where nobody counted."""
 
 
 def as_json(result: TuningResult) -> str:

@@ -7,7 +7,7 @@ was and ends with the same bits.
 import inspect
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,6 +23,8 @@ from deepblur.platform.data.store import open_store
 from deepblur.platform.evaluation.grid import image_cells, usable_images
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel
 from deepblur.platform.evaluation.metrics import psf_snr_db, psnr_db
+from deepblur.platform.experiment.arm import Stores, StudyArm
+from deepblur.platform.experiment.study import Plan
 from deepblur.platform.stages.heartbeat import Meter, read_rows, write_live
 from deepblur.platform.stages.stage import Stage, Work
 from deepblur.platform.system.printable import note
@@ -37,12 +39,14 @@ FAILED_DB = -20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuning:
+class Tuning(StudyArm):
     """A handcrafted method with the settings to search; trial 0 leaves them at their defaults.
 
     Raises:
         ValueError: a method or a setting that cannot be tuned, or no trial.
     """
+
+    gatherer: ClassVar[str] = "platform/arms/tuning/collect"
 
     method: Method
     """What is tuned; its own settings are kept."""
@@ -64,8 +68,12 @@ class Tuning:
 
     @property
     def label(self) -> str:
-        """What identifies and what restores, for people."""
         return f"{self.method.label}, tuned"
+
+    def stages(self, plan: Plan, seed: int, stores: Stores) -> Sequence[Stage]:
+        grid, held = plan.grid, plan.data.validation
+        assert isinstance(grid, Grid)
+        return [Tune(tuning=self, noise=level, grid=grid, validation=held, seed=seed) for level in grid.noise]
 
     def defaults(self) -> dict[str, Any] | None:
         """The searched settings' defaults; None where the function derives one from the image."""

@@ -14,10 +14,10 @@ from scipy.stats import norm, spearmanr
 from deepblur.platform.arms.uncertainty.answers import draws_of, fitted
 from deepblur.platform.arms.uncertainty.uncertainty import Doubt
 from deepblur.platform.evaluation.intervals import mean_interval
+from deepblur.platform.experiment.result import Result
 from deepblur.platform.models.readings import Identification
 from deepblur.platform.models.trained_range import range_flags
 from deepblur.platform.report.answer import Answer, answer, answers_text
-from deepblur.platform.stages.cost import Cost
 from deepblur.platform.tracking.names import of_arm, word
 
 COVERAGES = (0.50, 0.68, 0.90, 0.95)
@@ -27,24 +27,15 @@ PLACES = {"inside": "within the trained range", "beyond": "beyond it"}
 DRAW = ["seed", "noise", "eta_waves", "image", "draw"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DoubtResult:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DoubtResult(Result):
     """A finished study of uncertainties."""
 
-    name: str
-    title: str
-    abstract: dict[str, str]
-    preset: str
-    command: str
     items: pd.DataFrame
     """One row per arm, seed, test draw and coefficient: place ("inside" or "beyond" the trained range), noise,
     eta_waves, image, draw, noll, error and std (waves), flagged (by deepblur.platform.models.trained_range)."""
     reference: str
     """The arm that the others are compared with."""
-    facts: dict[str, str]
-    contrast: tuple[str, str] | None = None
-    """(a, b): the study asks whether a does better than b; None where it asks nothing."""
-    cost: Cost | None = None
 
     @property
     def arms(self) -> list[str]:

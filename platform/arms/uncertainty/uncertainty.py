@@ -5,7 +5,7 @@ belongs to the result, `deepblur.platform.arms.uncertainty.result`.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +18,8 @@ from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import open_store
 from deepblur.platform.evaluation.grid import Cell, cells
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel
+from deepblur.platform.experiment.arm import Stores, StudyArm
+from deepblur.platform.experiment.study import Plan
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import read
 from deepblur.platform.stages.stage import Stage, Work
@@ -28,12 +30,14 @@ Answer = Literal["constant", "views", "views + floor", "ensemble", "ensemble + f
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doubt:
+class Doubt(StudyArm):
     """One way to state the standard deviation of γ̂; the estimate is the mean of all readings of all members.
 
     Raises:
         ValueError: an ensemble of one.
     """
+
+    gatherer: ClassVar[str] = "platform/arms/uncertainty/collect"
 
     answer: Answer
     """constant: one number per coefficient; views: the spread over windows, turns and flips; ensemble: that over
@@ -48,8 +52,12 @@ class Doubt:
 
     @property
     def label(self) -> str:
-        """What identifies and what answers, for people."""
         return f"IN, {self.answer}"
+
+    def stages(self, plan: Plan, seed: int, stores: Stores) -> Sequence[Stage]:
+        grid, data = plan.grid, plan.data
+        assert isinstance(grid, Grid)
+        return [Read(identify=member, grid=grid, validation=data.validation, test=data.test) for member in self.members]
 
     @property
     def degradation(self) -> Degradation:

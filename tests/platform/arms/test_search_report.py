@@ -27,7 +27,6 @@ from deepblur.platform.arms.search.result import (
     pareto,
 )
 from deepblur.platform.arms.search.text import sampler_sentences, search_metrics, search_text
-from deepblur.platform.experiment.result import LAYOUTS
 from deepblur.platform.report.numbers import WIDTH
 
 GAIN = Objective(name="psnr_gain_db", direction="maximize", label="PSNR gain (dB)")
@@ -270,10 +269,6 @@ def test_the_report_is_one_file_with_its_tables_and_figures(tmp_path, monkeypatc
     assert "On the test images: PSNR, best − default" in search_text(result)
     assert (tmp_path / "final" / "report.html").is_file()
     assert search_metrics(result)["final/best/psnr_gain_db"] == pytest.approx(2, abs=0.1)
-
-
-def test_a_search_has_a_layout():
-    assert LAYOUTS[SearchResult].write is write_search
 
 
 def test_a_trial_that_diverged_does_not_hide_the_others():

@@ -9,14 +9,15 @@ from made_up_methods import result as made_up
 from test_report import study
 from test_search_report import search
 
+from deepblur.platform.arms.methods.collect import overall as methods_overall
 from deepblur.platform.arms.methods.text import comparison_text, contrast_sentences
 from deepblur.platform.arms.search.text import search_metrics, search_text
+from deepblur.platform.arms.trained.collect import overall as trained_overall
 from deepblur.platform.arms.trained.result import paired_table
 from deepblur.platform.arms.trained.text import text_summary
 from deepblur.platform.arms.tuning.result import Tuned, TuningResult, as_json, tuning_metrics, tuning_text
 from deepblur.platform.arms.uncertainty.result import DoubtResult, doubt_metrics, doubt_text
 from deepblur.platform.evaluation.levels import NoiseLevel
-from deepblur.platform.experiment import result as layout
 from deepblur.platform.report.answer import Answer, answer
 
 KNOWN = {"label": "PSNR", "difference": 1.0, "low": 0.5, "high": 1.5, "p": 0.01, "basis": "8 draws"}
@@ -70,7 +71,7 @@ def test_methods_with_and_without_a_winner():
         text = flat(comparison_text(asked))
         assert f"Does {contrast[0]} do better than {contrast[1]}?" in text
         assert f"{contrast[0]} − {contrast[1]}: " in text
-        both[contrast] = layout.LAYOUTS[type(asked)].metrics(asked)["contrast/psnr_db/difference"]
+        both[contrast] = methods_overall(asked)["contrast/psnr_db/difference"]
     assert sum(both.values()) == pytest.approx(0)
     mean = result.scored.groupby("arm")["psnr_db"].mean()
     if set(result.summary["draws"]) == {result.summary["draws"].iloc[0]}:
@@ -122,4 +123,4 @@ def test_samplers():
 def test_the_paired_table_and_the_answer_of_networks_agree():
     result = study(lead_db=0.5, images=12)
     row = paired_table(result).iloc[0]
-    assert layout.LAYOUTS[type(result)].metrics(result)["contrast/psnr_db/difference"] == row["difference"]
+    assert trained_overall(result)["contrast/psnr_db/difference"] == row["difference"]

@@ -9,8 +9,8 @@ from micro_study import STUDY
 
 from deepblur.operators import ZernikeBlur
 from deepblur.operators.blur import Blur, Convolution
+from deepblur.platform.arms.trained import register
 from deepblur.platform.arms.trained.arm import Arm
-from deepblur.platform.experiment import record
 from deepblur.platform.experiment.main import main
 
 FAST = ["--local", "--data", "photos", "--images", "1", "--draws", "1", "--eta", "0.1"]
@@ -88,6 +88,6 @@ def test_a_study_on_ones_own_operator_ends_well_and_says_before_that_it_makes_no
 
 
 def test_a_model_that_cannot_be_made_after_all_costs_no_study(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(record, "calibrate", lambda *_: 1 / 0)
+    monkeypatch.setattr(register, "calibrate", lambda *_: 1 / 0)
     assert main(STUDY, [*FAST, "--runs", str(tmp_path), "--tracking-uri", "none", "--arms", "true"]) == 0
     assert "model   none of arm 'true' (ZeroDivisionError: division by zero)" in capsys.readouterr().out

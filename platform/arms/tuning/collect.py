@@ -1,0 +1,36 @@
+"""From finished stages to the result of a study that tunes methods, and what is shown of it where."""
+
+import json
+from pathlib import Path
+
+from deepblur.platform.arms.tuning.result import Tuned, TuningResult, tuning_metrics, tuning_text, write_tuning
+from deepblur.platform.arms.tuning.tuning import Tune
+from deepblur.platform.experiment.result import header
+from deepblur.platform.experiment.study import Graph, Plan
+from deepblur.platform.stages.heartbeat import read_rows
+from deepblur.platform.stages.ledger import Ledger
+
+
+class TuningStudy(TuningResult):
+    """A finished tuning study, as the experiment asks of it."""
+
+    def write(self, folder: Path) -> Path:
+        return write_tuning(self, folder)
+
+    def text(self) -> str:
+        return tuning_text(self)
+
+    def metrics(self) -> dict[str, float]:
+        return tuning_metrics(self)
+
+
+def collect(plan: Plan, graph: Graph, ledger: Ledger, facts: dict[str, str]) -> TuningStudy:
+    searches = []
+    for (arm, seed), keys in graph.results.items():
+        for key in keys:
+            stage = graph.works[key].stage
+            assert isinstance(stage, Tune)
+            best = json.loads((ledger.folder(key) / "best.json").read_text())
+            trials = read_rows(ledger.folder(key) / "trials.jsonl")
+            searches.append(Tuned(arm, stage.noise, best["default"], best["tuned"], trials, seed))
+    return TuningStudy(**header(plan, facts, ledger, graph.works), searches=tuple(searches))

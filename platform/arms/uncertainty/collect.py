@@ -1,0 +1,35 @@
+"""From finished stages to the result of a study of uncertainties, and what is shown of it where."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from deepblur.platform.arms.uncertainty.report import write_doubt
+from deepblur.platform.arms.uncertainty.result import DoubtResult, doubt_metrics, doubt_text, rows_of
+from deepblur.platform.evaluation.levels import Grid
+from deepblur.platform.experiment.result import header
+from deepblur.platform.experiment.study import Graph, Plan
+from deepblur.platform.stages.ledger import Ledger
+
+
+class DoubtStudy(DoubtResult):
+    """A finished study of uncertainties, as the experiment asks of it."""
+
+    def write(self, folder: Path) -> Path:
+        return write_doubt(self, folder)
+
+    def text(self) -> str:
+        return doubt_text(self)
+
+    def metrics(self) -> dict[str, float]:
+        return doubt_metrics(self)
+
+
+def collect(plan: Plan, graph: Graph, ledger: Ledger, facts: dict[str, str]) -> DoubtStudy:
+    assert isinstance(plan.grid, Grid)
+    tables = []
+    for (name, seed), keys in graph.results.items():
+        readings = [pd.read_parquet(ledger.folder(key) / "items.parquet") for key in keys]
+        tables.append(rows_of(graph.arms[name, seed], readings, plan.grid.crop_px).assign(arm=name, seed=seed))
+    items = pd.concat(tables, ignore_index=True)
+    return DoubtStudy(**header(plan, facts, ledger, graph.works), items=items, reference=plan.reference)
