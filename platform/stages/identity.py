@@ -2,10 +2,8 @@
 
 import dataclasses
 import inspect
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from deepblur.platform.data.sources import Source
@@ -70,16 +68,11 @@ def _checked(part: Any) -> Any:
 
 
 def said(value: Any) -> str:
-    """A value of a specification as text; of a part of somebody's own its file and its name: "mine.Network"."""
+    """A value of a specification as text; of a part of somebody's own its name, the same wherever its file lies."""
     if isinstance(value, partial):
         settings = ", ".join([*map(said, value.args), *(f"{k}={said(v)}" for k, v in value.keywords.items())])
         return f"{said(value.func)}({settings})"
-    if not is_part(value):
-        return str(value)
-    module = value.__module__ or "builtins"
-    if module == "__main__":
-        module = Path(getattr(sys.modules[module], "__file__", None) or module).stem
-    return f"{module}.{value.__qualname__}"
+    return value.__qualname__ if is_part(value) else str(value)
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, str]:

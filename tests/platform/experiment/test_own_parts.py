@@ -180,13 +180,13 @@ def test_a_study_of_own_networks_is_trained_measured_recorded_and_reused(own, ca
         cli.main(["study", str(own / "own_parts.py"), *FAST, "--runs", str(own)])
     out = capsys.readouterr().out
     assert end.value.code == 0, out
-    assert "no model will be made of the networks of narrow, wide, for own_parts.Reader and" in out
+    assert "no model will be made of the networks of narrow, wide, for Reader and" in out
     assert "model   models:/" not in out
     assert "Does wide do better than narrow?" in out
     assert f"deepblur study {own}/own_parts.py --local" in next(own.glob("studies/*/report.html")).read_text()
     found = statuses(f"sqlite:///{own}/mlflow.db", "own_parts")
     assert {status for _, status in found} == {"FINISHED"}
-    assert any(params.get("network") == "own_parts.Reader(width=8)" for params, _ in found)
+    assert any(params.get("network") == "Reader(width=8)" for params, _ in found)
     sys.path.insert(0, str(own))
     assert main(importlib.import_module("own_parts").STUDY, [*FAST, "--runs", str(own), "--tracking-uri", "none"]) == 0
     assert "5 stages, 5 done before" in capsys.readouterr().out
@@ -225,11 +225,11 @@ def test_own_methods_are_measured_and_named_and_a_faulty_one_says_what_it_did(ow
     items = pd.read_parquet(file).set_index("arm")
     assert set(items.status[["sharper", "gaussian", "wiener"]]) == {"ok"}
     assert items.psf_snr_db["sharper"] != items.psf_snr_db["gaussian"]  # whose widths differ
-    assert items.reason["wrong"] == "ValueError: own_methods.wrong gives a Tensor; what finds a PSF gives an Estimate"
+    assert items.reason["wrong"] == "ValueError: wrong gives a Tensor; what finds a PSF gives an Estimate"
     report = next(own.glob("studies/*/report.html")).read_text()
-    assert "own_methods.gaussian" in report
+    assert "gaussian" in report
     method = study.build("sharper", settings={}, data=DATA, seed=0)
-    assert method.label == "own_methods.gaussian + own_methods.sharper"
+    assert method.label == "gaussian + sharper"
 
 
 def test_a_study_that_is_neither_a_name_nor_a_file_is_told_which_there_are(capsys):
@@ -267,7 +267,7 @@ def test_a_part_that_no_other_process_finds_is_refused():
         canonical({"network": lambda: None}, {})
     with pytest.raises(TypeError, match="plain values, functions and classes only"):
         canonical({"network": object()}, {})
-    assert said(nn.Conv2d) == "torch.nn.modules.conv.Conv2d"
+    assert said(partial(nn.Conv2d, 1, bias=False)) == "Conv2d(1, bias=False)"
 
 
 MODULE = """
