@@ -1,4 +1,4 @@
-"""How every figure of a comparison looks: one style, one look per method, one way into a file.
+"""How every figure looks: one style, one look per method, one way into a file.
 
 For print: white paper, 8 points at the width of a two-column page. A method is told apart by colour,
 marker, fill and dash together, so that a grey print and a colour-blind reader lose nothing.
@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from deepblur.platform.report.curves import ARM_COLOURS
+from PIL import Image
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 WIDTH_IN = 7.2
+ARM_COLOURS = ("#1b83c4", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe and Ito's palette, distinct for colour-blind readers, its blue made lighter."""
 INK, RULE = "#1a1a1a", "#d4d4d4"
 STYLE: Any = {
     "svg.fonttype": "path",  # another machine's letters would not fit the room made for them
@@ -48,11 +50,12 @@ STYLE: Any = {
     **dict.fromkeys(("xtick.color", "ytick.color"), INK),
 }
 DPI = 220
-_METADATA: dict[str, dict[str, Any]] = {  # no dates and versions: they would make equal figures differ
+FILES: dict[str, dict[str, Any]] = {  # no dates and versions: they would make equal figures differ
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }
+"""Kinds of file that a figure becomes, and what is not said in them."""
 _MARKERS = ("s", "^", "v", "D", "P", "X", "<", ">", "p", "h", "*", "d")
 _DASHES: tuple[Any, ...] = ((0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (2, 1)), (0, (6, 2, 1, 1, 1, 1)))
 
@@ -98,16 +101,28 @@ def legend(figure: Figure, panels: Iterable[Axes], order: Sequence[str]) -> None
 
 
 @styled
-def rendered(figure: Figure) -> dict[str, bytes]:
-    """The figure as "svg", "pdf" and "png"; equal figures give equal bytes."""
+def rendered(figure: Figure, kinds: Iterable[str] = tuple(FILES)) -> dict[str, bytes]:
+    """The figure as each of these kinds of file; equal figures give equal bytes."""
     FigureCanvasAgg(figure)
     figure.set_dpi(DPI)  # letters are as wide as their pixels let them be, so the room is measured at the final size
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, and the same in every file
-    return {kind: _file(figure, kind) for kind in _METADATA}
+    return {kind: _file(figure, kind) for kind in kinds}
 
 
 def _file(figure: Figure, kind: str) -> bytes:
     with io.BytesIO() as file:
-        figure.savefig(file, format=kind, dpi=DPI, facecolor="white", metadata=_METADATA[kind])
+        figure.savefig(file, format=kind, dpi=DPI, facecolor="white", metadata=FILES[kind])
+        return file.getvalue()
+
+
+def png(image: np.ndarray, *, side_px: int = 300) -> bytes:
+    """(H, W) in [0, 1] as an 8-bit grey PNG, each pixel repeated until the longer side has `side_px`.
+
+    Repeating keeps a browser from smoothing what was measured. What lies outside [0, 1] is cut, as a screen would.
+    """
+    pixels = np.rint(np.clip(np.asarray(image, dtype=float), 0, 1) * 255).astype(np.uint8)
+    times = -(-side_px // max(pixels.shape))
+    with io.BytesIO() as file:
+        Image.fromarray(pixels.repeat(times, 0).repeat(times, 1)).save(file, format="PNG", optimize=True)
         return file.getvalue()

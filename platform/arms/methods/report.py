@@ -29,11 +29,10 @@ from deepblur.platform.arms.methods.text import (
     loss_sentences,
     seconds_text,
 )
-from deepblur.platform.arms.trained.report import VALIDATION
-from deepblur.platform.report import curves as plots
-from deepblur.platform.report import page as markup
+from deepblur.platform.report import markup
+from deepblur.platform.report.curves import by_measure, learning_curves
+from deepblur.platform.report.markup import cost_section
 from deepblur.platform.report.numbers import DASH, bracketed, p_text, signed
-from deepblur.platform.report.sections import cost_section
 from deepblur.platform.report.style import rendered
 from deepblur.platform.system.whole_files import replace_file
 
@@ -276,15 +275,10 @@ def _figure(files: dict[str, bytes], name: str, caption: str) -> str:
 
 def _curves(curves: dict[str, pd.DataFrame]) -> str:
     """Training runs that share a validation measure lie in one figure, so that rivals are seen side by side."""
-    kinds: dict[str, dict[str, pd.DataFrame]] = {}
-    for run, table in curves.items():
-        kinds.setdefault(next((column for column in VALIDATION if column in table), ""), {})[run] = table
     html = ""
-    for i, (measure, runs) in enumerate(kinds.items()):
-        baseline, label = VALIDATION.get(measure, (None, ""))
-        baseline = baseline if all(baseline in table for table in runs.values()) else None
-        text = f"Training loss{f' and {label}' if measure else ''} over steps; {len(runs)} training runs."
-        html += markup.figure(plots.learning_curves(runs, measure, baseline, label, f"curves{i}"), text)
+    for measure, runs in by_measure(curves).items():
+        drawn = learning_curves(measure, runs)
+        html += markup.figure(markup.embedded(drawn.files["svg"], "svg", "", "57rem"), drawn.caption)
     return html + _training_cost(curves)
 
 

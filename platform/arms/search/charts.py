@@ -16,9 +16,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from deepblur.platform.arms.search.importance import importances
 from deepblur.platform.arms.search.result import SearchResult, best_trial, convergence, pareto
 from deepblur.platform.arms.search.text import default_trial
-from deepblur.platform.report.curves import ARM_COLOURS
 from deepblur.platform.report.numbers import SIGNIFICANT
-from deepblur.platform.report.style import INK, WIDTH_IN, legend, looks, styled
+from deepblur.platform.report.style import ARM_COLOURS, INK, WIDTH_IN, legend, looks, styled
 
 SOFT = "#9a9a9a"
 CUT = "#d55e00"

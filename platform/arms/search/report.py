@@ -29,9 +29,9 @@ from deepblur.platform.arms.search.text import (
     value_text,
 )
 from deepblur.platform.arms.trained.report import write_report
-from deepblur.platform.report import page as markup
+from deepblur.platform.report import markup
+from deepblur.platform.report.markup import cost_section
 from deepblur.platform.report.numbers import p_text
-from deepblur.platform.report.sections import cost_section
 from deepblur.platform.report.style import rendered
 from deepblur.platform.system.whole_files import replace_file
 

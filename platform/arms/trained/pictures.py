@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from deepblur.platform.arms.trained.result import StudyResult
-from deepblur.platform.report.curves import png
+from deepblur.platform.report.style import png
 from deepblur.platform.tracking.names import file_name
 
 SHOWN = 4

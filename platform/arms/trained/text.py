@@ -4,6 +4,8 @@ A sentence claims a difference only where the interval excludes zero *and* the t
 """
 
 import textwrap
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,18 @@ import pandas as pd
 from deepblur.platform.arms.trained.result import StudyResult, interval, paired_table, summary_table
 from deepblur.platform.report.answer import Answer, question, sample_text
 from deepblur.platform.report.numbers import SIGNIFICANT, WIDTH, bracketed, cut, equals, signed
+from deepblur.platform.report.table import Column, Table
 
 NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "psf_snr_db": "PSF SNR"}
 UNITS = {"psnr_db": " dB", "ssim": "", "psf_snr_db": " dB"}
+GAINS = {
+    "psf_snr_db": Column("PSF SNR (dB)", 1, interval=True),
+    "psf_gain_db": Column("over mean PSF (dB)", 1, sign=True, interval=True),
+    "psnr_gain_db": Column("PSNR gain (dB)", 2, sign=True, interval=True),
+    "ssim_gain": Column("SSIM gain", 3, sign=True, interval=True),
+    "oracle_psnr_gain_db": Column("PSNR gain, true γ (dB)", 2, sign=True, interval=True),
+}
+"""Measure of the summary → its column."""
 DECIMALS = {"psnr_db": 3, "ssim": 4, "psf_snr_db": 3}
 """Of a difference between arms, which is finer than the gains themselves."""
 
@@ -81,36 +92,22 @@ def caveats(result: StudyResult) -> list[str]:
 
 def text_summary(result: StudyResult) -> str:
     """The summary and the verdict as aligned plain text, at most 110 columns wide."""
-    table = _text_table(result, decimals_less=0)
-    if max(map(len, table)) > WIDTH:  # unusually large figures: one decimal less says as much
-        table = _text_table(result, decimals_less=1)
+    table = gains_table(result, measures=[name for name in GAINS if not name.startswith("oracle")])
+    if not table.fits():  # unusually large figures: one decimal less says as much
+        fewer = [replace(c, decimals=c.decimals and c.decimals - 1) for c in table.columns]
+        table = replace(table, columns=fewer)
     words = [*baseline_sentences(result), *contrast_sentences(result, paired_table(result)), *caveats(result)]
     lines = (line for sentence in words for line in textwrap.wrap(sentence, WIDTH, subsequent_indent="  "))
     title = f"{cut(result.title, 60)} (preset {cut(result.preset, 12)}); means [95 % interval]"
-    return "\n".join([title, "", *table, "", *lines])
+    return "\n".join([title, "", table.text(), "", *lines])
 
 
-def _text_table(result: StudyResult, decimals_less: int) -> list[str]:
-    """Lines of the summary: under each arm one for all draws, each noise level and each η."""
-    columns = {
-        "PSF SNR (dB)": ("psf_snr_db", 1, False),
-        "over mean PSF (dB)": ("psf_gain_db", 1, True),
-        "PSNR gain (dB)": ("psnr_gain_db", 2, True),
-        "SSIM gain": ("ssim_gain", 3, True),
-    }
-    lines = [["", "draws", *columns]]
-    for arm, rows in summary_table(result).groupby("arm", sort=False):
-        lines.append([cut(str(arm), 40)])
-        for row in rows.to_dict("records"):
-            lines.append(["  " + cut(row["level"], 12), str(row["draws"])])
-            for name, decimals, sign in columns.values():
-                decimals -= decimals_less
-                mean = signed(row[name], decimals) if sign else f"{row[name]:.{decimals}f}"
-                lines[-1].append(f"{mean} {bracketed(row[f'{name}_low'], row[f'{name}_high'], decimals, sign)}")
-    full = [line for line in lines if len(line) > 1]
-    widths = [max(len(line[i]) for line in full) for i in range(len(full[0]))]
-    rest = ("  ".join(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=False)) for line in lines)
-    return [f"{line[0]:{widths[0]}}  {cells}".rstrip() for line, cells in zip(lines, rest, strict=True)]
+def gains_table(result: StudyResult, caption: str = "", *, measures: Iterable[str] = GAINS) -> Table:
+    """Of each arm a row for all draws, each noise level and each η."""
+    summary = summary_table(result)
+    columns = {"arm": Column("arm", group=True), "level": Column("subset", least=14), "draws": Column("draws", 0)}
+    columns |= {name: GAINS[name] for name in measures}
+    return Table.of(summary, columns, caption, rule="group", bold=summary["group"] == "all")
 
 
 def _finding(contrast: tuple[str, str], row: pd.Series) -> str:

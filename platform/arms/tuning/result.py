@@ -12,8 +12,17 @@ from matplotlib.figure import Figure
 from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.experiment.result import Result
 from deepblur.platform.report.answer import Answer, answer, answers_text
-from deepblur.platform.report.page import document, figure, headings, listed, numbers, pairs, table, words
-from deepblur.platform.report.sections import cost_section
+from deepblur.platform.report.markup import (
+    cost_section,
+    document,
+    figure,
+    headings,
+    listed,
+    numbers,
+    pairs,
+    table,
+    words,
+)
 from deepblur.platform.report.style import WIDTH_IN, legend, looks, rendered, styled
 from deepblur.platform.system.whole_files import replace_file
 from deepblur.platform.tracking.names import of_arm, subset

@@ -18,8 +18,18 @@ from deepblur.platform.arms.uncertainty.result import (
     risk_curve,
     score_table,
 )
-from deepblur.platform.report.page import document, estimate, figure, headings, listed, numbers, pairs, table, words
-from deepblur.platform.report.sections import cost_section
+from deepblur.platform.report.markup import (
+    cost_section,
+    document,
+    estimate,
+    figure,
+    headings,
+    listed,
+    numbers,
+    pairs,
+    table,
+    words,
+)
 from deepblur.platform.report.style import INK, WIDTH_IN, legend, looks, rendered, styled
 from deepblur.platform.system.whole_files import replace_file
 

@@ -10,7 +10,7 @@ from micro_study import STUDY
 from deepblur.platform.experiment import run as study_run
 from deepblur.platform.experiment.command_line import parser
 from deepblur.platform.experiment.main import main
-from deepblur.platform.report.sections import cost_section
+from deepblur.platform.report.page import cost_section
 from deepblur.platform.stages import cost as accounting
 from deepblur.platform.stages.cost import CLASSES, Budget, Cost, by_class, cost_of, cost_table
 from deepblur.platform.stages.ledger import Ledger
@@ -110,8 +110,8 @@ def test_a_study_without_any_attempt_costs_nothing(tmp_path):
     assert isinstance(cost, Cost)
     assert cost.metrics()["cost/cpu_s"] == 0.0
     assert "this command took" in cost.sentence()
-    assert cost_section(cost)
-    assert cost_section(None) == ""
+    assert cost_section(cost).blocks
+    assert not cost_section(None).blocks
 
 
 def test_a_budget_is_of_hours_or_of_gpu_hours(tmp_path):

@@ -17,7 +17,7 @@ from deepblur import cli
 from deepblur.platform.data.image_file import read_grey
 from deepblur.platform.data.sources import Folder
 from deepblur.platform.data.store import open_store
-from deepblur.platform.report import page as markup
+from deepblur.platform.report import markup
 from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.platform.system.printable import json_text, note, printable
 from deepblur.restoration.images.io import read_recording
