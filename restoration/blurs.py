@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deepblur.operators import zernike_name
-from deepblur.restoration.engines.engine import Engine, IdentifiedBlur
+from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.restoration.engines.reliability import Residual
 from deepblur.restoration.scale import Scale
 
@@ -38,9 +38,8 @@ class JudgedBlur:
     verdict: str
     """good, doubtful or poor; empty where every pixel has the same value, and nothing was identified or restored."""
     sentence: str
-    names: tuple[str, ...] = ()
-    """Of the modes that γ weighs."""
     noll: tuple[int, ...] = ()
+    """Of the modes that γ weighs."""
     places: tuple["Place", ...] = ()
     """The blur of every tile, where it varies over the field."""
     cutoff: float | None = None
@@ -54,6 +53,11 @@ class JudgedBlur:
 
     outliers: tuple[tuple[int, ...], ...] = ()
     """Row, column, and channel where several share the PSF, of pixels that no lens made and that were replaced."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the modes that γ weighs."""
+        return tuple(map(zernike_name, self.noll))
 
     @property
     def place(self) -> str:
@@ -116,29 +120,6 @@ class Place:
         gamma = self.found.gamma
         waves = None if gamma is None else [round(float(g), 6) for g in gamma]
         return {"row": self.row, "column": self.column, "waves": waves}
-
-
-def empty_blur(engine: Engine, label: str, channel: str, value: float, scale: Scale | None) -> JudgedBlur:
-    """Of a frame or channel without structure; its numbers are NaN, so that those of the others keep their places."""
-    if scale is not None:
-        value = scale.black + value * (scale.white - scale.black)
-    nothing = None if engine.operator is None else torch.full((engine.operator.num_parameters,), torch.nan)
-    noll = engine.operator.noll if engine.operator is not None else ()
-    sentence = f"every pixel has the value {value:g}, so it was left as it is"
-    return JudgedBlur(
-        frame=label,
-        channel=channel,
-        found=IdentifiedBlur(torch.full((engine.psf_size, engine.psf_size), torch.nan), nothing, nothing),
-        noise_std=0.0,
-        residual=None,
-        flags=(),
-        verdict=EMPTY,
-        sentence=sentence,
-        names=tuple(zernike_name(index) for index in noll),
-        noll=tuple(noll),
-        scale=scale,
-        remarks=(sentence,),
-    )
 
 
 def with_outliers(blur: JudgedBlur, places: Sequence[tuple[int, ...]]) -> JudgedBlur:

@@ -6,7 +6,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,55 +21,12 @@ from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.engines.names import METHODS, RESTORERS, TRAINING_FREE
 from deepblur.restoration.engines.trained import SpectralEngine, TrainedEngine
 from deepblur.restoration.engines.training_free import TrainingFreeEngine
+from deepblur.restoration.options import EngineChoice
 
 OPTICS = {"psf_size": 31, "eta_waves": 0.15, "cutoff": 0.2}
-LARGEST_PSF = 1023
-LARGEST_ETA = 10
-LEAST_CUTOFF = 0.001
+"""What is assumed where neither the user nor a model says it."""
 SAME_CUTOFF = 0.025
 """Relative: by so much a cutoff may differ from that of a network's training and still count as its own."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineChoice:
-    """Which engine identifies and restores: a model, a calibrated microscope, or a method without training.
-
-    Raises:
-        ValueError: a figure that no microscope has, whatever the images.
-    """
-
-    method: str = "auto"
-    """auto: the model where one is named or the registry has a champion, else the one that ships with deepblur."""
-    model: str | Path | None = None
-    """A registry URI, runs:/ID, a folder or the name of a shipped model; None: the champion."""
-    restorer: str = "auto"
-    """auto: DN with a model, TV without."""
-    optics: str | Path | None = None
-    """A calibrated microscope, whose networks then are the model."""
-    tracking_uri: str | None = None
-    """Of the registry; None: MLFLOW_TRACKING_URI, else the database in the runs folder."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    psf_size: int | None = None
-    """Side of the PSF in pixels, odd, 3 to 1023. This and what follows is for what identifies by the spectral
-    likelihood, the size for l0 and goldstein-fattal too; None: what its model was made for, `OPTICS` without one."""
-    eta_waves: float | None = None
-    """Largest aberration to expect, in waves, above 0 and at most 10."""
-    cutoff: float | tuple[float, ...] | None = None
-    """Pupil radius in cycles per pixel, at most 0.25, or one for each channel, in their order. A network knows the
-    cutoff of its training alone; given here, it is no longer an assumption."""
-
-    def __post_init__(self) -> None:
-        size, eta = self.psf_size, self.eta_waves
-        if size is not None and not (3 <= size <= LARGEST_PSF and size % 2):
-            raise ValueError(f"the side of a PSF is an odd number of pixels from 3 to {LARGEST_PSF}; got {size}")
-        if eta is not None and not 0 < eta <= LARGEST_ETA:
-            raise ValueError(
-                f"eta, the largest aberration to expect, is above 0 and at most {LARGEST_ETA} waves; got {eta:g}"
-            )
-        for cutoff in self.cutoff if isinstance(self.cutoff, tuple) else (self.cutoff,):
-            if cutoff is not None and not LEAST_CUTOFF <= cutoff < math.inf:
-                raise ValueError(f"a cutoff is at least {LEAST_CUTOFF} cycles per pixel; got {cutoff:g}")
 
 
 def choose_engine(choice: EngineChoice) -> tuple[Engine, str]:

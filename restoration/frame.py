@@ -5,7 +5,7 @@ in tiles; `varying` identifies and restores tile by tile, for a blur that change
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,28 @@ import torch
 from torch import Tensor
 
 from deepblur.baselines.estimate import READ_PX, count_not_finite, richest
-from deepblur.operators import noise_std_of, zernike_name
-from deepblur.platform.data.image_file import LUMA
+from deepblur.operators import noise_std_of
 from deepblur.platform.models.readings import Identification
 from deepblur.platform.models.trained_range import range_flags
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.blurs import JudgedBlur, Place, empty_blur
+from deepblur.restoration.blurs import EMPTY, JudgedBlur, Place
+from deepblur.restoration.channels import Channels, grey_weights
 from deepblur.restoration.engines.engine import Engine, IdentifiedBlur
 from deepblur.restoration.engines.reliability import verdict_of
 from deepblur.restoration.engines.removal import Removal, Remove, in_light, on_dark_ground
 from deepblur.restoration.images.scratch import MEMORY, Scratch, bands
 from deepblur.restoration.memory import MAX_TILE_PX, tile_for
-from deepblur.restoration.options import Options
+from deepblur.restoration.options import MIN_TILE_PX, Options
 from deepblur.restoration.scale import Scale
-from deepblur.restoration.tiles import MIN_TILE_PX, Framed, restore_in_tiles
+from deepblur.restoration.tiles import Framed, restore_in_tiles
 
 Tick = Callable[[float], None]
+TOGETHER = Channels()
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A restored frame: channels (C, H, W) float32 in units of the scale, a JudgedBlur for each or one for all."""
+    """A restored frame: channels (C, H, W) float32 in units of the scale, a blur for each or one for all."""
 
     channels: np.ndarray
     blurs: tuple[JudgedBlur, ...]
@@ -45,6 +46,7 @@ def restore_frame(
     values: np.ndarray,
     options: Options,
     *,
+    channels: Channels = TOGETHER,
     label: str = "",
     scales: Sequence[Scale] = (),
     tick: Tick | None = None,
@@ -54,61 +56,53 @@ def restore_frame(
 
     Args:
         values: (C, H, W) float32, in units of the scale: about [0, 1].
-        scratch: makes the arrays of the frame's size; `values` should be one of its own.
+        channels: which of them share a PSF.
         label: of the frame.
         scales: of each channel; none counts as unsaturated.
         tick: called with the share of the frame that was just done; the shares sum to 1.
+        scratch: makes the arrays of the frame's size; `values` should be one of its own.
     Raises:
         InputError: the frame is smaller than the PSF, or needs more memory than is allowed.
     """
     stack = torch.from_numpy(np.ascontiguousarray(values))
-    _check(stack, engine, scratch)
-    groups = _groups(stack, options, scratch)
     restored = torch.from_numpy(scratch.empty(values.shape))
-    blurs, tiles, whole = [], 1, engine
+    blurs, tiles = [], 1
 
-    def tick_share(share: float) -> None:
+    def done(share: float) -> None:
         scratch.release()
         if tick is not None:
             tick(share / len(stack))
 
-    for name, grey, members in groups:
-        engine = whole if len(members) > 1 else whole.of_channel(members[0])
-        if _constant(grey, scratch):
-            for member in members:
+    for group in _groups(engine, stack, channels, label, scales, scratch):
+        if _constant(group.grey, scratch):
+            for member in group.members:
                 restored[member] = stack[member]
-                scratch.release()
-            blurs.append(empty_blur(engine, label, name, float(grey.flatten()[0]), _of(scales, members)))
-            tick_share(float(len(members)))
+                done(1.0)
+            blurs.append(group.empty())
             continue
-        places: list[Place] = []
+        found, places = group.identified(options.varying)
+        dark = on_dark_ground(group.grey)
         strengths: list[dict[str, Any]] = []
         dead: list[str] = []
-        found = None if options.varying else engine.identify(grey)
-        for member in members:
-            if _constant(stack[member], scratch):
-                restored[member] = stack[member]
+        for member in group.members:
+            y = stack[member]
+            if _constant(y, scratch):
+                restored[member] = y
                 dead.append(f"channel {member} is empty and was left as it is")
-                tick_share(1.0)
+                done(1.0)
                 continue
-            if found is None:
-                remove = _varying(engine, grey, places)
+            if options.varying:
+                remove, tile_px = _varying(group.engine, places, dark), MIN_TILE_PX
             else:
-                remove = _remover(engine, stack[member], found, on_dark_ground(grey))
+                remove = _remover(group.engine, y, found, dark)
                 strengths.append(remove.settings)
-            scratch.release()
-            tile_px = (
-                MIN_TILE_PX
-                if found is None
-                else options.tile_px or tile_for(engine, stack, options.max_memory_gib, scratch)
-            )
+                scratch.release()
+                tile_px = options.tile_px or tile_for(group.engine, stack, options.max_memory_gib, scratch)
             joined = restored[member].zero_()
-            _, tiles = restore_in_tiles(stack[member], tile_px, engine.psf_size, remove, tick_share, joined)
-        known = found or _mean(places)
-        places = places or _places(engine, known, grey)
-        seen = _grey(restored, members, options, scratch)
-        blur = _judged(engine, grey, seen, known, places, label, name, _of(scales, members), psfs=len(groups))
-        blurs.append(replace(blur, restored_by=tuple(strengths), remarks=tuple(dead)))
+            _, tiles = restore_in_tiles(y, tile_px, group.engine.psf_size, remove, done, joined)
+        seen = _grey(restored, group.members, channels, scratch)
+        more = {"restored_by": tuple(strengths), "remarks": tuple(dead)}
+        blurs.append(group.judged(group.grey, seen, found, places, **more))
     return Frame(restored.numpy(), tuple(blurs), tiles)
 
 
@@ -117,6 +111,7 @@ def identify_frame(
     values: np.ndarray,
     options: Options,
     *,
+    channels: Channels = TOGETHER,
     label: str = "",
     scales: Sequence[Scale] = (),
     scratch: Scratch = MEMORY,
@@ -126,31 +121,95 @@ def identify_frame(
     The restoration is that of a part of the frame, which is enough to judge by.
     """
     stack = torch.from_numpy(np.ascontiguousarray(values))
-    _check(stack, engine, scratch)
-    blurs, whole = [], engine
-    groups = _groups(stack, options, scratch)
-    for name, grey, members in groups:
-        engine = whole if len(members) > 1 else whole.of_channel(members[0])
-        if _constant(grey, scratch):
-            blurs.append(empty_blur(engine, label, name, float(grey.flatten()[0]), _of(scales, members)))
+    blurs = []
+    for group in _groups(engine, stack, channels, label, scales, scratch):
+        if _constant(group.grey, scratch):
+            blurs.append(group.empty())
             continue
-        places: list[Place] = []
-        if options.varying:
-            places = _measured(engine, grey)
-        found = _mean(places) if places else engine.identify(grey)
-        places = places or _places(engine, found, grey)
-        part = grey if engine.whole_field else richest(grey, READ_PX)
+        found, places = group.identified(options.varying)
+        part = group.grey if group.engine.whole_field else richest(group.grey, READ_PX)
         joined = torch.from_numpy(scratch.empty(part.shape)).zero_()
-        remove = _remover(engine, part, found, on_dark_ground(grey))
+        remove = _remover(group.engine, part, found, on_dark_ground(group.grey))
         restored, _ = restore_in_tiles(
-            part, MAX_TILE_PX, engine.psf_size, remove, lambda share: scratch.release(), joined
+            part, MAX_TILE_PX, group.engine.psf_size, remove, lambda share: scratch.release(), joined
         )
-        scale = _of(scales, members)
-        blurs.append(_judged(engine, part, restored, found, places, label, name, scale, psfs=len(groups)))
+        blurs.append(group.judged(part, restored, found, places))
     return tuple(blurs)
 
 
-def _check(stack: Tensor, engine: Engine, scratch: Scratch) -> None:
+@dataclass(frozen=True)
+class _Group:
+    """Channels of a frame that share a blur."""
+
+    engine: Engine
+    frame: str
+    """Its label."""
+    channel: str
+    """Its name; "" where all share the blur."""
+    members: list[int]
+    grey: Tensor
+    """(H, W), what the blur is read from."""
+    scale: Scale | None
+    psfs: int
+    """Of the whole frame."""
+
+    def identified(self, varying: bool) -> tuple[IdentifiedBlur, list[Place]]:
+        """The blur, and that at places of the field where it varies."""
+        engine, grey = self.engine, self.grey
+        if varying:
+            framed = Framed.of(grey, MIN_TILE_PX, engine.psf_size)
+            places = [Place(*framed.middle(tile), engine.identify(framed.part(tile))) for tile in framed.tiling]
+            # the mean PSF, because γ and its twin have one PSF and a mean without meaning
+            psf = torch.stack([place.found.psf for place in places]).mean(0)
+            return (places[0].found if len(places) == 1 else IdentifiedBlur(psf)), places
+        found = engine.identify(grey)
+        there = engine.places(found, (grey.shape[-2], grey.shape[-1]))
+        return found, [Place(row, column, blur) for (row, column), blur in there.items()]
+
+    def judged(
+        self, y: Tensor, restored: Tensor, found: IdentifiedBlur, places: list[Place], **more: Any
+    ) -> JudgedBlur:
+        """How far it can be trusted, by what it and the restored image leave unexplained of y (H, W)."""
+        engine, operator, noise_std = self.engine, self.engine.operator, float(noise_std_of(y))
+        residual = engine.residual(y, restored, found)
+        known, flags = None, ()
+        if operator is not None and found.gamma is not None:
+            std = torch.zeros_like(found.gamma) if found.gamma_std is None else found.gamma_std
+            known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)
+            saturated = 0.0 if self.scale is None else self.scale.saturated
+            flags = range_flags(engine.card, operator, y[None, None], known, noise_std, saturated)
+        flags += engine.limits(found) + engine.assumed(self.psfs)
+        verdict, sentence = verdict_of(flags, residual, known)
+        more |= {"places": tuple(places), "cutoff": None if operator is None else operator.cutoff}
+        return self._blur(
+            found, noise_std=noise_std, residual=residual, flags=flags, verdict=verdict, sentence=sentence, **more
+        )
+
+    def empty(self) -> JudgedBlur:
+        """Without structure; its numbers are NaN, so that those of the others keep their places."""
+        value, operator, size = float(self.grey[0, 0]), self.engine.operator, self.engine.psf_size
+        if self.scale is not None:
+            value = self.scale.black + value * (self.scale.white - self.scale.black)
+        nothing = None if operator is None else torch.full((operator.num_parameters,), torch.nan)
+        found = IdentifiedBlur(torch.full((size, size), torch.nan), nothing, nothing)
+        sentence = f"every pixel has the value {value:g}, so it was left as it is"
+        more: dict[str, Any] = {"sentence": sentence, "remarks": (sentence,)}
+        return self._blur(found, noise_std=0.0, residual=None, flags=(), verdict=EMPTY, **more)
+
+    def _blur(self, found: IdentifiedBlur, **judged: Any) -> JudgedBlur:
+        operator = self.engine.operator
+        noll = () if operator is None or found.gamma is None else operator.noll
+        return JudgedBlur(frame=self.frame, channel=self.channel, found=found, noll=noll, scale=self.scale, **judged)
+
+
+def _groups(
+    engine: Engine, stack: Tensor, channels: Channels, label: str, scales: Sequence[Scale], scratch: Scratch
+) -> list[_Group]:
+    """What shares a blur in a frame (C, H, W).
+
+    Raises:
+        InputError: the frame is smaller than the PSF, or not finite.
+    """
     H, W = stack.shape[-2:]
     least = max(engine.psf_size, 32)
     if min(H, W) < least:
@@ -163,15 +222,19 @@ def _check(stack: Tensor, engine: Engine, scratch: Scratch) -> None:
         scratch.release()
         if bad:
             raise InputError(f"{bad} pixels of channel {i} are NaN or infinite; replace them first")
-
-
-def _groups(stack: Tensor, options: Options, scratch: Scratch) -> list[tuple[str, Tensor, list[int]]]:
-    """(name, grey image, its channels) for every blur that is to be identified."""
-    everyone = list(range(len(stack)))
-    if options.shared or len(stack) == 1:
-        return [("", _grey(stack, everyone, options, scratch), everyone)]
-    names = options.labels or tuple(f"channel {i}" for i in everyone)
-    return [(names[i], stack[i], [i]) for i in everyone]
+    groups = channels.groups(len(stack))
+    return [
+        _Group(
+            engine=engine if len(members) > 1 else engine.of_channel(members[0]),
+            frame=label,
+            channel=name,
+            members=members,
+            grey=_grey(stack, members, channels, scratch),
+            scale=scales[members[0]] if scales else None,  # channels that share a blur share a scale too
+            psfs=len(groups),
+        )
+        for name, members in groups
+    ]
 
 
 def _constant(image: Tensor, scratch: Scratch) -> bool:
@@ -180,15 +243,10 @@ def _constant(image: Tensor, scratch: Scratch) -> bool:
     return constant
 
 
-def _of(scales: Sequence[Scale], members: list[int]) -> Scale | None:
-    """Of the channels that share a blur, which share a scale too."""
-    return scales[members[0]] if scales else None
-
-
-def _grey(stack: Tensor, members: list[int], options: Options, scratch: Scratch) -> Tensor:
+def _grey(stack: Tensor, members: list[int], channels: Channels, scratch: Scratch) -> Tensor:
     if len(members) == 1:
         return stack[members[0]]
-    weights = torch.tensor(grey_weights(len(members), options.colour), dtype=stack.dtype)
+    weights = torch.tensor(grey_weights(len(members), channels.colour), dtype=stack.dtype)
     grey = torch.from_numpy(scratch.empty(stack.shape[1:]))
     for rows in bands(stack.shape):
         grey[rows] = torch.tensordot(weights, stack[members, rows], dims=1)
@@ -196,17 +254,9 @@ def _grey(stack: Tensor, members: list[int], options: Options, scratch: Scratch)
     return grey
 
 
-def grey_weights(channels: int, colour: bool) -> tuple[float, ...]:
-    """What each channel counts in the grey image that a shared blur is read from: luminance of colours, or the mean."""
-    return LUMA if colour else (1 / channels,) * channels
-
-
-def _varying(engine: Engine, grey: Tensor, places: list[Place]) -> Remove:
-    """Removes from each tile its own blur, found in the grey image; `places` remembers them for the next channel."""
-    if not places:
-        places += _measured(engine, grey)
+def _varying(engine: Engine, places: list[Place], dark: bool) -> Remove:
+    """What removes from each tile its own blur."""
     known = {(place.row, place.column): place.found for place in places}
-    dark = on_dark_ground(grey)
     return lambda part, place: _remover(engine, part, known[place], dark)(part, place)
 
 
@@ -214,55 +264,3 @@ def _remover(engine: Engine, y: Tensor, found: IdentifiedBlur, dark: bool) -> Re
     """What removes a blur from the tiles of y, an image on a dark ground or not."""
     removal = engine.prepare(y, found)
     return in_light(removal, y, found.psf) if dark and not engine.whole_field else removal
-
-
-def _measured(engine: Engine, grey: Tensor) -> list[Place]:
-    """The blur of each tile."""
-    framed = Framed.of(grey, MIN_TILE_PX, engine.psf_size)
-    found = [(framed.middle(tile), engine.identify(framed.part(tile))) for tile in framed.tiling]
-    return [Place(row, column, there) for (row, column), there in found]
-
-
-def _places(engine: Engine, found: IdentifiedBlur, grey: Tensor) -> list[Place]:
-    size = (grey.shape[-2], grey.shape[-1])
-    return [Place(row, column, there) for (row, column), there in engine.places(found, size).items()]
-
-
-def _mean(places: list[Place]) -> IdentifiedBlur:
-    """The mean PSF, because γ and its twin have one PSF and a mean without meaning."""
-    psf = torch.stack([place.found.psf for place in places]).mean(0)
-    return places[0].found if len(places) == 1 else IdentifiedBlur(psf)
-
-
-def _judged(
-    engine: Engine, y: Tensor, restored: Tensor, found: IdentifiedBlur, places: list[Place], label: str, channel: str,
-    scale: Scale | None, psfs: int,
-) -> JudgedBlur:  # fmt: skip
-    noise_std = float(noise_std_of(y))
-    residual = engine.residual(y, restored, found)
-    known = None
-    flags = () if engine.operator is not None else engine.limits(found)
-    if engine.operator is not None and found.gamma is not None:
-        std = torch.zeros_like(found.gamma) if found.gamma_std is None else found.gamma_std
-        saturated = scale.saturated if scale is not None else 0.0
-        known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)
-        flags = range_flags(engine.card, engine.operator, y[None, None], known, noise_std, saturated)
-        flags += engine.limits(found)
-    flags += engine.assumed(psfs)
-    verdict, sentence = verdict_of(flags, residual, known)
-    noll = engine.operator.noll if engine.operator is not None and found.gamma is not None else ()
-    return JudgedBlur(
-        frame=label,
-        channel=channel,
-        found=found,
-        noise_std=noise_std,
-        residual=residual,
-        flags=flags,
-        verdict=verdict,
-        sentence=sentence,
-        names=tuple(zernike_name(index) for index in noll),
-        noll=tuple(noll),
-        places=tuple(places),
-        cutoff=None if engine.operator is None else engine.operator.cutoff,
-        scale=scale,
-    )

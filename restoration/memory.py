@@ -10,7 +10,7 @@ from deepblur.platform.system.errors import InputError
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import MEMORY, Scratch
-from deepblur.restoration.tiles import MIN_TILE_PX
+from deepblur.restoration.options import MIN_TILE_PX
 
 MAX_TILE_PX = 1024
 _ARRAYS = 12

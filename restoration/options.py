@@ -1,14 +1,61 @@
-"""How images are treated, whatever the engine: what the user says of intensities, channels, tiles and memory."""
+"""What people ask for, whatever the image: which engine, and how images are treated.
+
+Nothing heavy is imported: the options of the commands are made of it.
+"""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from deepblur.platform.system.errors import InputError
-from deepblur.restoration.images.recording import Recording
-from deepblur.restoration.scale import DEFAULT_RULE, parse_rule
-from deepblur.restoration.tiles import check_tile
-
+DEFAULT_RULE = "percentile:0.1,99.9"
 CHANNELS = ("auto", "shared", "each")
+MIN_TILE_PX = 256
+LARGEST_PSF = 1023
+LARGEST_ETA = 10
+LEAST_CUTOFF = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineChoice:
+    """Which engine identifies and restores: a model, a calibrated microscope, or a method without training.
+
+    Raises:
+        ValueError: a figure that no microscope has, whatever the images.
+    """
+
+    method: str = "auto"
+    """auto: the model where one is named or the registry has a champion, else the one that ships with deepblur."""
+    model: str | Path | None = None
+    """A registry URI, runs:/ID, a folder or the name of a shipped model; None: the champion."""
+    restorer: str = "auto"
+    """auto: DN with a model, TV without."""
+    optics: str | Path | None = None
+    """A calibrated microscope, whose networks then are the model."""
+    tracking_uri: str | None = None
+    """Of the registry; None: MLFLOW_TRACKING_URI, else the database in the runs folder."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    psf_size: int | None = None
+    """Side of the PSF in pixels, odd, 3 to 1023. This and what follows is for what identifies by the spectral
+    likelihood, the size for l0 and goldstein-fattal too; None: what its model was made for, `OPTICS` without one."""
+    eta_waves: float | None = None
+    """Largest aberration to expect, in waves, above 0 and at most 10."""
+    cutoff: float | tuple[float, ...] | None = None
+    """Pupil radius in cycles per pixel, at most 0.25, or one for each channel, in their order. A network knows the
+    cutoff of its training alone; given here, it is no longer an assumption."""
+
+    def __post_init__(self) -> None:
+        size, eta = self.psf_size, self.eta_waves
+        if size is not None and not (3 <= size <= LARGEST_PSF and size % 2):
+            raise ValueError(f"the side of a PSF is an odd number of pixels from 3 to {LARGEST_PSF}; got {size}")
+        if eta is not None and not 0 < eta <= LARGEST_ETA:
+            raise ValueError(
+                f"eta, the largest aberration to expect, is above 0 and at most {LARGEST_ETA} waves; got {eta:g}"
+            )
+        for cutoff in self.cutoff if isinstance(self.cutoff, tuple) else (self.cutoff,):
+            if cutoff is not None and not LEAST_CUTOFF <= cutoff < math.inf:
+                raise ValueError(f"a cutoff is at least {LEAST_CUTOFF} cycles per pixel; got {cutoff:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +76,6 @@ class Options:
     """Side of the tiles, 256 or more; None: as large as memory allows."""
     max_memory_gib: float = 2.0
     """Of the whole process; what does not fit goes over the disk."""
-    shared: bool = True
-    """All channels have the PSF of their luminance; this and what follows is of one recording, by `with_channels`."""
-    colour: bool = False
-    """The channels are red, green and blue: luminance is not their mean."""
-    labels: tuple[str, ...] = ()
-    """Names of the channels."""
 
     def __post_init__(self) -> None:
         parse_rule(self.scale)
@@ -46,21 +87,62 @@ class Options:
             raise ValueError(f"--max-memory is a number of GiB above 0; got {self.max_memory_gib:g}")
 
 
-def with_channels(options: Options, recording: Recording, cutoffs: int = 0) -> Options:
-    """The options for a recording's channels: "auto" shares the PSF among colours, not among a microscope's channels.
+def asked(choice: EngineChoice, options: Options, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What the user asked for, as plain values under the names of the command line's options."""
+    plain = {
+        "method": choice.method,
+        "model": None if choice.model is None else str(choice.model),
+        "optics": None if choice.optics is None else str(choice.optics),
+        "restorer": choice.restorer,
+        "cutoff": choice.cutoff,
+        "eta": choice.eta_waves,
+        "psf_size": choice.psf_size,
+        "scale": options.scale,
+        "channels": options.channels,
+        "varying": options.varying,
+        "tile": options.tile_px,
+        "max_memory": options.max_memory_gib,
+        "device": choice.device,
+    }
+    return {name: value for name, value in plain.items() if name not in without}
 
-    Args:
-        cutoffs: number of channels whose cutoff is known, 0 where they have one or none.
+
+@dataclass(frozen=True)
+class Rule:
+    """How black and white are found."""
+
+    kind: Literal["percentile", "bits", "range"]
+    first: float
+    second: float = 0.0
+
+
+def parse_rule(text: str) -> Rule:
+    """ "percentile:LOW,HIGH" (0 ≤ LOW < HIGH ≤ 100), "bits:N" (values 0 … 2^N − 1), or "range:BLACK,WHITE".
+
     Raises:
-        ValueError: the channels share a PSF but not a cutoff.
-        InputError: the recording has another number of channels.
+        ValueError: one sentence that names the text and what is allowed.
     """
-    if cutoffs and options.channels == "shared":
-        raise ValueError(f"channels that share a PSF have one cutoff; got {cutoffs}; leave out --channels shared")
-    if cutoffs and cutoffs != recording.channels:
-        raise InputError(
-            f"{recording.path}: has {recording.channels} channels, but --cutoff says {cutoffs} cutoffs; say one for "
-            "each channel, or one for all"
+    kind, _, rest = text.partition(":")
+    try:
+        numbers = [float(part) for part in rest.split(",")]
+    except ValueError:
+        numbers = []
+    if kind == "percentile" and len(numbers) == 2 and 0 <= numbers[0] < numbers[1] <= 100:
+        return Rule("percentile", *numbers)
+    if kind == "range" and len(numbers) == 2 and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]:
+        return Rule("range", *numbers)
+    if kind == "bits" and len(numbers) == 1 and numbers[0] in range(1, 65):
+        return Rule("bits", numbers[0])
+    raise ValueError(
+        f"the intensity scale {text!r} is none of percentile:LOW,HIGH with 0 <= LOW < HIGH <= 100, bits:N with N from "
+        "1 to 64, range:BLACK,WHITE with BLACK < WHITE; write one of these"
+    )
+
+
+def check_tile(tile_px: int) -> None:
+    """Refuse tiles that are all overlap."""
+    if tile_px < MIN_TILE_PX:
+        raise ValueError(
+            f"tiles need at least {MIN_TILE_PX} px, twice their overlap, or little of them would be kept; got "
+            f"{tile_px}; allow more memory or larger tiles"
         )
-    shared = options.channels == "shared" or (options.channels == "auto" and recording.rgb and not cutoffs)
-    return replace(options, shared=shared, colour=recording.rgb, labels=recording.channel_names)

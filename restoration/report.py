@@ -7,8 +7,6 @@ from typing import Any
 
 from deepblur._version import __version__
 from deepblur.restoration.blurs import VERDICTS, JudgedBlur
-from deepblur.restoration.engine_choice import EngineChoice
-from deepblur.restoration.options import Options
 
 FORMAT, VERSION = "deepblur-report", 2
 """The version is part of what makes a result the same: older ones are not kept."""
@@ -108,23 +106,3 @@ class Report:
 def versions() -> dict[str, str]:
     """Of what computes the numbers."""
     return {"python": python_version()} | {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-image")}
-
-
-def asked(choice: EngineChoice, options: Options, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What the user asked for, as plain values under the names of the command line's options."""
-    plain = {
-        "method": choice.method,
-        "model": None if choice.model is None else str(choice.model),
-        "optics": None if choice.optics is None else str(choice.optics),
-        "restorer": choice.restorer,
-        "cutoff": choice.cutoff,
-        "eta": choice.eta_waves,
-        "psf_size": choice.psf_size,
-        "scale": options.scale,
-        "channels": options.channels,
-        "varying": options.varying,
-        "tile": options.tile_px,
-        "max_memory": options.max_memory_gib,
-        "device": choice.device,
-    }
-    return {name: value for name, value in plain.items() if name not in without}

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deepblur.restoration.engine_choice import EngineChoice, choose_engine
+from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.images.io import recording_of
-from deepblur.restoration.memory import with_room
-from deepblur.restoration.options import Options, with_channels
-from deepblur.restoration.report import Report, asked
-from deepblur.restoration.scale import DEFAULT_RULE
+from deepblur.restoration.options import DEFAULT_RULE, EngineChoice, Options, asked
+from deepblur.restoration.report import Report
 from deepblur.restoration.session import Session, assembled
 
 
@@ -97,8 +95,7 @@ def restore(
     )
     options = Options(scale=scale, channels=channels, varying=varying, max_memory_gib=max_memory_gib)
     engine, note = choose_engine(choice)
-    recording = with_room(recording, engine, max_memory_gib, Path(tempfile.gettempdir()))
-    session = Session(engine, recording, with_channels(options, recording, len(engine.of_channels)))
+    session = Session.of(engine, recording, options, Path(tempfile.gettempdir()))
     frames = np.empty((recording.length, recording.channels, *recording.size), recording.dtype)
     for i, frame in enumerate(session.frames()):
         frames[i] = frame

@@ -8,28 +8,18 @@ that brightness stays comparable from frame to frame.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.images.recording import Recording
+from deepblur.restoration.options import DEFAULT_RULE, Rule, parse_rule
 
-DEFAULT_RULE = "percentile:0.1,99.9"
 _SAMPLE_VALUES = 2**22
 _REACH = 1.5
 _CAMERA_BITS = (8, 10, 12, 14, 16)
 _PILE = 1e-3
 """Of the values: fewer at the largest one are no sign of clipping."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How black and white are found."""
-
-    kind: Literal["percentile", "bits", "range"]
-    first: float
-    second: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,29 +47,6 @@ class Scale:
             return np.clip(values, float(info.min), float(info.max)).astype(dtype)
         low, high = _limits(dtype)
         return np.clip(np.rint(values), low, high).astype(dtype)
-
-
-def parse_rule(text: str) -> Rule:
-    """ "percentile:LOW,HIGH" (0 ≤ LOW < HIGH ≤ 100), "bits:N" (values 0 … 2^N − 1), or "range:BLACK,WHITE".
-
-    Raises:
-        ValueError: one sentence that names the text and what is allowed.
-    """
-    kind, _, rest = text.partition(":")
-    try:
-        numbers = [float(part) for part in rest.split(",")]
-    except ValueError:
-        numbers = []
-    if kind == "percentile" and len(numbers) == 2 and 0 <= numbers[0] < numbers[1] <= 100:
-        return Rule("percentile", *numbers)
-    if kind == "range" and len(numbers) == 2 and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]:
-        return Rule("range", *numbers)
-    if kind == "bits" and len(numbers) == 1 and numbers[0] in range(1, 65):
-        return Rule("bits", numbers[0])
-    raise ValueError(
-        f"the intensity scale {text!r} is none of percentile:LOW,HIGH with 0 <= LOW < HIGH <= 100, bits:N with N from "
-        "1 to 64, range:BLACK,WHITE with BLACK < WHITE; write one of these"
-    )
 
 
 def scale_of(recording: Recording, rule: str = DEFAULT_RULE) -> Scale:

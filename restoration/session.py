@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 from deepblur.baselines.estimate import richest_part
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.blurs import VERDICTS, JudgedBlur, with_outliers
+from deepblur.restoration.channels import Channels, channels_of
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.frame import Tick, identify_frame, restore_frame
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import bands
+from deepblur.restoration.memory import with_room
 from deepblur.restoration.options import Options
 from deepblur.restoration.outliers import replace_outliers
 from deepblur.restoration.report import Report
@@ -47,6 +50,7 @@ class Session:
     engine: Engine
     recording: Recording
     options: Options
+    channels: Channels
     tick: Tick | None = None
     """Called with the share of a frame that was just done."""
     blurs: list[JudgedBlur] = field(default_factory=list)
@@ -54,6 +58,19 @@ class Session:
     """The first frame before and after, (C, H, W) in units of the scale."""
     tiles: int = 1
     seconds: float = 0.0
+
+    @classmethod
+    def of(
+        cls, engine: Engine, recording: Recording, options: Options, folder: Path, tick: Tick | None = None
+    ) -> "Session":
+        """Frames that do not fit into memory will lie in `folder`.
+
+        Raises:
+            ValueError, InputError: the channels do not fit what was asked for, or not one part of the file fits.
+        """
+        recording = with_room(recording, engine, options.max_memory_gib, folder)
+        channels = channels_of(recording, options.channels, len(engine.of_channels))
+        return cls(engine, recording, options, channels, tick)
 
     def frames(self) -> Iterator[np.ndarray]:
         """Restored frames (C, H, W) in the recording's dtype, one at a time; what is empty in them is copied.
@@ -63,13 +80,11 @@ class Session:
         """
         for i, read in self._read():
             started = time.perf_counter()
-            label, unit, scales = self.recording.labels[i], read.unit, read.scales
-            about = {"label": label, "scales": scales, "scratch": self.recording.scratch}
-            frame = restore_frame(self.engine, unit, self.options, tick=self.tick, **about)
+            frame = restore_frame(self.engine, read.unit, self.options, tick=self.tick, **self._about(i, read))
             self._add(frame.blurs, read)
             self.tiles = max(self.tiles, frame.tiles)
             if self.first is None and any(blur.verdict in VERDICTS for blur in frame.blurs):
-                self.first = self._shown(unit, frame.channels)
+                self.first = self._shown(read.unit, frame.channels)
             restored = self._stored(frame.channels, read)
             self.seconds += time.perf_counter() - started
             yield restored
@@ -79,13 +94,15 @@ class Session:
         """The blurs of one frame after another, nothing restored but what the verdict needs; errors as `frames`."""
         for i, read in self._read():
             started = time.perf_counter()
-            label = self.recording.labels[i]
-            about = {"label": label, "scales": read.scales, "scratch": self.recording.scratch}
-            blurs = identify_frame(self.engine, read.unit, self.options, **about)
+            blurs = identify_frame(self.engine, read.unit, self.options, **self._about(i, read))
             self._add(blurs, read)
             self.seconds += time.perf_counter() - started
             yield blurs
         self._check_not_empty()
+
+    def _about(self, i: int, read: "_Read") -> dict[str, Any]:
+        label, scratch = self.recording.labels[i], self.recording.scratch
+        return {"channels": self.channels, "label": label, "scales": read.scales, "scratch": scratch}
 
     def _read(self) -> Iterator[tuple[int, "_Read"]]:
         self.engine.check(self.recording.size, self.recording.pixel_um)
@@ -93,7 +110,7 @@ class Session:
         for i in range(self.recording.length):
             stored = self.recording.frame(i)
             clean, outliers = self._clean(stored)
-            scales = scaling.of_frame(clean, self.options.shared)
+            scales = scaling.of_frame(clean, self.channels.shared)
             unit = self.recording.scratch.empty(clean.shape)
             for k, rows in self._bands(clean.shape):
                 unit[k, rows] = scales[k].to_unit(clean[k, rows])

@@ -14,12 +14,12 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from deepblur.operators import pad_for_circular
+from deepblur.restoration.options import MIN_TILE_PX, check_tile
 
 ALIGN_PX = 8
 """The coarsest grid of a DRUNet with four scales."""
-OVERLAP_PX = 128
+OVERLAP_PX = MIN_TILE_PX // 2
 """Of two neighbours: a quarter is thrown away on each side, the half between is blended."""
-MIN_TILE_PX = 2 * OVERLAP_PX
 FRAME_PX = OVERLAP_PX // 4
 """Every image is framed by at least so many pixels first, tiled or not: what closes an image to a torus joins a tile's
 border to another one than the whole image's, and the frame keeps that away (it changes the border by 0.05 without)."""
@@ -74,15 +74,6 @@ class Tiling:
                 total[start : start + self.tile[axis]] += bump
             parts.append(bumps[place.start] / total[place])
         return (parts[0][:, None] * parts[1]).float()
-
-
-def check_tile(tile_px: int) -> None:
-    """Refuse tiles that are all overlap."""
-    if tile_px < MIN_TILE_PX:
-        raise ValueError(
-            f"tiles need at least {MIN_TILE_PX} px, twice their overlap, or little of them would be kept; got "
-            f"{tile_px}; allow more memory or larger tiles"
-        )
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from deepblur.restoration.batch.image_files import Results, chosen_engine, key_o
 from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.outputs import write_gamma, write_picture, write_psfs
 from deepblur.restoration.batch.ownership import IDENTIFIED, Item, Place, claimed
-from deepblur.restoration.engine_choice import EngineChoice
 from deepblur.restoration.images.io import read_recording
-from deepblur.restoration.memory import with_room
-from deepblur.restoration.options import Options, with_channels
-from deepblur.restoration.report import Report, asked
+from deepblur.restoration.options import EngineChoice, Options, asked
+from deepblur.restoration.report import Report
 from deepblur.restoration.session import Session
 
 _DEFAULT_ENGINE = EngineChoice()
@@ -49,10 +47,9 @@ def identify_files(
 
         def identify(item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
             key, folder = key_of(item.path, [repr(wanted)]), output / item.below
-            recording = with_room(read_recording(item.path), made, options.max_memory_gib, folder)
-            session = Session(made, recording, with_channels(options, recording, len(made.of_channels)))
+            session = Session.of(made, read_recording(item.path), options, folder)
             for _ in session.identified():
-                tick(1 / recording.length)
+                tick(1 / session.recording.length)
             with claimed(folder, item, IDENTIFIED, key) as place:
                 value = _write(place, session, session.report(notes, wanted), pictures)
             return value | {"folder": str(folder), "status": "done"}

@@ -25,8 +25,9 @@ from deepblur.platform.system.lock import LockError, shared
 from deepblur.platform.system.printable import printable, say
 from deepblur.restoration.batch.inputs import Given
 from deepblur.restoration.batch.ownership import Item
-from deepblur.restoration.engine_choice import EngineChoice, choose_engine
+from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.engine import Engine
+from deepblur.restoration.options import EngineChoice
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from deepblur.platform.report.style import styled
 from deepblur.platform.system.printable import printable
 from deepblur.restoration.batch.outputs import wavefront
 from deepblur.restoration.blurs import JudgedBlur
-from deepblur.restoration.frame import grey_weights
+from deepblur.restoration.channels import grey_weights
 from deepblur.restoration.report import Report
 
 DETAIL_PX = 128

@@ -21,14 +21,11 @@ from deepblur.restoration.batch.outputs import (
     write_wavefronts,
 )
 from deepblur.restoration.batch.ownership import RESTORED, Item, Place, claimed, kept
-from deepblur.restoration.engine_choice import EngineChoice
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.images.io import read_recording, write_recording
-from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.tiff_ome import other_files
-from deepblur.restoration.memory import with_room
-from deepblur.restoration.options import Options, with_channels
-from deepblur.restoration.report import VERSION, Report, asked
+from deepblur.restoration.options import EngineChoice, Options, asked
+from deepblur.restoration.report import VERSION, Report
 from deepblur.restoration.session import Session
 
 _DEFAULT_ENGINE = EngineChoice()
@@ -96,19 +93,21 @@ class _Job:
         about = {"input": str(item.path), "folder": str(folder)}
         if not self.again and (report := kept(folder, item, RESTORED, key)) is not None:
             return report | about | {"status": "kept"}
-        recording = with_room(read_recording(item.path), self.engine, self.options.max_memory_gib, folder)
-        options = with_channels(self.options, recording, len(self.engine.of_channels))
-        session = Session(self.engine, recording, options, tick=lambda share: tick(share / recording.length))
+        recording = read_recording(item.path)
+        session = Session.of(
+            self.engine, recording, self.options, folder, tick=lambda share: tick(share / recording.length)
+        )
         image = f"_restored{item.suffix}"
         with claimed(folder, item, RESTORED, key, (image,)) as place:
-            write_recording(place.path("image", image), session.frames(), recording)
+            write_recording(place.path("image", image), session.frames(), session.recording)
             report = session.report(self.notes, self.asked)
-            self._beside(place, session, report, recording)
+            self._beside(place, session, report)
             value = place.finish(report.as_json())
         return value | about | {"status": "done"}
 
-    def _beside(self, place: Place, session: Session, report: Report, recording: Recording) -> None:
+    def _beside(self, place: Place, session: Session, report: Report) -> None:
         """Write PSFs, coefficients and pictures."""
+        recording = session.recording
         write_psfs(place.path("psf", "_psf.tif"), report.blurs, recording.pixel_um, recording.pixel_height_um)
         if any(blur.noll for blur in report.blurs):
             write_gamma(place.path("gamma", "_gamma.csv"), report.blurs)

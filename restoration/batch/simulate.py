@@ -18,7 +18,8 @@ from deepblur.restoration.batch.outputs import resolution
 from deepblur.restoration.batch.ownership import SIMULATED, Item, claimed
 from deepblur.restoration.images.io import read_recording
 from deepblur.restoration.images.recording import Recording, check_fits
-from deepblur.restoration.scale import DEFAULT_RULE, Scale, scale_of
+from deepblur.restoration.options import DEFAULT_RULE
+from deepblur.restoration.scale import Scale, scale_of
 from deepblur.restoration.session import assembled
 
 MOST = 100
@@ -57,7 +58,7 @@ def simulate_file(
         gain: variance per unit of signal, white being 1.
         read_std: standard deviation of the read noise, white being 1.
         seed: of coefficients and noise.
-        scale: what counts as black and white, see `deepblur.restoration.scale.parse_rule`.
+        scale: what counts as black and white, see `deepblur.restoration.options.parse_rule`.
     Returns:
         The truth, as in the JSON file that is written, whose `files` name the others.
     Raises:

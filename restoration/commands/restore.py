@@ -2,14 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands.outcome import ending, file_of, say_remarks, say_results
-
-if TYPE_CHECKING:
-    from deepblur.restoration.engine_choice import EngineChoice
-    from deepblur.restoration.options import Options
+from deepblur.restoration.engines.names import METHODS, RESTORERS
+from deepblur.restoration.options import CHANNELS, DEFAULT_RULE, EngineChoice, Options
 
 HELP = "restore blurry images: identify the blur of each and remove it"
 _MORE = """\
@@ -41,7 +39,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results, made if it is missing")
     engine(command)
-    add("--restorer", default="auto", choices=("auto", "deblur", "tv", "wiener", "richardson-lucy"),
+    add("--restorer", default="auto", choices=RESTORERS,
         help="what removes the blur: the model's network, or a classical method; auto with a model: its network, "
              "with `compact` and its like TV instead in noise beyond its training")  # fmt: skip
     add("--varying", action="store_true", help="the blur changes over the field: identify and restore tile by tile")
@@ -67,7 +65,7 @@ def engine(command: argparse.ArgumentParser) -> None:
         "deepblur (default: the registry's champion; where there is none, compact)")  # fmt: skip
     add("--optics", type=Path, metavar="FILE", help="the calibrated microscope of these images, which show its whole "
         "field, from deepblur calibrate, with networks trained for it: the blur may change over the field")  # fmt: skip
-    add("--method", default="auto", choices=("auto", "deep-blur", "spectral", "l0", "goldstein-fattal"),
+    add("--method", default="auto", choices=METHODS,
         help="deep-blur is a trained model; the others need no training")  # fmt: skip
     add("--tracking-uri", metavar="URI", help="of the registry (default: $MLFLOW_TRACKING_URI, else the database in "
         "the runs folder)")  # fmt: skip
@@ -101,10 +99,10 @@ def memory(command: argparse.ArgumentParser) -> None:
 def intensities(command: argparse.ArgumentParser) -> None:
     """How stored values are read."""
     add = command.add_argument
-    add("--scale", default="percentile:0.1,99.9", metavar="RULE",
+    add("--scale", default=DEFAULT_RULE, metavar="RULE",
         help="what counts as black and white: percentile:LOW,HIGH, bits:N or range:BLACK,WHITE "
-        "(default: percentile:0.1,99.9); the output has the input's scale whatever this is")  # fmt: skip
-    add("--channels", default="auto", choices=("auto", "shared", "each"),
+        f"(default: {DEFAULT_RULE}); the output has the input's scale whatever this is")  # fmt: skip
+    add("--channels", default="auto", choices=CHANNELS,
         help="one PSF for all channels, from the luminance, or one for each (auto: shared for colours)")  # fmt: skip
 
 
@@ -125,10 +123,8 @@ def run(arguments: argparse.Namespace) -> int:
     return ending(restore)
 
 
-def engine_choice(arguments: argparse.Namespace, **more: Any) -> "EngineChoice":
+def engine_choice(arguments: argparse.Namespace, **more: Any) -> EngineChoice:
     """That of the options of `engine`."""
-    from deepblur.restoration.engine_choice import EngineChoice
-
     return EngineChoice(
         method=arguments.method,
         model=arguments.model,
@@ -142,10 +138,8 @@ def engine_choice(arguments: argparse.Namespace, **more: Any) -> "EngineChoice":
     )
 
 
-def options(arguments: argparse.Namespace, **more: Any) -> "Options":
+def options(arguments: argparse.Namespace, **more: Any) -> Options:
     """Those of `intensities`, `memory` and --varying."""
-    from deepblur.restoration.options import Options
-
     return Options(
         scale=arguments.scale,
         channels=arguments.channels,

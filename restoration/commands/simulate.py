@@ -7,6 +7,7 @@ from pathlib import Path
 from deepblur.platform.system.errors import OK
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands.outcome import ending
+from deepblur.restoration.options import DEFAULT_RULE
 
 HELP = "make test data: blur a sharp image with known aberrations and noise"
 _MORE = """\
@@ -38,7 +39,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--gain", type=float, default=0.0, help="variance per unit of signal, white being 1 (default: 0)")
     add("--read-std", type=float, default=0.01, help="standard deviation of the read noise (default: 0.01)")
     add("--seed", type=int, default=0, help="of coefficients and noise (default: 0)")
-    add("--scale", default="percentile:0.1,99.9", metavar="RULE",
+    add("--scale", default=DEFAULT_RULE, metavar="RULE",
         help="what counts as black and white: percentile:LOW,HIGH, bits:N or range:BLACK,WHITE")  # fmt: skip
     add("--json", action="store_true", help="the truth as JSON on standard output")
 

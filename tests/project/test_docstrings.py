@@ -23,8 +23,7 @@ from deepblur.restoration.batch.identify import identify_files
 from deepblur.restoration.batch.image_files import Results
 from deepblur.restoration.batch.restore import restore_files
 from deepblur.restoration.batch.simulate import simulate_file
-from deepblur.restoration.engine_choice import EngineChoice
-from deepblur.restoration.options import Options
+from deepblur.restoration.options import EngineChoice, Options
 from deepblur.restoration.restore import Restored
 
 ROOMS = ("deepblur.operators", "deepblur.nets", "deepblur.baselines", "deepblur.platform.study")

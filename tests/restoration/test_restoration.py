@@ -13,12 +13,12 @@ from deepblur.operators import ZernikeBlur
 from deepblur.platform.evaluation.metrics import psnr_db
 from deepblur.platform.models import shipped
 from deepblur.platform.system.errors import InputError, ModelError
-from deepblur.restoration.engine_choice import EngineChoice, choose_engine
+from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.restoration.engines.removal import classical
 from deepblur.restoration.engines.training_free import TrainingFreeEngine
 from deepblur.restoration.frame import identify_frame, restore_frame
-from deepblur.restoration.options import Options
+from deepblur.restoration.options import EngineChoice, Options
 
 OPERATOR = ZernikeBlur(noll=(4, 5, 6))
 GAMMA = torch.tensor([0.1, -0.06, 0.08])

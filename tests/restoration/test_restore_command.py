@@ -20,8 +20,7 @@ from deepblur import cli
 from deepblur.restoration.batch.identify import identify_files
 from deepblur.restoration.batch.restore import restore_files
 from deepblur.restoration.batch.simulate import simulate_file
-from deepblur.restoration.engine_choice import EngineChoice
-from deepblur.restoration.options import Options
+from deepblur.restoration.options import EngineChoice, Options
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ import deepblur
 from deepblur import cli
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.system.errors import InputError, ModelError
-from deepblur.restoration.engine_choice import EngineChoice, choose_engine
+from deepblur.restoration.channels import Channels
+from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.restoration.engines.training_free import TrainingFreeEngine
 from deepblur.restoration.frame import identify_frame, restore_frame
-from deepblur.restoration.options import Options
+from deepblur.restoration.options import EngineChoice, Options
 
 GAMMA = torch.tensor([[0.1, -0.06, 0.08]])
 
@@ -60,8 +61,8 @@ def call(*arguments):
 
 @pytest.mark.parametrize("treat", [restore_frame, identify_frame])
 def test_no_verdict_is_good_on_a_cutoff_that_nobody_said(blurry, treat):
-    def judged(engine, values=blurry, **options):
-        done = treat(engine, values, Options(**options))
+    def judged(engine, values=blurry, **channels):
+        done = treat(engine, values, Options(), channels=Channels(**channels))
         return done.blurs if treat is restore_frame else done
 
     engine = Oracle()

@@ -9,7 +9,8 @@ from numpy.testing import assert_array_equal
 
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.images.io import read_recording, recording_of
-from deepblur.restoration.scale import Scale, Scaling, parse_rule, scale_of
+from deepblur.restoration.options import parse_rule
+from deepblur.restoration.scale import Scale, Scaling, scale_of
 
 
 def normal(dtype, *shape, middle=1000, spread=100):

@@ -11,10 +11,10 @@ from torch.testing import assert_close
 from deepblur.nets import Deblurrer, DRUNet
 from deepblur.nets.deblurrer import margin_px
 from deepblur.operators import ZernikeBlur, pad_for_circular
+from deepblur.restoration.options import MIN_TILE_PX
 from deepblur.restoration.tiles import (
     ALIGN_PX,
     FRAME_PX,
-    MIN_TILE_PX,
     OVERLAP_PX,
     Framed,
     Tiling,

@@ -13,8 +13,9 @@ from deepblur.platform.evaluation.metrics import psf_snr_db, psnr_db
 from deepblur.platform.models import shipped
 from deepblur.platform.models.model import load_model, save_model, weights_of
 from deepblur.platform.system.errors import ModelError
-from deepblur.restoration.engine_choice import EngineChoice, choose_engine
+from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.engine import IdentifiedBlur
+from deepblur.restoration.options import EngineChoice
 from deepblur.studies.compact import STUDY
 
 OPERATOR = ZernikeBlur()

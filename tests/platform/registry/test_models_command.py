@@ -15,7 +15,8 @@ from deepblur.platform.registry.publish import CODE_TAG
 from deepblur.platform.registry.versions import best_of_study
 from deepblur.platform.system.errors import ModelError
 from deepblur.platform.tracking.connection import connect
-from deepblur.restoration.engine_choice import EngineChoice, choose_engine
+from deepblur.restoration.engine_choice import choose_engine
+from deepblur.restoration.options import EngineChoice
 
 
 @pytest.fixture

@@ -15,13 +15,14 @@ from torch.testing import assert_close
 from deepblur.operators import noise, noise_std_of
 from deepblur.platform.system.errors import InputError, OutputError
 from deepblur.restoration.batch.calibrate import read_stack
+from deepblur.restoration.channels import channels_of
 from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.restoration.engines.training_free import TrainingFreeEngine
 from deepblur.restoration.images import scratch
 from deepblur.restoration.images.io import read_recording, recording_of, write_recording
 from deepblur.restoration.images.scratch import Scratch
 from deepblur.restoration.memory import with_room
-from deepblur.restoration.options import Options, with_channels
+from deepblur.restoration.options import Options
 from deepblur.restoration.session import Session
 
 H, W = 70, 101
@@ -101,15 +102,15 @@ def test_the_result_is_that_of_memory(channels, tile, engine, tmp_path):
     results = []
     for folder in (None, tmp_path):
         recording = replace(read_recording(tmp_path / "image.tif"), scratch=Scratch(folder), last={})
-        options = with_channels(Options(channels=channels, tile_px=tile), recording)
-        session = Session(engine, recording, options)
+        options = Options(channels=channels, tile_px=tile)
+        session = Session(engine, recording, options, channels_of(recording, channels))
         results.append((np.stack([frame.copy() for frame in session.frames()]), session))
     (memory, there), (disk, here) = results
     assert np.array_equal(memory, disk)
     assert there.tiles == here.tiles == (12 if tile else 1)
     assert [blur.as_json() for blur in there.blurs] == [blur.as_json() for blur in here.blurs]
     assert here.first[0].shape == (3, 300, 420)
-    identified = [list(Session(engine, s.recording, s.options).identified()) for s in (there, here)]
+    identified = [list(Session(engine, s.recording, s.options, s.channels).identified()) for s in (there, here)]
     assert [b.as_json() for bs in identified[0] for b in bs] == [b.as_json() for bs in identified[1] for b in bs]
 
 

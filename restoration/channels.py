@@ -1,0 +1,52 @@
+"""How the channels of a frame belong together: one PSF for all, read from their grey image, or one each."""
+
+from dataclasses import dataclass
+
+from deepblur.platform.data.image_file import LUMA
+from deepblur.platform.system.errors import InputError
+from deepblur.restoration.images.recording import Recording
+
+
+@dataclass(frozen=True)
+class Channels:
+    """How the channels of a recording belong together."""
+
+    shared: bool = True
+    """All have the PSF of their luminance."""
+    colour: bool = False
+    """They are red, green and blue: luminance is not their mean."""
+    names: tuple[str, ...] = ()
+    """As the file names them; none where it names none."""
+
+    def groups(self, count: int) -> list[tuple[str, list[int]]]:
+        """(name, members) for every PSF of `count` channels."""
+        everyone = list(range(count))
+        if self.shared or count == 1:
+            return [("", everyone)]
+        return list(zip(self.names or [f"channel {i}" for i in everyone], ([i] for i in everyone), strict=True))
+
+
+def channels_of(recording: Recording, asked: str = "auto", cutoffs: int = 0) -> Channels:
+    """Those of a recording: "auto" shares the PSF among colours, not among a microscope's channels.
+
+    Args:
+        asked: auto, shared or each.
+        cutoffs: number of channels whose cutoff is known, 0 where they have one or none.
+    Raises:
+        ValueError: the channels share a PSF but not a cutoff.
+        InputError: the recording has another number of channels.
+    """
+    if cutoffs and asked == "shared":
+        raise ValueError(f"channels that share a PSF have one cutoff; got {cutoffs}; leave out --channels shared")
+    if cutoffs and cutoffs != recording.channels:
+        raise InputError(
+            f"{recording.path}: has {recording.channels} channels, but --cutoff says {cutoffs} cutoffs; say one for "
+            "each channel, or one for all"
+        )
+    shared = asked == "shared" or (asked == "auto" and recording.rgb and not cutoffs)
+    return Channels(shared, recording.rgb, recording.channel_names)
+
+
+def grey_weights(channels: int, colour: bool) -> tuple[float, ...]:
+    """What each channel counts in the grey image that a shared blur is read from: luminance of colours, or the mean."""
+    return LUMA if colour else (1 / channels,) * channels
