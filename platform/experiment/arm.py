@@ -48,9 +48,9 @@ class StudyArm:
         return cls.gathering().collect(plan, graph, ledger, facts)
 
     @classmethod
-    def run(cls, plan: Plan, arms: Arms, stores: Stores, ledger: Ledger, carry_out: CarryOut) -> None:
+    def run(cls, plan: Plan, arms: Arms, stores: Stores, ledger: Ledger, carry_out: CarryOut) -> Result:
         """Everything between the command and the report; `carry_out` works the graph of the arms' stages."""
-        carry_out(plan, arms, stores, ledger)
+        return carry_out(plan, arms, stores, ledger)
 
 
 def kind_of(arms: Arms) -> type[StudyArm]:

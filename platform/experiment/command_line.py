@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,9 +83,24 @@ def parser(study: Design) -> argparse.ArgumentParser:
     return result
 
 
-def plan(study: Design, argv: Sequence[str] | None) -> Plan:
+def written(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as Python has them → as they are typed: texts, True, and a list of what is typed several times."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if name == "settings":
+            found["set"] = [f"{setting}={chosen!r}" for setting, chosen in value.items()]
+        elif isinstance(value, (tuple, list)):
+            found[name] = ",".join(map(str, value))
+        elif value not in (None, False):
+            found[name] = value
+    return found
+
+
+def plan(study: Design, argv: Sequence[str] | None, *, program: bool = True) -> Plan:
     """The command line, checked as far as it can be before any work.
 
+    Args:
+        program: whether the program that runs may be the study's file; see `Design.typed`.
     Raises:
         ValueError: an unknown arm, setting or data source, or a number that makes no sense.
     """
@@ -131,7 +146,8 @@ def plan(study: Design, argv: Sequence[str] | None) -> Plan:
         hours=_budget(arguments.hours, "--hours"),
         gpu_hours=_budget(arguments.gpu_hours, "--gpu-hours"),
         started=time.time() if argv is not None else psutil.Process().create_time(),
-        command=shlex.join([*study.typed(), *map(shown, sys.argv[1:] if argv is None else argv)]),
+        command=shlex.join([*study.typed(program), *map(shown, sys.argv[1:] if argv is None else argv)]),
+        program=program,
     )
     naming.check(chosen)
     return chosen

@@ -70,7 +70,7 @@ class Provenance:
 def take(plan: Plan, graph: "Graph") -> Provenance:
     """The ingredients of a plan, and what has to be kept of them."""
     root = source_tree.root()
-    study, own, kept = _study(plan.study, root)
+    study, own, kept = _study(plan.study, plan.program, root)
     source = source_tree.take(root, own)
     inputs = {}
     for name, value in plan.settings.items():
@@ -186,17 +186,20 @@ def argv(options: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def study_file(study: Design) -> Path | None:
+def study_file(study: Design, program: bool = True) -> Path | None:
     """The file that runs a study, which need not be the one of its arm function; None where it was typed in by hand.
 
     It is the program where that holds the study, else the module that does, and of several the one whose docstring is
     the study's.
+
+    Args:
+        program: whether the program that runs may be that file, though it only imports the study.
     """
-    program = sys.modules["__main__"]
-    holders = [module for module in [program, *sys.modules.values()] if _holds(module, study)]
-    if not any(holder is program for holder in holders):
+    running = sys.modules["__main__"]
+    holders = [module for module in [running, *sys.modules.values()] if _holds(module, study)]
+    if not program or not any(holder is running for holder in holders):
         holders.sort(key=lambda module: module.__doc__ != study.about)
-    for holder in [*holders, program]:
+    for holder in [*holders, running]:
         file = Path(getattr(holder, "__file__", None) or "").resolve()
         if file.is_file():
             return file
@@ -211,12 +214,12 @@ def _holds(module: Any, study: Design) -> bool:
     return any(value is study for names in (held, *parts) for value in list(names.values()))
 
 
-def _study(study: Design, root: Path) -> tuple[Json, tuple[str, ...], dict[str, bytes]]:
+def _study(study: Design, program: bool, root: Path) -> tuple[Json, tuple[str, ...], dict[str, bytes]]:
     """The study's file and the user's own modules that it imports.
 
     Returns: what is told of them; those inside the tree, which a difference must cover; the content of the others.
     """
-    file = study_file(study)
+    file = study_file(study, program)
     if file is None:
         return {"name": study.name, "file": "", "sha256": "", "modules": {}}, (), {}
     own = {f"{INPUTS}/{STUDY_FILE}": file}

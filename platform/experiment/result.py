@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from deepblur.platform.experiment.study import Plan
 from deepblur.platform.stages.cost import Cost, cost_of
@@ -35,6 +36,11 @@ class Result:
     """Where, with what and on which images it was carried out."""
     cost: Cost | None = None
     """What its stages cost, and the command that reports them; None where nobody counted."""
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Name → table; those that lie beside its report, and "items", a row per draw, where it has them."""
+        return {}
 
     def write(self, folder: Path) -> Path:
         """Write the report and its tables; the file to open first."""

@@ -32,7 +32,7 @@ PROGRESS_S = 15.0
 """Seconds between two lines about the trainings under way."""
 
 
-def run(plan: Plan) -> None:
+def run(plan: Plan) -> Result:
     """Everything between the command and the report."""
     try:
         plan.runs.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def run(plan: Plan) -> None:
         ) from None
     with opened as ledger:
         arms = plan.build()
-        kind_of(arms).run(plan, arms, _open_stores(plan), ledger, carry_out)
+        return kind_of(arms).run(plan, arms, _open_stores(plan), ledger, carry_out)
 
 
 def carry_out(plan: Plan, arms: Arms, stores: Stores, ledger: Ledger) -> Result:

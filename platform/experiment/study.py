@@ -120,10 +120,14 @@ class Design:
             if name not in self.arms:
                 raise ValueError(f"the contrast names the arm {name!r}; the arms are {', '.join(self.arms)}")
 
-    def typed(self) -> list[str]:
-        """How the study is called: by its file as it was typed, else by the file that states it."""
+    def typed(self, program: bool = True) -> list[str]:
+        """How the study is called: by its file as it was typed, else by the file that states it.
+
+        Args:
+            program: whether the program that runs may be that file, though it only imports the study.
+        """
         running = sys.modules.get("__main__")
-        if any(value is self for value in vars(running).values()):
+        if program and any(value is self for value in vars(running).values()):
             if called := getattr(running, CALLED, None):
                 return [*called]
             file = getattr(running, "__file__", None)
@@ -233,6 +237,8 @@ class Plan:
     """When the command was given, in seconds since the epoch."""
     command: str
     """As it is typed to get the same."""
+    program: bool = True
+    """Whether the program that runs may be the study's file, as it is where a person typed it."""
 
     @property
     def contrast(self) -> tuple[str, str]:

@@ -26,6 +26,10 @@ from deepblur.platform.tracking.names import of_arm
 class MethodsStudy(MethodsResult):
     """A finished comparison of methods, as the experiment asks of it."""
 
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        return {"items": self.items, "summary": self.summary, "paired": self.paired}
+
     def write(self, folder: Path) -> Path:
         return write_comparison(self, folder)
 

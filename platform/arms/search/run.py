@@ -19,6 +19,7 @@ from deepblur.platform.data.sources import Source
 from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.arm import Arms, CarryOut, Stores
 from deepblur.platform.experiment.graph import make_work
+from deepblur.platform.experiment.result import Result
 from deepblur.platform.experiment.run import cluster_resources, facts_of
 from deepblur.platform.experiment.study import Design, Plan
 from deepblur.platform.stages.cost import Budget, BudgetSpentError
@@ -28,7 +29,7 @@ from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.printable import note
 
 
-def run_searches(plan: Plan, searches: Searches, stores: Stores, ledger: Ledger, carry_out: CarryOut) -> None:
+def run_searches(plan: Plan, searches: Searches, stores: Stores, ledger: Ledger, carry_out: CarryOut) -> Result:
     """Everything between the command and the report of a search."""
     started = time.time()
     fingerprints = {sources: store.fingerprint for sources, store in stores.items()}
@@ -65,6 +66,7 @@ def run_searches(plan: Plan, searches: Searches, stores: Stores, ledger: Ledger,
         record.close(ok=False, stopped=isinstance(sys.exception(), (BudgetSpentError, KeyboardInterrupt)))
         raise
     record.close(ok=True)
+    return result
 
 
 def _require_one(histories: Histories) -> None:

@@ -28,6 +28,7 @@ from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.data.sources import Data, Source
 from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.arm import Arms, CarryOut, Stores, StudyArm
+from deepblur.platform.experiment.result import Result
 from deepblur.platform.experiment.study import Design, Plan
 from deepblur.platform.stages.identity import canonical, code_of
 from deepblur.platform.stages.ledger import Ledger
@@ -127,8 +128,8 @@ class Search(StudyArm):
         return self.sampler
 
     @classmethod
-    def run(cls, plan: Plan, arms: Arms, stores: Stores, ledger: Ledger, carry_out: CarryOut) -> None:
-        cls.gathering().run_searches(plan, arms, stores, ledger, carry_out)
+    def run(cls, plan: Plan, arms: Arms, stores: Stores, ledger: Ledger, carry_out: CarryOut) -> Result:
+        return cls.gathering().run_searches(plan, arms, stores, ledger, carry_out)
 
     @property
     def directions(self) -> list[Literal["maximize", "minimize"]]:

@@ -41,6 +41,10 @@ OUTCOME = {  # column of the summary → heading, decimals
 class TrainedStudy(StudyResult):
     """A finished study of trained arms, as the experiment asks of it."""
 
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        return {"items": self.items, "summary": summary_table(self), "paired": paired_table(self)}
+
     def write(self, folder: Path) -> Path:
         report = write_report(self, folder)
         write_pictures(self, folder / "pictures")

@@ -1,12 +1,13 @@
 """A study whose parts are its own: networks from a file anywhere, hashed, trained, recorded and reproduced."""
 
 import importlib
+import json
+import os
 import sys
 from dataclasses import replace
 from functools import partial
 
 import mlflow
-import pandas as pd
 import pytest
 import torch
 from fresh_code import forget
@@ -217,12 +218,15 @@ def test_an_edit_of_an_own_method_measures_it_anew_and_no_other(own, old, new, c
     assert {name for name, key in keys().items() if key != before[name]} == counts
 
 
-def test_own_methods_are_measured_and_named_and_a_faulty_one_says_what_it_did(own, capsys):
+def test_own_methods_are_measured_and_named_and_a_faulty_one_says_what_it_did(own):
+    """By `STUDY.run`, from a program that only imports the study."""
     study = importlib.import_module("own_methods").STUDY
-    assert main(study, [*FAST, "--runs", str(own), "--tracking-uri", "none"]) == 0
-    capsys.readouterr()
-    (file,) = own.glob("studies/*/items.parquet")
-    items = pd.read_parquet(file).set_index("arm")
+    result = study.run("quick", local=True, data="photos", images=1, eta=(0.1,), runs=own, tracking_uri="none")
+    assert {"items", "summary", "paired"} <= result.tables.keys()
+    assert result.command.startswith(f"python {os.path.relpath(own / 'own_methods.py')} --preset=quick --local")
+    made = json.loads(next(own.glob("studies/*/provenance.json")).read_text())
+    assert made["study"]["file"] == str(own / "own_methods.py")
+    items = result.tables["items"].set_index("arm")
     assert set(items.status[["sharper", "gaussian", "wiener"]]) == {"ok"}
     assert items.psf_snr_db["sharper"] != items.psf_snr_db["gaussian"]  # whose widths differ
     assert items.reason["wrong"] == "ValueError: wrong gives a Tensor; what finds a PSF gives an Estimate"
@@ -230,6 +234,22 @@ def test_own_methods_are_measured_and_named_and_a_faulty_one_says_what_it_did(ow
     assert "gaussian" in report
     method = study.build("sharper", settings={}, data=DATA, seed=0)
     assert method.label == "gaussian + sharper"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"imges": 1}, "unrecognized arguments: --imges=1"),
+        ({"preset": "huge"}, "invalid choice: 'huge'"),
+        ({"images": "one"}, "argument --images: invalid int value"),
+        ({"arms": ("wide", "none")}, "--arms names 'none'; this study has narrow, wide"),
+        ({"settings": {"widht": 1}}, "did you mean 'width'"),
+        ({"settings": {"width": "1"}}, "the setting width is a int such as 4"),
+    ],
+)
+def test_what_makes_no_sense_from_python_is_an_error_and_no_exit(own, options, words):
+    with pytest.raises(ValueError, match=words):
+        importlib.import_module("own_parts").STUDY.run(**options, runs=own)
 
 
 def test_a_study_that_is_neither_a_name_nor_a_file_is_told_which_there_are(capsys):
