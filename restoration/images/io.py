@@ -112,10 +112,6 @@ def write_recording(path: str | os.PathLike, frames: Iterable[np.ndarray], like:
 class _Array:
     stack: np.ndarray
 
-    def planes(self, index: int) -> np.ndarray:
-        frame = self.stack[index]
-        return frame.astype(frame.dtype.newbyteorder("="))
-
     def fill(self, index: int, out: np.ndarray, release: Callable[[], None]) -> None:
         for rows in bands(out.shape):
             out[:, rows] = self.stack[index][:, rows]

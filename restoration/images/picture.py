@@ -43,12 +43,9 @@ class PictureSource:
         self.values = values
         """Pixels times samples."""
 
-    def planes(self, index: int) -> np.ndarray:
-        pixels = self._decode_16() if self.mode == "16" else self._decode()
-        return upright(np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0), self.orientation)
-
     def fill(self, index: int, out: np.ndarray, release: Callable[[], None]) -> None:
-        out[:] = self.planes(index)  # its decoders know no parts
+        pixels = self._decode_16() if self.mode == "16" else self._decode()  # its decoders know no parts
+        out[:] = upright(np.moveaxis(pixels if pixels.ndim == 3 else pixels[..., None], -1, 0), self.orientation)
         release()
 
     def at_once_bytes(self) -> float:

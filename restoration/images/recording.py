@@ -29,12 +29,11 @@ _SQUARE = 0.01
 class Source(Protocol):
     """Where the pixels come from."""
 
-    def planes(self, index: int) -> np.ndarray:
-        """(C + A, H, W) of one frame, upright: the channels to restore, then what is kept as it is."""
-        ...
-
     def fill(self, index: int, out: np.ndarray, release: Callable[[], None]) -> None:
-        """`planes` into an array on disk; what was touched of it leaves memory when `release` is called."""
+        """Write one frame, upright, into an array (C + A, H, W): the channels to restore, then what is kept as it is.
+
+        The array may lie on disk: what was touched of it leaves memory when `release` is called.
+        """
         ...
 
     def at_once_bytes(self) -> float:
@@ -122,20 +121,13 @@ class Recording:
         if index in self.last:
             return self.last[index]
         self.last.clear()
-        shape = (self.channels + self.alpha, *self.size)
+        planes = self.scratch.empty((self.channels + self.alpha, *self.size), self.dtype)
         with silent(), in_one_sentence(where):
-            if self.scratch.on_disk:
-                planes = self.scratch.empty(shape, self.dtype)
-                self.source.fill(index, planes, self.scratch.release)
-                self.last[index] = planes
-            else:
-                planes = np.ascontiguousarray(self.source.planes(index))
-        if planes.shape != shape or planes.dtype != self.dtype:
-            raise InputError(
-                f"{where}: is {planes.dtype} of shape {planes.shape}, unlike the rest of the file; save it again"
-            )
+            self.source.fill(index, planes, self.scratch.release)
+        if self.scratch.on_disk:
+            self.last[index] = planes
         lost = 0
-        for rows in bands(shape) if self.dtype.kind == "f" else ():
+        for rows in bands(planes.shape) if self.dtype.kind == "f" else ():
             lost += planes[:, rows].size - np.count_nonzero(np.isfinite(planes[:, rows]))
             self.scratch.release()
         if lost:

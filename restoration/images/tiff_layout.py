@@ -65,10 +65,6 @@ class Layout:
             return numbers.reshape(-1, 1)
         return np.moveaxis(numbers, channel, -1).reshape(-1, self.shape[channel])
 
-    def planes_of(self, block: np.ndarray) -> np.ndarray:
-        """A stored block as (S, H, W), upright intensities."""
-        return self.views(~block if self.inverted else block)
-
     def views(self, block: np.ndarray) -> np.ndarray:
         """A block's values as they are, seen as (S, H, W), upright."""
         samples = self.block_axes.find("S")

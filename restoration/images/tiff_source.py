@@ -1,4 +1,4 @@
-"""The pixels of a TIFF file on demand: a frame at once, or strip by strip into an array on disk where it is too large.
+"""The pixels of a TIFF file on demand, strip by strip or tile by tile: a frame may be larger than memory.
 
 Where each block lies says `tiff_layout`; `tiff_read` opens the file.
 """
@@ -49,13 +49,8 @@ class TiffSource:
         for file in (tiff,) if ome is None else ome.files:
             weakref.finalize(self, file.close)
 
-    def planes(self, index: int) -> np.ndarray:
-        layout = self.layout
-        planes = np.concatenate([layout.planes_of(self._block(number)) for number in layout.order[index]])
-        return planes[list(layout.colours + layout.others)]
-
     def fill(self, index: int, out: np.ndarray, release: Callable[[], None]) -> None:
-        """`planes` into an array (C + A, H, W) on disk; `release` is called after each part."""
+        """As `Source.fill`; `release` is called after each part."""
         layout = self.layout
         planes = layout.colours + layout.others
         samples = len(planes) // len(layout.order[index])
@@ -77,16 +72,6 @@ class TiffSource:
         assert page.dtype is not None
         per_value = 3.0 * page.dtype.itemsize + _CODEC_BYTES * carries_size(page.compression)
         return max(_READ_BYTES, written, math.prod(page.chunks) * per_value)
-
-    def _block(self, number: int) -> np.ndarray:
-        if self.in_a_row:
-            dtype = self.series.dtype.newbyteorder(self.tiff.byteorder)
-            self.tiff.filehandle.seek(self._start(number))
-            count = math.prod(self.layout.raw_shape)
-            block = self.tiff.filehandle.read_array(dtype, count).astype(self.series.dtype)
-        else:
-            block = self._page(number).asarray()
-        return self._converted(block.reshape(self.layout.raw_shape))
 
     def _start(self, number: int) -> int:
         """The byte where a block begins, of values that lie in a row (ImageJ's large stacks have but one page)."""
