@@ -14,12 +14,10 @@ from deepblur.platform.data.image_file import check_plain
 from deepblur.platform.system.errors import (
     INPUT,
     OK,
-    InputError,
     ModelError,
     OutputError,
     PartOfSetError,
     RestorationError,
-    UnreadableImageError,
 )
 from deepblur.platform.system.lock import LockError, shared
 from deepblur.platform.system.printable import printable, say
@@ -27,6 +25,7 @@ from deepblur.restoration.batch.inputs import Given
 from deepblur.restoration.batch.ownership import Item
 from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.engine import Engine
+from deepblur.restoration.images.recording import in_one_sentence
 from deepblur.restoration.options import EngineChoice
 
 
@@ -94,26 +93,16 @@ def chosen_engine(choice: EngineChoice) -> tuple[Engine, tuple[str, ...]]:
     return engine, (note,) if note else ()
 
 
-def check_given(path: Path) -> None:
-    """Raises InputError for what is no file, before anything opens it."""
-    try:
-        check_plain(path)
-    except UnreadableImageError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
 def key_of(path: Path, parts: Sequence[str]) -> str:
-    """What the results depend on: the file's content and everything in `parts`."""
-    check_given(path)
-    digest = hashlib.blake2b(digest_size=16)
-    try:
+    """What the results depend on: the file's content and everything in `parts`.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+    """
+    with in_one_sentence(path):
+        check_plain(path)
         with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    except PermissionError:
-        raise InputError(f"{path}: may not be read; ask its owner for permission") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); copy it again") from None
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
     for part in parts:
         digest.update(f"\n{part}".encode())
     return digest.hexdigest()

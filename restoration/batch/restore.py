@@ -1,18 +1,11 @@
 """`deepblur restore`: image files in, restored files and what is known of their blur out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepblur.restoration.batch.image_files import (
-    Results,
-    check_given,
-    chosen_engine,
-    key_of,
-    output_folders,
-    run_all,
-)
+from deepblur.restoration.batch.image_files import Results, chosen_engine, key_of, output_folders, run_all
 from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.outputs import (
     write_gamma,
@@ -21,7 +14,6 @@ from deepblur.restoration.batch.outputs import (
     write_wavefronts,
 )
 from deepblur.restoration.batch.ownership import RESTORED, Item, Place, claimed, kept
-from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.images.io import read_recording, write_recording
 from deepblur.restoration.images.tiff_ome import other_files
 from deepblur.restoration.options import EngineChoice, Options, asked
@@ -60,61 +52,41 @@ def restore_files(
         ModelError: the engine cannot be had.
         OutputError: the output folder cannot be written to.
     """
-    output, given = Path(output), items_of(list(map(Path, images)), Path(output))
+    output, given, wanted = Path(output), items_of(list(map(Path, images)), Path(output)), asked(engine, options)
     with output_folders(output, given):
         made, notes = chosen_engine(engine)
-        job = _Job(made, options, output, asked(engine, options), notes, pictures, again)
-        return run_all(given, job.restore)
+        same = replace(options, max_memory_gib=Options.max_memory_gib)  # how much memory there is decides nothing
+        parts = (repr(made.described()), engine.restorer, repr(same), str(pictures), f"report version {VERSION}")
+
+        def restore(item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
+            own = key_of(item.path, parts)  # which refuses what is no file, before anything else opens it
+            key = " ".join([own, *(key_of(path, ()) for path in other_files(item.path))])
+            folder = output / item.below
+            about = {"input": str(item.path), "folder": str(folder)}
+            if not again and (report := kept(folder, item, RESTORED, key)) is not None:
+                return report | about | {"status": "kept"}
+            recording = read_recording(item.path)
+            session = Session.of(made, recording, options, folder, tick=lambda share: tick(share / recording.length))
+            image = f"_restored{item.suffix}"
+            with claimed(folder, item, RESTORED, key, (image,)) as place:
+                write_recording(place.path("image", image), session.frames(), session.recording)
+                value = _write(place, session, session.report(notes, wanted), pictures)
+            return value | about | {"status": "done"}
+
+        return run_all(given, restore)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What is the same for all images of a batch."""
+def _write(place: Place, session: Session, report: Report, pictures: bool) -> dict[str, Any]:
+    """PSFs, coefficients, pictures and the report, which is returned."""
+    recording = session.recording
+    write_psfs(place.path("psf", "_psf.tif"), report.blurs, recording.pixel_um, recording.pixel_height_um)
+    if any(blur.noll for blur in report.blurs):
+        write_gamma(place.path("gamma", "_gamma.csv"), report.blurs)
+        write_wavefronts(place.path("wavefront", "_wavefront.tif"), report.blurs)
+    if pictures and session.first is not None:
+        from deepblur.restoration.batch.overview import overview, psf_picture  # a second that --no-pictures saves
 
-    engine: Engine
-    options: Options
-    output: Path
-    asked: dict[str, Any]
-    notes: tuple[str, ...]
-    pictures: bool
-    again: bool
-
-    def key(self, item: Item) -> str:
-        """What the result of an image depends on; how much memory there is decides nothing."""
-        options = replace(self.options, max_memory_gib=Options.max_memory_gib)
-        engine = (repr(self.engine.described()), self.asked["restorer"])
-        parts = [*engine, repr(options), str(self.pictures), f"report version {VERSION}"]
-        return key_of(item.path, [*parts, *(key_of(path, ()) for path in other_files(item.path))])
-
-    def restore(self, item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
-        check_given(item.path)
-        key = self.key(item)
-        folder = self.output / item.below
-        about = {"input": str(item.path), "folder": str(folder)}
-        if not self.again and (report := kept(folder, item, RESTORED, key)) is not None:
-            return report | about | {"status": "kept"}
-        recording = read_recording(item.path)
-        session = Session.of(
-            self.engine, recording, self.options, folder, tick=lambda share: tick(share / recording.length)
-        )
-        image = f"_restored{item.suffix}"
-        with claimed(folder, item, RESTORED, key, (image,)) as place:
-            write_recording(place.path("image", image), session.frames(), session.recording)
-            report = session.report(self.notes, self.asked)
-            self._beside(place, session, report)
-            value = place.finish(report.as_json())
-        return value | about | {"status": "done"}
-
-    def _beside(self, place: Place, session: Session, report: Report) -> None:
-        """Write PSFs, coefficients and pictures."""
-        recording = session.recording
-        write_psfs(place.path("psf", "_psf.tif"), report.blurs, recording.pixel_um, recording.pixel_height_um)
-        if any(blur.noll for blur in report.blurs):
-            write_gamma(place.path("gamma", "_gamma.csv"), report.blurs)
-            write_wavefronts(place.path("wavefront", "_wavefront.tif"), report.blurs)
-        if self.pictures and session.first is not None:
-            from deepblur.restoration.batch.overview import overview, psf_picture  # a second that --no-pictures saves
-
-            picture = overview(place.item.path.name, *session.first, report)
-            write_picture(place.path("overview", "_overview.png"), picture)
-            write_picture(place.path("psf_picture", "_psf.png"), psf_picture(report))
+        picture = overview(place.item.path.name, *session.first, report)
+        write_picture(place.path("overview", "_overview.png"), picture)
+        write_picture(place.path("psf_picture", "_psf.png"), psf_picture(report))
+    return place.finish(report.as_json())

@@ -55,39 +55,37 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="the report as JSON on standard output")
 
 
+@ending
 def run(arguments: argparse.Namespace) -> int:
     from deepblur.platform.optics.beads import Finding
     from deepblur.platform.optics.measure import Settings
     from deepblur.restoration.batch.calibrate import calibrate_files
 
-    def calibrate() -> int:
-        settings = Settings(
-            finding=Finding(psf_size=arguments.psf_size, min_snr=arguments.min_snr, likeness=arguments.likeness),
-            eigen_psfs=arguments.eigen_psfs,
-            space_maps=arguments.space_maps,
-            explained=arguments.explained,
-            field_model=arguments.field,
-            brightness=arguments.brightness,
-            bead_um=arguments.bead_um,
-            z_range_um=arguments.z_range,
-        )
-        report = calibrate_files(
-            arguments.stacks,
-            arguments.output,
-            settings=settings,
-            ceiling=arguments.ceiling,
-            pixel_um=arguments.pixel_um,
-            z_um=arguments.z_um,
-            pictures=not arguments.no_pictures,
-        )
-        if arguments.json:
-            print(json.dumps(report, indent=2))
-        else:
-            _show(report)
-            say_left_out(report["left_out"])
-        return OK
-
-    return ending(calibrate)
+    settings = Settings(
+        finding=Finding(psf_size=arguments.psf_size, min_snr=arguments.min_snr, likeness=arguments.likeness),
+        eigen_psfs=arguments.eigen_psfs,
+        space_maps=arguments.space_maps,
+        explained=arguments.explained,
+        field_model=arguments.field,
+        brightness=arguments.brightness,
+        bead_um=arguments.bead_um,
+        z_range_um=arguments.z_range,
+    )
+    report = calibrate_files(
+        arguments.stacks,
+        arguments.output,
+        settings=settings,
+        ceiling=arguments.ceiling,
+        pixel_um=arguments.pixel_um,
+        z_um=arguments.z_um,
+        pictures=not arguments.no_pictures,
+    )
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _show(report)
+        say_left_out(report["left_out"])
+    return OK
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -38,20 +38,18 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="the findings as JSON on standard output")
 
 
+@ending
 def run(arguments: argparse.Namespace) -> int:
     from deepblur.restoration.batch.identify import identify_files
 
-    def identify() -> int:
-        results = identify_files(
-            arguments.images,
-            arguments.output,
-            engine=restore.engine_choice(arguments),
-            options=restore.options(arguments),
-            pictures=not arguments.no_pictures,
-        )
-        return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))
-
-    return ending(identify)
+    results = identify_files(
+        arguments.images,
+        arguments.output,
+        engine=restore.engine_choice(arguments),
+        options=restore.options(arguments),
+        pictures=not arguments.no_pictures,
+    )
+    return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))
 
 
 def _show(entry: dict[str, Any], output: Path) -> None:

@@ -1,5 +1,7 @@
 """How a command ends: what became of the images, for people or as JSON, and the exit code."""
 
+import argparse
+import functools
 import json
 import signal
 import sys
@@ -19,23 +21,28 @@ _REMARKS = 10
 _LEFT_OUT = 8
 
 
-def ending(action: Callable[[], int]) -> int:
-    """The exit code of a command: what it returns, or the kind of failure that ended it, said in one sentence."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return action()
-    except RestorationError as error:
-        say(f"error: {error}", sys.stderr)
-        return error.exit_code
-    except ValueError as error:  # an option's value
-        say(f"error: {error}", sys.stderr)
-        return USAGE
-    except OSError as error:  # of a disk that fails, or rights that changed, between our own looks at them
-        say(f"error: {denied(error)}", sys.stderr)
-        return OUTPUT
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on with what is not done", file=sys.stderr)
-        return 130
+def ending(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """A command that ends with its exit code, or with the kind of failure that ended it, said in one sentence."""
+
+    @functools.wraps(command)
+    def run(arguments: argparse.Namespace) -> int:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return command(arguments)
+        except RestorationError as error:
+            say(f"error: {error}", sys.stderr)
+            return error.exit_code
+        except ValueError as error:  # an option's value
+            say(f"error: {error}", sys.stderr)
+            return USAGE
+        except OSError as error:  # of a disk that fails, or rights that changed, between our own looks at them
+            say(f"error: {denied(error)}", sys.stderr)
+            return OUTPUT
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on with what is not done", file=sys.stderr)
+            return 130
+
+    return run
 
 
 def say_results(results: "Results", as_json: bool, show: Callable[[dict[str, Any]], None]) -> int:

@@ -106,21 +106,19 @@ def intensities(command: argparse.ArgumentParser) -> None:
         help="one PSF for all channels, from the luminance, or one for each (auto: shared for colours)")  # fmt: skip
 
 
+@ending
 def run(arguments: argparse.Namespace) -> int:
     from deepblur.restoration.batch.restore import restore_files
 
-    def restore() -> int:
-        results = restore_files(
-            arguments.images,
-            arguments.output,
-            engine=engine_choice(arguments, restorer=arguments.restorer),
-            options=options(arguments, tile_px=arguments.tile),
-            pictures=not arguments.no_pictures,
-            again=arguments.again,
-        )
-        return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))
-
-    return ending(restore)
+    results = restore_files(
+        arguments.images,
+        arguments.output,
+        engine=engine_choice(arguments, restorer=arguments.restorer),
+        options=options(arguments, tile_px=arguments.tile),
+        pictures=not arguments.no_pictures,
+        again=arguments.again,
+    )
+    return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))
 
 
 def engine_choice(arguments: argparse.Namespace, **more: Any) -> EngineChoice:

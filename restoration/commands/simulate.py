@@ -44,29 +44,27 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="the truth as JSON on standard output")
 
 
+@ending
 def run(arguments: argparse.Namespace) -> int:
     from deepblur.restoration.batch.simulate import simulate_file
 
-    def simulate() -> int:
-        truth = simulate_file(
-            arguments.image,
-            arguments.output,
-            noll=arguments.noll,
-            gamma=arguments.gamma,
-            eta=arguments.eta,
-            cutoff=arguments.cutoff,
-            psf_size=arguments.psf_size,
-            gain=arguments.gain,
-            read_std=arguments.read_std,
-            seed=arguments.seed,
-            scale=arguments.scale,
-        )
-        if arguments.json:
-            print(json.dumps(truth, indent=2))
-            return OK
-        say(f"{arguments.image} -> {arguments.output / truth['files']['blurry']}")
-        for mode in truth["gamma"]:
-            say(f"    {mode['name']:30} {mode['waves']:+.3f} waves")
+    truth = simulate_file(
+        arguments.image,
+        arguments.output,
+        noll=arguments.noll,
+        gamma=arguments.gamma,
+        eta=arguments.eta,
+        cutoff=arguments.cutoff,
+        psf_size=arguments.psf_size,
+        gain=arguments.gain,
+        read_std=arguments.read_std,
+        seed=arguments.seed,
+        scale=arguments.scale,
+    )
+    if arguments.json:
+        print(json.dumps(truth, indent=2))
         return OK
-
-    return ending(simulate)
+    say(f"{arguments.image} -> {arguments.output / truth['files']['blurry']}")
+    for mode in truth["gamma"]:
+        say(f"    {mode['name']:30} {mode['waves']:+.3f} waves")
+    return OK

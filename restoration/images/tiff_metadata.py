@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypedDict
+from typing import Any
 from xml.etree.ElementTree import Element
 
 from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -20,39 +20,31 @@ _SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-
 _RESOLUTION_UM = {2: 25400.0, 3: 1e4}
 
 
-class Facts(TypedDict):
-    channel_names: tuple[str, ...]
-    pixel_um: float | None
-    pixel_height_um: float | None
-    z_um: float | None
-    interval_s: float | None
+Facts = dict[str, Any]
+"""Fields of a `Recording`: those that are known."""
 
 
 def about(tiff: TiffFile, series: TiffPageSeries, pixels: Element | None = None) -> Facts:
-    """What is written in OME or ImageJ metadata, Zeiss' LSM, or else the resolution tags; None where nothing is.
+    """What is written in OME or ImageJ metadata, Zeiss' LSM, or else the resolution tags.
 
     Args:
         pixels: the element of OME-XML, if the file has it.
     """
     readers: dict[str, Callable[[TiffFile, TiffPage], Facts]] = {"imagej": _imagej, "lsm": _lsm}
-    facts = _no_facts()
+    facts: Facts = {}
     with suppress(Exception):  # metadata are a courtesy: whatever is wrong with them, the pixels count
         facts = readers.get(series.kind, _plain)(tiff, series.keyframe) if pixels is None else _ome(pixels)
-    for key in ("pixel_um", "pixel_height_um", "z_um", "interval_s"):
-        value = facts[key]
-        if value is not None and not (math.isfinite(value) and value > 0):
-            facts[key] = None
-    return facts
+    return {key: value for key, value in facts.items() if key == "channel_names" or _is_length(value)}
+
+
+def _is_length(value: float | None) -> bool:
+    return value is not None and math.isfinite(value) and value > 0
 
 
 def print_pixel_um(pixels: float, unit_um: float) -> float | None:
     """Side of a pixel from a resolution of `pixels` per `unit_um`, if it can be a microscope's."""
     side = unit_um / pixels if pixels > 0 else math.inf
     return side if side <= MAX_PRINT_PIXEL_UM else None
-
-
-def _no_facts() -> Facts:
-    return Facts(channel_names=(), pixel_um=None, pixel_height_um=None, z_um=None, interval_s=None)
 
 
 def _ome(pixels: Element) -> Facts:
@@ -75,22 +67,20 @@ def _quantity(pixels: Element, name: str, units: dict[str, float], default: str)
 def _imagej(tiff: TiffFile, page: TiffPage) -> Facts:
     known: dict[str, Any] = tiff.imagej_metadata or {}
     unit = _UM.get(str(known.get("unit", "")).strip().lower())
-    spacing, interval = known.get("spacing"), known.get("finterval")
     first = tiff.pages.first
-    plain = _plain(tiff, first)
-    return Facts(
-        channel_names=(),
-        pixel_um=plain["pixel_um"] if unit is None else _pixel_side(first, unit),
-        pixel_height_um=plain["pixel_height_um"] if unit is None else _pixel_side(first, unit, 283),
-        z_um=None if unit is None or spacing is None else abs(float(spacing)) * unit,
-        interval_s=None if interval is None else float(interval) * _SECONDS.get(str(known.get("tunit", "s")), 1.0),
-    )
+    facts = _plain(tiff, first)
+    if unit is not None:
+        facts = {"pixel_um": _pixel_side(first, unit), "pixel_height_um": _pixel_side(first, unit, 283)}
+        if (spacing := known.get("spacing")) is not None:
+            facts["z_um"] = abs(float(spacing)) * unit
+    if (interval := known.get("finterval")) is not None:
+        facts["interval_s"] = float(interval) * _SECONDS.get(str(known.get("tunit", "s")), 1.0)
+    return facts
 
 
 def _lsm(tiff: TiffFile, page: TiffPage) -> Facts:
     known: dict[str, Any] = tiff.lsm_metadata or {}
     return Facts(
-        channel_names=(),
         pixel_um=float(known["VoxelSizeX"]) * 1e6,
         pixel_height_um=float(known["VoxelSizeY"]) * 1e6,
         z_um=float(known["VoxelSizeZ"]) * 1e6,
@@ -99,14 +89,13 @@ def _lsm(tiff: TiffFile, page: TiffPage) -> Facts:
 
 
 def _plain(tiff: TiffFile, page: TiffPage) -> Facts:
-    facts = _no_facts()
     unit = page.tags.get(296)
     unit_um = _RESOLUTION_UM.get(2 if unit is None else int(unit.value))
-    if unit_um is not None:
-        width, height = _pixel_side(page, unit_um), _pixel_side(page, unit_um, 283)
-        if width is not None and width <= MAX_PRINT_PIXEL_UM:
-            facts["pixel_um"], facts["pixel_height_um"] = width, height
-    return facts
+    if unit_um is None:
+        return {}
+    width, height = _pixel_side(page, unit_um), _pixel_side(page, unit_um, 283)
+    credible = width is not None and width <= MAX_PRINT_PIXEL_UM
+    return {"pixel_um": width, "pixel_height_um": height} if credible else {}
 
 
 def _pixel_side(page: TiffPage, unit_um: float, code: int = 282) -> float | None:

@@ -68,9 +68,9 @@ def _recording(path: Path, layout: Layout, source: TiffSource, series: TiffPageS
         y, x = layout.axes.index("Y"), layout.axes.index("X")
         shape[y], shape[x] = shape[x], shape[y]
     facts = about(source.tiff, series, None if source.ome is None else source.ome.image.pixels)
-    if layout.orientation in (5, 6, 7, 8) and facts["pixel_height_um"]:
-        facts["pixel_um"], facts["pixel_height_um"] = facts["pixel_height_um"], facts["pixel_um"]
-    names = facts.pop("channel_names")
+    if layout.orientation in (5, 6, 7, 8) and "pixel_height_um" in facts:
+        facts |= {"pixel_um": facts["pixel_height_um"], "pixel_height_um": facts.get("pixel_um")}
+    names = facts.pop("channel_names", ())
     notes = () if source.ome is None else source.ome.notes
     if source.tiff.pages.first.is_ome and source.ome is None:
         notes = ("its OME-XML names no image that can be read, so its pages are taken one by one",)
