@@ -34,5 +34,5 @@ wheel: $(VENV)/installed  ## build the wheel, install it in an empty environment
 	$(BIN)/python tests/wheel_check.py
 
 chaos: $(VENV)/installed  ## strike a study with all that happens to long jobs; report in runs/chaos (about 15 minutes)
-	DEEPBLUR_CHAOS=1 $(BIN)/python -m pytest tests/platform/cluster/test_nodes.py -k search
+	DEEPBLUR_CHAOS=1 $(BIN)/python -m pytest tests/platform/cluster/test_ray.py -k search
 	$(BIN)/python tests/chaos/chaos.py --out runs/chaos

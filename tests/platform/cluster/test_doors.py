@@ -10,7 +10,6 @@ import urllib.request
 import grpc
 import psutil
 import pytest
-from test_ray import SLOW, start, wait_for_a_checkpoint
 
 from deepblur.platform import demo
 from deepblur.platform.cluster.address import private_cluster
@@ -67,29 +66,11 @@ def short(monkeypatch):
 
 
 @pytest.mark.ray
-def test_a_studys_own_cluster_and_its_workers_listen_on_the_loopback_interface(short, tmp_path):
-    runs = tmp_path / "runs"
-    home = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
-    process = start(runs, {**os.environ, **home}, *SLOW, "--arms", "true", "--workers", "2")
-    try:
-        wait_for_a_checkpoint(process, runs)
-        sockets = listening(process.pid)
-        assert {"gcs_server", "raylet"} <= {name for name, _ in sockets}
-        assert any("RayTrainWorker" in name for name, _ in sockets)
-        assert elsewhere(sockets) == []
-        (gcs,) = ports(sockets, "gcs_server")
-        assert refused(gcs, "JobInfoGcsService/GetNextJobID")
-    finally:
-        process.terminate()
-        process.wait()
-    assert not (tmp_path / ".ray").exists(), "a token in the home folder would be demanded by every later cluster"
-
-
-@pytest.mark.ray
 def test_the_demos_cluster_is_on_the_loopback_interface_wants_its_token_and_does_its_job(short, tmp_path, monkeypatch):
     (tmp_path / "job.py").write_text(JOB)
     monkeypatch.setattr(demo, "ROOT", tmp_path)
     monkeypatch.setattr(demo, "STUDY", "job.py")
+    monkeypatch.setattr(demo, "START_S", 1200)  # on a busy machine
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")

@@ -1,157 +1,230 @@
-"""The study through Ray: the same bits as without it, whoever is killed; and data-parallel training.
-
-Each test starts a cluster of its own that ends with its driver.
-"""
+"""The study through Ray: the same bits as without it, whoever dies, on one node or several raylets of this machine."""
 
 import contextlib
-import json
 import os
-import signal
+import shutil
 import subprocess
-import sys
 import time
 
+import optuna
 import pandas as pd
 import psutil
 import pytest
 from places import TESTS
+from ray._private import ray_constants
+from ray.cluster_utils import Cluster
+from small_job import (
+    PATIENCE_S,
+    STUDY,
+    UNCERTAINTY,
+    command,
+    curves,
+    finish,
+    items,
+    same,
+    start,
+    wait,
+    wait_for_a_checkpoint,
+)
+from test_doors import elsewhere, listening, ports, refused
+
+from deepblur.platform.cluster.address import private_cluster
+from deepblur.platform.cluster.queue import set_for_ray
 
 pytestmark = pytest.mark.ray
-STUDY = TESTS.joinpath("micro_study.py")
-SLOW = ("--set", "in_steps=150", "--set", "dn_steps=150")  # long enough to be shot at
+STEPS = ("--set", "in_steps=100", "--set", "dn_steps=12")
+WHOLE = (*STEPS, "--arms", "estimated")
+"""Of the small study, one network that is trained on what another answers."""
+READ = (*STEPS, "--arms", "constant")
+"""Of the small study of uncertainties, the first of these networks alone."""
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    temporary = f"/tmp/dbr{os.getpid()}"  # Ray's socket paths must stay short
-    return {**os.environ, "RAY_TMPDIR": temporary, "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ADDRESS": "local"}  # fmt: skip
-
-
-def command(runs, *options):
-    base = [sys.executable, str(STUDY), "--data", "dead-leaves", "--tracking-uri", "none", "--runs", str(runs)]
-    return [*base, *options]
-
-
-def start(runs, environment, *options):
-    log = (runs.parent / f"{runs.name}.log").open("ab")
-    return subprocess.Popen(command(runs, *options), env=environment, stdout=log, stderr=subprocess.STDOUT)
-
-
-def finish(process, runs, timeout=900):
-    code = process.wait(timeout=timeout)
-    log = (runs.parent / f"{runs.name}.log").read_text()
-    assert code == 0, log
-    return log
-
-
-def items(runs):
-    (file,) = runs.glob("studies/*/items.parquet")
-    return pd.read_parquet(file)
-
-
-def curves(runs):
-    files = sorted(runs.glob("stages/*/curve.jsonl"))
-    return {f.parent.name: [json.loads(line) for line in f.read_text().splitlines()] for f in files}
-
-
-def wait_for_a_checkpoint(process, runs, seconds=600):
-    """Until some training has shown its first validation."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if any(file.stat().st_size for file in runs.glob("live/*.jsonl")):
-            return
-        assert process.poll() is None, "the study ended before it could be disturbed"
-        time.sleep(0.05)
-    raise TimeoutError("no training showed a validation")
+def cluster():
+    """A head without cores and two nodes of one core each: two workers must use both."""
+    before = dict(os.environ)
+    patient = pytest.MonkeyPatch()
+    patient.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)  # to be put back
+    own = {"RAY_TMPDIR": f"/tmp/dbn{os.getpid()}", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    set_for_ray(private_cluster() | own)
+    cluster = Cluster(head_node_args={"num_cpus": 0, "include_dashboard": False}, initialize_head=True)
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+    patient.undo()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def environment(cluster):
+    return {**os.environ, "RAY_ADDRESS": cluster.address}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
     """The same study in one process without Ray: the truth that every other way must reproduce."""
-    runs = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run(command(runs, "--local", *SLOW), check=True, stdout=subprocess.DEVNULL)
+    runs = tmp_path_factory.mktemp("alone")
+    subprocess.run(command(STUDY, runs, "--local", *WHOLE), check=True, stdout=subprocess.DEVNULL)
     return runs
 
 
-def test_a_killed_worker_and_a_killed_driver_change_nothing(undisturbed, environment, tmp_path):
-    runs = tmp_path / "runs"
-    process = start(runs, environment, *SLOW)
-    wait_for_a_checkpoint(process, runs)
-    workers = [
-        p for p in psutil.Process(process.pid).children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())
-    ]
-    assert workers, "no training worker was found"
-    workers[0].send_signal(signal.SIGKILL)
-    while not list(runs.glob("stages/[!.]*/weights.safetensors")):  # it recovered and finished a stage
-        assert process.poll() is None, (tmp_path / "runs.log").read_text()
-        time.sleep(0.1)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.wait()
-    psutil.wait_procs(children, timeout=60)
+@pytest.fixture(scope="module")
+def fresh(alone, tmp_path_factory):
+    """fresh(name): a folder for results, with the images, which need not be made again."""
 
-    log = finish(start(runs, environment, *SLOW), runs)
-    assert "5 stages, 0 done before" in log
-    assert "5 stages, 5 done before" not in log
-    pd.testing.assert_frame_equal(items(runs), items(undisturbed))
-    truth = curves(undisturbed)
-    for key, rows in curves(runs).items():
-        for row, expected in zip(rows, truth[key], strict=True):
-            times = dict.fromkeys(("images_per_s", "train_s", "peak_mb"), 0)
-            assert {**row, **times} == {**expected, **times}
+    def folder(name):
+        runs = tmp_path_factory.mktemp(name) / "runs"
+        shutil.copytree(alone / "cache", runs / "cache")
+        return runs
+
+    return folder
 
 
-def test_a_method_that_takes_its_process_down_costs_its_own_rows_only(environment, tmp_path):
-    study = TESTS.joinpath("slow_comparison.py")
-    line = [sys.executable, str(study), *command(tmp_path / "runs")[2:]]
-    process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    shot = 0
-    while process.poll() is None:
-        for p in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if p.cmdline()[:1] and p.cmdline()[0].startswith("ray::assessment slow"):
-                    p.kill()
-                    shot += 1
-        time.sleep(0.2)
-    log = process.stdout.read()
+@pytest.fixture(scope="module")
+def quiet(environment, fresh):
+    """The study with two workers, which need both nodes."""
+    runs = fresh("quiet")
+    finish(start(STUDY, runs, environment, *WHOLE, "--workers", "2"), runs)
+    return runs
+
+
+def raylet(node):
+    (process,) = node.all_processes["raylet"]
+    return psutil.Process(process.process.pid)
+
+
+def training_on(node):
+    """Whether a training worker runs on this node."""
+    return any(worker.name().startswith("ray::RayTrain") for worker in raylet(node).children())
+
+
+def test_a_study_in_a_cluster_of_its_own_lets_nobody_in_and_bears_the_death_of_its_driver(alone, fresh):
+    runs = fresh("own")
+    home, folder = runs.parent, f"/tmp/dbr{os.getpid()}"  # the paths of Ray's sockets must stay short
+    own = {"HOME": str(home), "RAY_TMPDIR": folder, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
+           "RAY_ADDRESS": "local"}  # fmt: skip
+    environment = {**os.environ, **own}
+    with start(STUDY, runs, environment, *WHOLE) as process:
+        try:
+            wait_for_a_checkpoint(process, runs)
+            wait(lambda: any("RayTrainWorker" in name for name, _ in listening(process.pid)), process)
+            sockets = listening(process.pid)
+            assert {"gcs_server", "raylet"} <= {name for name, _ in sockets}
+            assert elsewhere(sockets) == []
+            (gcs,) = ports(sockets, "gcs_server")
+            assert refused(gcs, "JobInfoGcsService/GetNextJobID")
+            children = psutil.Process(process.pid).children(recursive=True)
+        finally:
+            process.kill()
+    psutil.wait_procs(children, timeout=PATIENCE_S)
+    log = finish(start(STUDY, runs, environment, *WHOLE), runs)
+    shutil.rmtree(folder)
+    assert "3 stages, 0 done before" in log
+    assert "3 stages, 3 done before" not in log
+    assert not (home / ".ray").exists(), "a token in the home folder would be demanded by every later cluster"
+    same(curves(runs), curves(alone))
+    pd.testing.assert_frame_equal(items(runs), items(alone))
+
+
+def test_two_workers_learn_what_one_learns(alone, quiet):
+    """Group norm and block-wise draws make the global batch the same; only the order of sums differs."""
+    same(curves(quiet), curves(alone), rel=1e-3)
+
+
+def test_a_lost_node_changes_nothing_and_workers_listen_on_the_loopback_interface(cluster, quiet, environment, fresh):
+    runs = fresh("struck")
+    with start(UNCERTAINTY, runs, environment, *READ, "--workers", "2") as process:
+        try:
+            wait_for_a_checkpoint(process, runs)
+            wait(lambda: all(map(training_on, cluster.worker_nodes)), process)
+            assert elsewhere(listening(os.getpid())) == []
+            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)  # SIGKILL
+            cluster.add_node(num_cpus=1)
+            finish(process, runs)
+        finally:
+            process.kill()
+    found, truth = curves(runs), curves(quiet)
+    same(found, {key: truth[key] for key in found})
+
+
+def test_a_method_that_takes_its_process_down_costs_its_own_rows_only(cluster, environment, fresh):
+    runs = fresh("slow")
+    line, shot = command(TESTS / "slow_comparison.py", runs), 0
+    with subprocess.Popen(
+        line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        while process.poll() is None:
+            for worker in (worker for node in cluster.worker_nodes for worker in raylet(node).children()):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if worker.cmdline()[:1] and worker.cmdline()[0].startswith("ray::assessment slow"):
+                        worker.kill()
+                        shot += 1
+            time.sleep(0.2)
+        log = process.stdout.read()
     assert process.returncode == 0, log
     assert shot >= 3, "it is tried again, in case a node was lost"
-    (file,) = (tmp_path / "runs").glob("studies/*/items.parquet")
-    table = pd.read_parquet(file).set_index("arm")
+    table = items(runs).set_index("arm")
     assert table.status.to_dict() == {"blurry": "ok", "slow": "failed"}
     assert "slow" in log
 
 
-def test_two_workers_learn_what_one_learns(environment, tmp_path):
-    """Group norm and block-wise draws make the global batch the same; only the order of sums differs."""
-    found = {}
-    for workers in (1, 2):
-        runs = tmp_path / f"w{workers}"
-        finish(start(runs, environment, "--arms", "true", "--workers", str(workers)), runs)
-        found[workers] = curves(runs)
-    assert found[1].keys() == found[2].keys()
-    for key, rows in found[1].items():
-        for one, two in zip(rows, found[2][key], strict=True):
-            assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
-            assert one["step"] == two["step"]
-
-
-def test_a_stage_that_fails_on_a_worker_ends_in_its_own_error(environment, tmp_path):
-    process = subprocess.run(
-        command(tmp_path / "runs", "--set", "lr=1e30"), env=environment, capture_output=True, text=True, check=False
-    )
+def ending(environment, runs, *options):
+    """What a study that cannot be done says."""
+    line = command(UNCERTAINTY, runs, *READ, *options)
+    process = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 1
-    assert "Traceback" in process.stderr
-    last = process.stderr.strip().splitlines()[-1]
+    return process.stderr.strip()
+
+
+def test_a_stage_that_fails_on_a_worker_ends_in_its_own_error(environment, fresh):
+    said = ending(environment, fresh("failed"), "--set", "lr=1e30")
+    assert "Traceback" in said
+    last = said.splitlines()[-1]
     assert last.startswith("error: stage ")
     assert "FloatingPointError: the loss is" in last
     assert "lower lr (now 1e+30)" in last
 
 
-def test_a_training_that_the_cluster_cannot_hold_is_refused_at_once(environment, tmp_path):
-    process = subprocess.run(
-        command(tmp_path / "runs", "--workers", "512"), env=environment, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 1
-    assert "one training needs 512 workers of 1 CPU, and the cluster has room for" in process.stderr.splitlines()[-1]
+def test_a_training_that_the_cluster_cannot_hold_is_refused_at_once(environment, fresh):
+    last = ending(environment, fresh("large"), "--workers", "512").splitlines()[-1]
+    assert "one training needs 512 workers of 1 CPU, and the cluster has room for 2" in last
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("DEEPBLUR_CHAOS" not in os.environ, reason="takes minutes; run by make chaos")
+def test_a_search_ends_with_the_same_trials_when_a_node_and_its_driver_die(cluster, environment, tmp_path):
+    alone, struck = tmp_path / "alone", tmp_path / "struck"
+    options = ("--arms", "tpe", "--trials", "4", "--set", "concurrent=1")
+    subprocess.run(search(alone, "--local", *options), check=True, stdout=subprocess.DEVNULL)
+    shutil.copytree(alone / "cache", struck / "cache")
+
+    with subprocess.Popen(search(struck, *options), env=environment) as process:
+        try:
+            wait(lambda: any(map(training_on, cluster.worker_nodes)), process)
+            node = next(filter(training_on, cluster.worker_nodes), next(iter(cluster.worker_nodes)))
+            cluster.remove_node(node, allow_graceful=False)  # SIGKILL
+            cluster.add_node(num_cpus=1)
+            wait(lambda: sum(map(ended, trials(struck))) >= 1, process)
+        finally:
+            process.kill()
+    subprocess.run(search(struck, *options), env=environment, check=True)
+    assert [settled(trial) for trial in trials(struck)] == [settled(trial) for trial in trials(alone)]
+
+
+def search(runs, *options):
+    return command(TESTS / "micro_search.py", runs, *options)
+
+
+def trials(runs):
+    files = list(runs.glob("searches/*/optuna.db"))
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{files[0]}").trials if files else []
+
+
+def ended(trial):
+    return trial.state.is_finished()
+
+
+def settled(trial):
+    return trial.number, trial.state, trial.params, trial.values, trial.user_attrs.get("curves")
