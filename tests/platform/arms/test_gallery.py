@@ -30,7 +30,7 @@ def test_a_gallery_shows_the_worst_the_median_and_the_best_draws(tmp_path, monke
 
     arms = {"blurry": STUDY.arms["blurry"], ARM: STUDY.arms[ARM]}
     study = replace(STUDY, arms=arms, contrast=(ARM, "blurry"), after=after)
-    options = ["--local", "--data", "dead-leaves", "--tracking-uri", "none", "--runs", str(tmp_path)]
+    options = ["--local", "--data", "photos", "--tracking-uri", "none", "--runs", str(tmp_path)]
     assert main(study, options) == 0
     assert [file.name for file in left["files"]] == [f"{ARM}_{name}.png" for name in ("worst", "median", "best")]
     assert imread(left["files"][0]).ndim == 3

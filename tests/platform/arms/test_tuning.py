@@ -12,7 +12,7 @@ from deepblur.platform.arms.tuning.tuned import read_tuned
 from deepblur.platform.arms.tuning.tuning import Tuning, _before
 from deepblur.platform.experiment.main import main
 
-FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
+FAST = ["--local", "--data", "photos", "--tracking-uri", "none"]
 
 
 def run(runs):

@@ -195,7 +195,7 @@ def test_builders_that_no_lock_orders_end_well(folder, tmp_path, monkeypatch):
     decode_all = image_cache._decode_all
 
     def together(*args, **kwargs):
-        meet.wait(timeout=30)
+        meet.wait(timeout=900)
         return decode_all(*args, **kwargs)
 
     monkeypatch.setattr(image_cache, "_decode_all", together)

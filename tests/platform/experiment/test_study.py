@@ -12,7 +12,7 @@ from deepblur.platform.experiment.command_line import parser, plan
 from deepblur.platform.experiment.main import main
 from deepblur.platform.models.model import load_model
 
-FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
+FAST = ["--local", "--data", "photos", "--tracking-uri", "none"]
 
 
 @pytest.fixture(scope="module")

@@ -245,9 +245,7 @@ def struck(tmp_path_factory, base):
         shutil.copytree(home / "start", home / case)
         tos = ["2"] if case in CRASHES else ["2", "3"]
         cases[case] = [f"sqlite:///{home}/{case}/mlflow.db", tos, CRASHES.get(case, 0), "unlocked" not in case]
-    done = subprocess.run(
-        [sys.executable, "-c", MOVERS, json.dumps(cases)], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([sys.executable, "-c", MOVERS, json.dumps(cases)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     codes = json.loads(done.stdout.splitlines()[-1])
     uris = {case: values[0] for case, values in cases.items()}

@@ -15,7 +15,7 @@ from deepblur.platform.stages import cost as accounting
 from deepblur.platform.stages.cost import CLASSES, Budget, Cost, by_class, cost_of, cost_table
 from deepblur.platform.stages.ledger import Ledger
 
-FAST = ["--local", "--data", "dead-leaves", "--tracking-uri", "none"]
+FAST = ["--local", "--data", "photos", "--tracking-uri", "none"]
 
 
 class StopsAt(Budget):
@@ -68,7 +68,7 @@ def test_the_seconds_of_a_session_are_its_wall_clock_and_those_of_its_attempts(s
     (first_wall, first), (second_wall, second) = _sessions(runs)[:2]
     assert first == pytest.approx(first_wall)
     assert second == pytest.approx(second_wall)  # one core
-    assert second == pytest.approx(seconds, rel=0.05)
+    assert seconds / 2 < second <= seconds  # of which some went to the command line
     for session, capacity in ((1, first), (2, second)):
         mine = table[table["session"] == session]
         reserved = sum(by_class(mine, "cpus").values())
