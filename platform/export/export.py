@@ -78,6 +78,8 @@ def export_model(
         formats: of FORMATS; the package always holds the network "blind".
         networks: of NETWORKS; a model without IN has a deblurrer only.
         size: (H, W) of the images.
+    Returns:
+        Each file with what goes in and comes out, and how far its answers are from the model's.
     Raises:
         ExportError: the model or the size cannot be exported, or a file does not answer as the model does.
         MissingExtraError: a format needs packages that are not installed.

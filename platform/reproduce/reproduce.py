@@ -79,6 +79,7 @@ class Reproduction:
     """What came of making a run again."""
 
     run_id: str
+    """MLflow's."""
     ingredients: list[Json]
     """The `Requirement`s, as users know them."""
     values: list[Json]
@@ -96,6 +97,8 @@ def reproduce(run_id: str, conditions: Conditions | None = None, *, out: TextIO 
         run_id: MLflow's id of a study's run, or of one of its child runs.
         conditions: where its parts are and what may be run.
         out: gets the tables and what the study says; default: standard output.
+    Returns:
+        What was compared, and the exit code that the command would have; what cannot be made again raises nothing.
     """
     conditions, out = conditions or Conditions(), out or sys.stdout
     ingredients: list[Json] = []

@@ -15,9 +15,12 @@ import pytest
 import deepblur
 from deepblur.operators import PoissonGaussian, ZernikeBlur
 from deepblur.operators.microscope import Microscope, MicroscopeState
+from deepblur.platform.export.export import export_model
 from deepblur.platform.models.model import BlindModel, Restoration, load_model
 from deepblur.platform.optics.optics_file import Optics, load_optics
 from deepblur.platform.registry.publish import load_registered
+from deepblur.platform.reproduce.reproduce import Conditions, Reproduction, reproduce
+from deepblur.platform.study import Study
 from deepblur.restoration.batch.calibrate import calibrate_files
 from deepblur.restoration.batch.identify import identify_files
 from deepblur.restoration.batch.image_files import Results
@@ -31,7 +34,8 @@ LIBRARY = (
     deepblur.restore, Restored, restore_files, identify_files, simulate_file, calibrate_files, Results, EngineChoice,
     Options, ZernikeBlur.from_optics, ZernikeBlur.psf, ZernikeBlur.forward, PoissonGaussian.__call__, Microscope,
     Microscope.psf, MicroscopeState, Optics, Optics.operator, Optics.sample, Optics.local_psfs, load_optics, load_model,
-    load_registered, BlindModel, BlindModel.restore, Restoration,
+    load_registered, BlindModel, BlindModel.restore, Restoration, export_model, reproduce, Conditions, Reproduction,
+    Study.run,
 )  # fmt: skip
 """What docs/library.md names beside the rooms' own lists."""
 
