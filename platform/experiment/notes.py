@@ -1,10 +1,9 @@
 """The descriptions that MLflow's UI shows above a run, in Markdown: what was asked, what came out, where to go on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from deepblur.platform.experiment.result import Result, block
 from deepblur.platform.experiment.study import Plan
-from deepblur.platform.report.numbers import bracketed, signed
 from deepblur.platform.system.printable import markdown
 
 
@@ -13,36 +12,26 @@ def study_note(plan: Plan, result: Result, links: Mapping[str, str]) -> str:
 
     The links come first because the UI folds the rest away and covers all but the first line of what it shows.
     """
-    claim = plan.study.abstract.get("Claim", "")
+    claim = markdown(plan.study.abstract.get("Claim", ""))
     again = f"Run it again:\n\n{block(plan.command)}"
-    parts = [_links(links), f"**{plan.study.title}**", claim, result.outcome(), again]
+    parts = [_links(links), f"**{markdown(plan.study.title)}**", claim, result.outcome(), again]
     return "\n\n".join(part for part in parts if part)
 
 
 def part_note(name: str, about: str, plan: Plan, links: Mapping[str, str]) -> str:
     """Of an arm's, a training's or a trial's run, in one line; `about` is what it is made of."""
     return " · ".join(
-        part for part in (markdown(name), markdown(about), f"of *{plan.study.title}*", _links(links)) if part
+        part for part in (markdown(name), markdown(about), f"of *{markdown(plan.study.title)}*", _links(links)) if part
     )
 
 
 def experiment_note(plan: Plan, links: Mapping[str, str]) -> str:
     """Of the experiment, which holds the runs of one study file at every size."""
-    fields = [f"**{name}:** {text}" for name, text in plan.study.abstract.items() if name in ("Claim", "Measure")]
-    return "\n\n".join(part for part in (f"**{plan.study.title}**", *fields, _links(links)) if part)
+    fields = [
+        f"**{name}:** {markdown(text)}" for name, text in plan.study.abstract.items() if name in ("Claim", "Measure")
+    ]
+    return "\n\n".join(part for part in (f"**{markdown(plan.study.title)}**", *fields, _links(links)) if part)
 
 
 def _links(links: Mapping[str, str]) -> str:
     return " · ".join(f"[{label}]({address})" for label, address in links.items() if address)
-
-
-def means_table(rows: Sequence[Mapping], columns: Mapping[str, tuple[str, int]]) -> str:
-    """Means with their 95 % intervals, a row an arm; MLflow sets the cells of a row without any space between them."""
-    lines = [["arm", *(heading for heading, _ in columns.values())], ["---", *("---" for _ in columns)]]
-    for row in rows:
-        cells = (
-            f"{signed(row[name], decimals)} {bracketed(row[f'{name}_low'], row[f'{name}_high'], decimals)}&emsp;"
-            for name, (_, decimals) in columns.items()
-        )
-        lines.append([markdown(str(row["arm"])) + "&emsp;", *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

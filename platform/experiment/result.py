@@ -1,5 +1,6 @@
 """What a finished study hands over, whatever its kind: a header, and all that a report, a log and MLflow ask of it."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from deepblur.platform.experiment.study import Plan
+from deepblur.platform.report.table import Table
 from deepblur.platform.stages.cost import Cost, cost_of
 from deepblur.platform.stages.ledger import Ledger
+from deepblur.platform.system.printable import markdown
 
 LONGEST = 3000
 """Characters of an outcome that has no table of its own; MLflow takes 5000 for the whole description."""
@@ -86,6 +89,13 @@ def header(plan: Plan, facts: dict[str, str], ledger: Ledger, keys: Iterable[str
     }
 
 
+def table_and_sentences(table: Table, sentences: Iterable[str]) -> str:
+    """As Markdown; MLflow sets the cells of a row without any space between them."""
+    said = "\n".join(f"- {markdown(sentence)}" for sentence in sentences)
+    return "\n\n".join(filter(None, [table.markdown(gap="&emsp;"), said]))
+
+
 def block(text: str) -> str:
-    """Text as it is, in Markdown."""
-    return f"```\n{text}\n```"
+    """Text as it is, in Markdown: between fences longer than any run of backquotes in it."""
+    fence = "`" * (1 + max(2, *map(len, re.findall("`+", text)), 0))
+    return f"{fence}\n{text}\n{fence}"

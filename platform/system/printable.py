@@ -3,6 +3,7 @@
 A name is bytes. Those that are no UTF-8 come in as lone surrogates (PEP 383), and must not go out as such.
 """
 
+import html
 import json
 import re
 import sys
@@ -25,8 +26,12 @@ def printable(text: object, keep: str = "") -> str:
 
 
 def markdown(text: str) -> str:
-    """A name within Markdown, in a cell of a table too."""
-    return re.sub(r"([|<`*])", r"\\\1", " ".join(text.split()))
+    """A text within Markdown, in a cell of a table too: it comes out as it is.
+
+    As entities where MLflow's renderer knows no backslash.
+    """
+    escaped = re.sub(r"([\\`*_~\[\]|!]|^#|^[-+](?= ))", r"\\\1", printable(" ".join(text.split())))
+    return html.escape(escaped, quote=False)
 
 
 def say(line: str, file: TextIO | None = None) -> None:

@@ -1,6 +1,6 @@
 """The charts of a comparison of methods; each takes the result and returns a Figure, or None with nothing to show.
 
-Bars are 95 % intervals. The strips of pictures are in `deepblur.platform.arms.methods.strips`.
+Bars are 95 % intervals. Those of an image's content are in `content_charts`, the strips of pictures in `strips`.
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def _distribution(axes: Axes, rows: pd.DataFrame, y: float, is_reference: bool) 
         axes.plot(values, np.full(len(values), y), "|", color=INK, markersize=6)
     mean, low, high = interval(rows, "psf_snr_db")
     label = "mean, 95 % interval"
-    axes.errorbar(mean, y, xerr=_bars(mean, low, high), fmt="D", color=INK, markersize=3.2, markerfacecolor="white",
+    axes.errorbar(mean, y, xerr=bars(mean, low, high), fmt="D", color=INK, markersize=3.2, markerfacecolor="white",
                   capsize=2, linewidth=1, label=label)  # fmt: skip
     beyond = int((rows["psf_snr_db"] < _FLOOR_DB).sum())
     if beyond:
@@ -136,7 +136,7 @@ def _errors(axes: Axes, rows: pd.DataFrame, column: str, result: MethodsResult) 
         if arm == result.reference and len(x) > 1:
             quartiles = _percent(groups["psf_snr_db"].quantile([0.25, 0.75]).unstack())
             axes.fill_between(x, *quartiles.to_numpy().T, color="#e4e4e4", zorder=1, label=f"{arm}, middle half")
-        axes.errorbar(x, mean, yerr=_bars(mean, high, low), fmt="none", color=look["color"], capsize=1.5, linewidth=1)
+        axes.errorbar(x, mean, yerr=bars(mean, high, low), fmt="none", color=look["color"], capsize=1.5, linewidth=1)
         axes.plot(x, mean, label=arm, **look)
 
 
@@ -158,8 +158,8 @@ def noise_dependence(result: MethodsResult) -> Figure | None:
             rows = summary[summary["arm"] == arm].set_index("level").reindex("noise " + levels["noise"])
             x = np.arange(len(levels)) + 0.76 * ((result.arms.index(arm) + 0.5) / len(result.arms) - 0.5)
             mean = rows[name].to_numpy()
-            bars = _bars(mean, rows[f"{name}_low"].to_numpy(), rows[f"{name}_high"].to_numpy())
-            axes.errorbar(x, mean, yerr=bars, capsize=1.5, label=arm, **look | {"linestyle": "none"})
+            ends = bars(mean, rows[f"{name}_low"].to_numpy(), rows[f"{name}_high"].to_numpy())
+            axes.errorbar(x, mean, yerr=ends, capsize=1.5, label=arm, **look | {"linestyle": "none"})
         axes.axhline(0, color=INK, linewidth=0.8)
         for edge in np.arange(len(levels) - 1) + 0.5:
             axes.axvline(edge, color="#d4d4d4", linewidth=0.5)
@@ -198,8 +198,8 @@ def differences(result: MethodsResult) -> Figure | None:
             rows = rows[rows["arm"].isin(arms[name])]
             for row in rows.to_dict("records"):
                 fill = INK if row["p_holm"] < SIGNIFICANT and row["in_favour"] else "white"
-                bars = _bars(row["difference"], row["low"], row["high"])
-                axes.errorbar(row["difference"], -arms[name].index(row["arm"]), xerr=bars, fmt="o", color=INK,
+                ends = bars(row["difference"], row["low"], row["high"])
+                axes.errorbar(row["difference"], -arms[name].index(row["arm"]), xerr=ends, fmt="o", color=INK,
                               markerfacecolor=fill, capsize=1.5, linewidth=1)  # fmt: skip
             axes.axvline(0, color=INK, linewidth=0.8)
             axes.set_title(level)
@@ -226,82 +226,12 @@ def quality_and_time(result: MethodsResult) -> Figure | None:
                 continue
             mean, low, high = interval(rows, name)
             first, median, third = rows["seconds"].quantile([0.25, 0.5, 0.75])
-            axes.errorbar(median, mean, yerr=_bars(mean, low, high), xerr=_bars(median, first, third), label=arm,
+            axes.errorbar(median, mean, yerr=bars(mean, low, high), xerr=bars(median, first, third), label=arm,
                           capsize=1.5, **look | {"linestyle": "none"})  # fmt: skip
         axes.set(xscale="log", xlabel="seconds per image (median)", ylabel=MEASURES[name].axis)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     legend(figure, panels, result.arms)
     return figure
-
-
-@styled
-def by_category(result: MethodsResult, *, min_images: int = 5, measure: str = "") -> Figure | None:
-    """The reference's score by the category of what an image shows; an image counts in each of its categories."""
-    measure = measure or next((name for name in ("psf_snr_db", "psnr_gain_db") if _has(result, name)), "")
-    if not measure:
-        return None
-    scored = result.scored[result.scored["arm"] == result.reference]
-    labels = scored["categories"].fillna("").str.split(";")
-    rows = scored.assign(category=labels).explode("category")
-    rows = rows[rows["category"].str.strip() != ""]
-    counts = rows.groupby("category")["image"].nunique()
-    groups = {str(name): rows[rows["category"] == name] for name in counts.index[counts >= min_images]}
-    if not groups:
-        return None
-    found = {name: interval(group, measure) for name, group in groups.items()}
-    names = sorted(found, key=lambda name: found[name][0])
-    figure = Figure(figsize=(0.7 * WIDTH_IN, 0.9 + 0.17 * len(names)))
-    axes = figure.add_subplot()
-    for y, name in enumerate(names):
-        mean, low, high = found[name]
-        axes.errorbar(mean, y, xerr=_bars(mean, low, high), fmt="o", color=INK, capsize=1.5, linewidth=1)
-    mean, low, high = interval(scored, measure)
-    axes.axvline(mean, color=INK, linewidth=0.8, linestyle="--", label="all images")
-    axes.set_yticks(range(len(names)), [f"{name} ({counts[name]})" for name in names])
-    axes.set(xlabel=f"{MEASURES[measure].axis}, {result.reference}", ylim=(-0.8, len(names) - 0.2))
-    axes.grid(axis="y", visible=False)
-    legend(figure, [axes], result.arms)
-    return figure
-
-
-@styled
-def by_texture(result: MethodsResult, *, bins: int = 4) -> Figure | None:
-    """PSF SNR and PSNR gain against the sharp image's local standard deviation and edge density, in bins of images."""
-    measures = [name for name in ("psf_snr_db", "psnr_gain_db") if result.gives(name)]
-    texture = {"local_std": "local standard deviation (images in [0, 1])", "edge_density": "edge density (share)"}
-    images = result.items.groupby("image")[list(texture)].mean()
-    columns = [name for name in texture if images[name].nunique() >= 2 * bins]
-    if not measures or not columns:
-        return None
-    figure = Figure(figsize=(WIDTH_IN, 0.8 + 2.0 * len(measures) + 0.1 * len(result.arms)))
-    panels = figure.subplots(len(measures), len(columns), squeeze=False, sharex="col", sharey="row")
-    for j, column in enumerate(columns):
-        bin_of = pd.qcut(images[column], bins, labels=False, duplicates="drop")
-        rows = result.scored.assign(bin=result.scored["image"].map(bin_of))
-        centres = images[column].groupby(bin_of).median()
-        for axes, name in zip(panels[:, j], measures, strict=True):
-            _binned(axes, rows, centres, name, result)
-        panels[-1, j].set_xlabel(texture[column])
-    for axes, name in zip(panels[:, 0], measures, strict=True):
-        axes.set_ylabel(MEASURES[name].axis)
-    legend(figure, panels.ravel(), result.arms)
-    return figure
-
-
-def _binned(axes: Axes, rows: pd.DataFrame, centres: pd.Series, name: str, result: MethodsResult) -> None:
-    arms = result.distinct(name)
-    for arm, look in looks(result.arms, result.reference).items():
-        if arm in arms:
-            here = rows[rows["arm"] == arm]
-            mean, low, high = np.array([interval(here[here["bin"] == at], name) for at in centres.index]).T
-            shift = 0.012 * float(np.ptp(centres)) * (arms.index(arm) - (len(arms) - 1) / 2)
-            x = centres.to_numpy() + shift
-            axes.errorbar(x, mean, yerr=_bars(mean, low, high), fmt="none", color=look["color"], capsize=1.5)
-            axes.plot(x, mean, label=arm, **look)
-
-
-def _has(result: MethodsResult, measure: str) -> bool:
-    return result.reference in result.gives(measure)
 
 
 def _noises_of(result: MethodsResult, measure: str) -> list[str]:
@@ -327,7 +257,7 @@ def _percent_axis(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _bars(mean: Any, low: Any, high: Any) -> Sequence[Any]:
+def bars(mean: Any, low: Any, high: Any) -> Sequence[Any]:
     """Lengths of the bars on both sides, none where there is no interval."""
     sides = np.nan_to_num(np.stack([np.atleast_1d(mean) - low, high - np.atleast_1d(mean)]))
     return sides.clip(min=0)

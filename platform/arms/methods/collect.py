@@ -10,16 +10,15 @@ from deepblur.platform.arms.methods.assess import SCORES
 from deepblur.platform.arms.methods.method import FROM_TRUTH, Assess, Method
 from deepblur.platform.arms.methods.report import write_comparison
 from deepblur.platform.arms.methods.result import EXACT_DB, MEASURES, OK, MethodPicture, MethodsResult
-from deepblur.platform.arms.methods.text import comparison_text, contrast_answers, contrast_sentences
+from deepblur.platform.arms.methods.text import comparison_text, contrast_answers, contrast_sentences, measure_column
 from deepblur.platform.arms.trained.collect import curves, keys_first, means_by_run
 from deepblur.platform.arms.trained.pictures import pictures_by_arm, place_of
 from deepblur.platform.data.sources import categories
 from deepblur.platform.evaluation.levels import NoiseLevel
-from deepblur.platform.experiment.notes import means_table
-from deepblur.platform.experiment.result import header
+from deepblur.platform.experiment.result import header, table_and_sentences
 from deepblur.platform.experiment.study import Graph, Plan
+from deepblur.platform.report.table import Column, Table
 from deepblur.platform.stages.ledger import Ledger
-from deepblur.platform.system.printable import markdown
 from deepblur.platform.tracking.names import of_arm
 
 
@@ -41,10 +40,9 @@ class MethodsStudy(MethodsResult):
 
     def outcome(self) -> str:
         shown = [name for name in ("psf_snr_db", "psnr_gain_db", "ssim_gain") if self.gives(name)] or ["whiteness"]
-        columns = {name: (MEASURES[name].axis, MEASURES[name].decimals) for name in shown}
-        table = means_table(self.summary[self.summary["group"] == "all"].to_dict("records"), columns)
-        said = "\n".join(f"- {markdown(sentence)}" for sentence in contrast_sentences(self))
-        return "\n\n".join(filter(None, [table, said]))
+        columns = {"arm": Column("arm"), **{name: measure_column(name) for name in shown}}
+        table = Table.of(self.summary[self.summary["group"] == "all"], columns)
+        return table_and_sentences(table, contrast_sentences(self))
 
     def by_run(self) -> dict[tuple[str, int], dict[str, float]]:
         found = means_by_run(self.scored, MEASURES)

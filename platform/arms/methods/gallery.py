@@ -11,6 +11,7 @@ from deepblur.platform.arms.methods.assess import draws, measure
 from deepblur.platform.arms.methods.method import Assess, Method
 from deepblur.platform.arms.methods.result import OK, MethodPicture
 from deepblur.platform.data.store import ImageStore, open_store
+from deepblur.platform.report.numbers import fixed, signed
 from deepblur.platform.system.printable import note
 from deepblur.platform.system.whole_files import replace_file
 
@@ -73,8 +74,8 @@ def _picture(stage: Assess, store: ImageStore, row: dict[str, Any], arm: str) ->
     _, found = measure(stage, {}, draw, torch.device("cpu"))
     assert found is not None
     assert draw.truth is not None
-    title = f"{row['image']}, noise {row['noise']}, η {row['eta_waves']:.2f}: {row['gain']:+.1f} dB"
-    psf_said = "" if pd.isna(row["psf_snr_db"]) else f", PSF SNR {row['psf_snr_db']:.1f}"
+    title = f"{row['image']}, noise {row['noise']}, η {row['eta_waves']:.2f}: {signed(row['gain'], 1)} dB"
+    psf_said = "" if pd.isna(row["psf_snr_db"]) else f", PSF SNR {fixed(row['psf_snr_db'], 1)}"
     return MethodPicture(
         title=title,
         blurry=_middle(draw.image),

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from deepblur.platform.arms.methods.result import MEASURES, MethodsResult, chosen, interval
+from deepblur.platform.report.numbers import bracketed, fixed
 from deepblur.platform.report.style import INK, styled
 
 _PALE = LinearSegmentedColormap.from_list("pale", ["#ffffff", "#9ecae1"])  # dark enough to rank, pale enough to read on
@@ -62,11 +63,11 @@ def _matrix(axes: Axes, table: np.ndarray, decimals: int, signed: bool) -> None:
         if np.isnan(value):
             continue
         low, high = table[row, column, 1:]
-        sign = "+" if signed else ""
-        text = f"{value:{sign}.{decimals}f}".replace("-", "−")
-        bounds = f"[{low:.{decimals}f}, {high:.{decimals}f}]".replace("-", "−") if np.isfinite(low) else ""
+        bounds = bracketed(low, high, decimals, sign=False) if np.isfinite(low) else ""
         weight = "bold" if row == best[column] else "normal"
-        axes.text(column, row - 0.16 * bool(bounds), text, ha="center", va="center", weight=weight)
+        axes.text(
+            column, row - 0.16 * bool(bounds), fixed(value, decimals, signed), ha="center", va="center", weight=weight
+        )
         axes.text(column, row + 0.24, bounds, ha="center", va="center", fontsize=6.5)
     axes.grid(visible=False)
     axes.tick_params(length=0)

@@ -16,6 +16,7 @@ from deepblur.platform.arms.methods.result import LOST, MEASURES, OK, MethodsRes
 from deepblur.platform.evaluation.paired import DRAW
 from deepblur.platform.report.answer import Answer, answer, answers_text
 from deepblur.platform.report.numbers import DASH, SIGNIFICANT, WIDTH, bracketed, cut, signed
+from deepblur.platform.report.table import Column, Table
 
 _TEXT_COLUMNS = ("psf_snr_db", "psnr_gain_db", "ssim_gain")
 _REAL_COLUMNS = ("whiteness",)
@@ -48,14 +49,9 @@ def draws_text(row: dict[str, int], *, reasons: bool = True) -> str:
     return f"{row[OK]:,} of {row['draws']:,}" + f"; {lost}" * reasons
 
 
-def figure_text(row: dict[str, float], name: str) -> tuple[str, str]:
-    """(mean, interval) as one reads them; an em dash and nothing where the method gives no such output."""
-    measure, mean = MEASURES[name], row[name]
-    if not np.isfinite(mean):
-        return DASH, ""
-    text = signed(mean, measure.decimals) if measure.signed else f"{mean:.{measure.decimals}f}".replace("-", "−")
-    bounds = bracketed(row[f"{name}_low"], row[f"{name}_high"], measure.decimals, measure.signed)
-    return text, bounds.replace("-", "−")
+def measure_column(name: str) -> Column:
+    measure = MEASURES[name]
+    return Column(measure.axis, measure.decimals, sign=measure.signed, interval=True)
 
 
 def seconds_text(seconds: float) -> str:
@@ -183,26 +179,19 @@ def _lead(rows: pd.DataFrame, reference: str) -> str:
 def _tables(result: MethodsResult) -> list[str]:
     """A line per arm, under a heading per noise level, in the widest form that fits; real images have other columns."""
     names = [name for name in _TEXT_COLUMNS if result.gives(name)] or list(_REAL_COLUMNS)
-    for columns, width in ((names, 22), (names, 17), (names[:2], 22), (names[:1], 22)):
-        lines = _table(result, columns, width)
-        if max(map(len, lines)) <= WIDTH:
+    forms = ((names, 22), (names, 17), (names[:2], 22), (names[:1], 22))
+    for columns, width in forms:
+        table = _table(result, columns, width)
+        if table.fits():
             break
-    return [*lines, f"* the reference. Medians of seconds; {DASH} where a method gives no such output."]
+    return [table.text(), f"* the reference. Medians of seconds; {DASH} where a method gives no such output."]
 
 
-def _table(result: MethodsResult, names: Sequence[str], name_width: int) -> list[str]:
-    rows = [["", "draws ok", *(MEASURES[name].axis for name in names), "seconds"]]
+def _table(result: MethodsResult, names: Sequence[str], name_width: int) -> Table:
     groups = ["all", "noise"] if len(result.noises) > 1 else ["all"]
-    for level, here in result.summary[result.summary["group"].isin(groups)].groupby("level", sort=False):
-        rows.append([cut(str(level), 80)])
-        for row in here.to_dict("records"):
-            label = cut(row["arm"], name_width) + " *" * (row["arm"] == result.reference)
-            figures = (" ".join(figure_text(row, name)).strip() for name in names)
-            rows.append([f"  {label}", f"{row[OK]}/{row['draws']}", *figures, seconds_text(row["seconds"])])
-    full = [row for row in rows if len(row) > 1]
-    widths = [max(len(row[i]) for row in full) for i in range(len(full[0]))]
-    lines = []
-    for row in rows:
-        cells = "  ".join(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False))
-        lines.append(f"{row[0]:{widths[0]}}  {cells}".rstrip())
-    return lines
+    rows = result.summary[result.summary["group"].isin(groups)]
+    label = [cut(arm, name_width) + " *" * (arm == result.reference) for arm in rows["arm"]]
+    draws = [f"{known}/{tried}" for known, tried in zip(rows[OK], rows["draws"], strict=True)]
+    columns = {"level": Column("level", group=True), "label": Column("method"), "ok": Column("draws ok", 0)}
+    columns |= {name: measure_column(name) for name in names} | {"seconds": Column("seconds", 0, form=seconds_text)}
+    return Table.of(rows.assign(label=label, ok=draws), columns)

@@ -1,6 +1,7 @@
 """From finished stages to the result of a study of trained arms, and what is shown of it where."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +19,23 @@ from deepblur.platform.arms.trained.result import (
     paired_table,
     summary_table,
 )
-from deepblur.platform.arms.trained.text import contrast_sentences, text_summary
-from deepblur.platform.experiment.notes import means_table
+from deepblur.platform.arms.trained.text import COLUMNS, contrast_sentences, text_summary
 from deepblur.platform.experiment.record import StagesRecord
-from deepblur.platform.experiment.result import header
+from deepblur.platform.experiment.result import header, table_and_sentences
 from deepblur.platform.experiment.study import Graph, Plan
+from deepblur.platform.report.table import Column, Table
 from deepblur.platform.stages.heartbeat import read_rows
 from deepblur.platform.stages.ledger import Ledger
-from deepblur.platform.system.printable import markdown
 from deepblur.platform.tracking import names as naming
 from deepblur.platform.training.specification import Training
 
 SUBSETS = ("psf_snr_db", "psnr_gain_db", "ssim_gain")
 """Measures whose means are recorded for each noise level and each η as well."""
-OUTCOME = {  # column of the summary → heading, decimals
-    "psnr_gain_db": ("PSNR gain (dB)", 2),
-    "ssim_gain": ("SSIM gain", 3),
-    "psf_gain_db": ("PSF SNR over the mean PSF (dB)", 1),
+OUTCOME = {
+    "arm": Column("arm"),
+    "psnr_gain_db": COLUMNS["psnr_gain_db"],
+    "ssim_gain": COLUMNS["ssim_gain"],
+    "psf_gain_db": replace(COLUMNS["psf_gain_db"], heading="PSF SNR over the mean PSF (dB)"),
 }
 
 
@@ -58,9 +59,8 @@ class TrainedStudy(StudyResult):
 
     def outcome(self) -> str:
         rows = summary_table(self)
-        table = means_table(rows[rows["group"] == "all"].to_dict("records"), OUTCOME)
-        sentences = contrast_sentences(self, paired_table(self))
-        return "\n\n".join([table, "\n".join(f"- {markdown(sentence)}" for sentence in sentences)])
+        table = Table.of(rows[rows["group"] == "all"], OUTCOME)
+        return table_and_sentences(table, contrast_sentences(self, paired_table(self)))
 
     def by_run(self) -> dict[tuple[str, int], dict[str, float]]:
         gains = {name: self.items[m] - (0 if base is None else self.items[base]) for name, (m, base) in GAINS.items()}

@@ -8,8 +8,8 @@ import pandas as pd
 from deepblur.platform.arms.trained.charts import forest, means_by_cell, psf_snr_distribution
 from deepblur.platform.arms.trained.result import StudyResult, paired_table, seed_table, summary_table
 from deepblur.platform.arms.trained.text import (
+    COLUMNS,
     DECIMALS,
-    GAINS,
     NAMES,
     baseline_sentences,
     caveats,
@@ -155,10 +155,10 @@ def _seeds(result: StudyResult) -> Table:
     table = seed_table(result)
     seeds = [str(column) for column in table if str(column).startswith("seed ")]
     known = table[[*seeds, "seed_std"]]
-    decimals = [GAINS[name].decimals or 0 for name in table["measure"]]
+    decimals = [COLUMNS[name].decimals or 0 for name in table["measure"]]
     for name in known:
         table[name] = [fixed(value, d + 1) for value, d in zip(known[name], decimals, strict=True)]
-    table["measure"] = [GAINS[name].heading for name in table["measure"]]
+    table["measure"] = [COLUMNS[name].heading for name in table["measure"]]
     columns = {"measure": Column("measure"), "arm": Column("arm"), **{seed: Column(seed, 0) for seed in seeds}}
     caption = "Mean over all draws, one column per training seed, and the standard deviation over seeds."
     return Table.of(table, columns | {"seed_std": Column("std. dev.", 0)}, caption, rule="measure")

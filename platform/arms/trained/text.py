@@ -18,7 +18,7 @@ from deepblur.platform.report.table import Column, Table
 
 NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "psf_snr_db": "PSF SNR"}
 UNITS = {"psnr_db": " dB", "ssim": "", "psf_snr_db": " dB"}
-GAINS = {
+COLUMNS = {
     "psf_snr_db": Column("PSF SNR (dB)", 1, interval=True),
     "psf_gain_db": Column("over mean PSF (dB)", 1, sign=True, interval=True),
     "psnr_gain_db": Column("PSNR gain (dB)", 2, sign=True, interval=True),
@@ -92,7 +92,7 @@ def caveats(result: StudyResult) -> list[str]:
 
 def text_summary(result: StudyResult) -> str:
     """The summary and the verdict as aligned plain text, at most 110 columns wide."""
-    table = gains_table(result, measures=[name for name in GAINS if not name.startswith("oracle")])
+    table = gains_table(result, measures=[name for name in COLUMNS if not name.startswith("oracle")])
     if not table.fits():  # unusually large figures: one decimal less says as much
         fewer = [replace(c, decimals=c.decimals and c.decimals - 1) for c in table.columns]
         table = replace(table, columns=fewer)
@@ -102,11 +102,11 @@ def text_summary(result: StudyResult) -> str:
     return "\n".join([title, "", table.text(), "", *lines])
 
 
-def gains_table(result: StudyResult, caption: str = "", *, measures: Iterable[str] = GAINS) -> Table:
+def gains_table(result: StudyResult, caption: str = "", *, measures: Iterable[str] = COLUMNS) -> Table:
     """Of each arm a row for all draws, each noise level and each η."""
     summary = summary_table(result)
     columns = {"arm": Column("arm", group=True), "level": Column("subset", least=14), "draws": Column("draws", 0)}
-    columns |= {name: GAINS[name] for name in measures}
+    columns |= {name: COLUMNS[name] for name in measures}
     return Table.of(summary, columns, caption, rule="group", bold=summary["group"] == "all")
 
 

@@ -7,8 +7,7 @@ import pytest
 from made_up_methods import ARMS, picture, result, table
 from matplotlib.figure import Figure
 
-from deepblur.platform.arms.methods import charts as comparison_plots
-from deepblur.platform.arms.methods import strips as comparison_pictures
+from deepblur.platform.arms.methods import charts, content_charts, strips
 from deepblur.platform.arms.methods.report import FIGURES
 from deepblur.platform.arms.methods.result import LOST
 from deepblur.platform.report.style import looks, rendered
@@ -37,7 +36,7 @@ def texts(figure):
 def test_every_figure_is_drawn_from_a_usual_study(usual):
     drawn = {name for name, draw in CHARTS.items() if isinstance(draw(usual), Figure)}
     assert drawn == set(CHARTS) - {"by_category", "generalisation"}
-    assert isinstance(comparison_plots.by_category(usual, min_images=2), Figure)
+    assert isinstance(content_charts.by_category(usual, min_images=2), Figure)
 
 
 def test_real_images_leave_only_what_needs_no_truth(no_truth):
@@ -46,16 +45,16 @@ def test_real_images_leave_only_what_needs_no_truth(no_truth):
 
 def test_without_pictures_there_is_no_strip(usual):
     bare = result(usual.items, pictures=())
-    assert comparison_pictures.examples(bare) is None
-    assert comparison_pictures.real_images(bare) is None
+    assert strips.examples(bare) is None
+    assert strips.real_images(bare) is None
 
 
 def test_without_any_psf_there_is_no_psf_to_draw():
     arms = {"deep-blur": (None, 3.0, 0.4), "NAFNet": (None, 2.5, 0.2)}
     study = result(table(**SMALL | {"arms": arms}))
-    assert comparison_plots.psf_snr_distribution(study) is None
-    assert comparison_plots.stability(study) is None
-    assert len(comparison_plots.noise_dependence(study).axes) == 2
+    assert charts.psf_snr_distribution(study) is None
+    assert charts.stability(study) is None
+    assert len(charts.noise_dependence(study).axes) == 2
 
 
 @pytest.mark.parametrize("images", [1, 2])
@@ -63,13 +62,13 @@ def test_few_images_still_make_figures(images):
     study = result(table(arms=FEW, etas=(0.1,), images=images, noises={"low": 0.02}), trained_eta_waves=0.1)
     for name in ("psf_snr_distribution", "noise_dependence", "quality_and_time"):
         CHARTS[name](study).draw_without_rendering()
-    assert comparison_plots.by_texture(study) is None
-    assert comparison_plots.stability(study) is None, "one noise level and one η show no dependence"
+    assert content_charts.by_texture(study) is None
+    assert charts.stability(study) is None, "one noise level and one η show no dependence"
 
 
 def test_a_dependence_needs_two_values():
     study = result(table(arms=FEW, etas=(0.1,), noises={"low": 0.02, "high": 0.1}), trained_eta_waves=0.1)
-    (axes,) = comparison_plots.stability(study).axes
+    (axes,) = charts.stability(study).axes
     assert "noise" in axes.get_xlabel()
 
 
@@ -81,11 +80,11 @@ def test_methods_that_share_a_psf_are_drawn_once():
 
 
 def test_a_figure_becomes_three_files_with_the_same_bytes_each_time(usual):
-    first = rendered(comparison_plots.noise_dependence(usual))
+    first = rendered(charts.noise_dependence(usual))
     assert first["svg"].lstrip().startswith(b"<?xml")
     assert first["pdf"].startswith(b"%PDF")
     assert first["png"].startswith(b"\x89PNG")
-    assert rendered(comparison_plots.noise_dependence(usual)) == first
+    assert rendered(charts.noise_dependence(usual)) == first
 
 
 @pytest.mark.parametrize("name", ["psf_snr_distribution", "differences"])
@@ -100,7 +99,7 @@ def test_long_names_are_not_cut_at_the_edge(name):
 
 def test_no_setting_is_left_behind(usual):
     before = dict(mpl.rcParams)
-    rendered(comparison_plots.quality_and_time(usual))
+    rendered(charts.quality_and_time(usual))
     assert dict(mpl.rcParams) == before
 
 
@@ -132,24 +131,24 @@ def test_fifteen_methods_are_told_apart_without_colour():
 
 
 def test_the_points_are_the_means(usual):
-    figure = comparison_plots.noise_dependence(usual)
+    figure = charts.noise_dependence(usual)
     row = usual.summary[(usual.summary["arm"] == "NAFNet") & (usual.summary["level"] == "noise high")].iloc[0]
     heights = np.concatenate([line.get_ydata() for line in figure.axes[0].get_lines() if len(line.get_ydata()) == 2])
     assert np.isclose(np.asarray(heights, dtype=float), row["psnr_gain_db"]).any()
 
 
 def test_differences_are_those_of_the_paired_table(usual):
-    figure = comparison_plots.differences(usual)
+    figure = charts.differences(usual)
     rows = usual.paired[(usual.paired["measure"] == "psnr_db") & (usual.paired["level"] == "noise clean")]
     points = {float(line.get_xdata()[0]) for line in figure.axes[0].get_lines() if line.get_marker() == "o"}
     assert points == set(rows["difference"].astype(float))
     assert [arm for arm in usual.rivals if arm not in texts(figure)] == []
     alone = result(usual.items[usual.items["arm"] == "deep-blur"])
-    assert comparison_plots.differences(alone) is None
+    assert charts.differences(alone) is None
 
 
 def test_the_typical_error_is_that_of_the_mean_in_decibels(usual):
-    figure = comparison_plots.stability(usual)
+    figure = charts.stability(usual)
     line = next(line for line in figure.axes[0].get_lines() if line.get_label() == "deep-blur")
     scored = usual.scored[(usual.scored["arm"] == "deep-blur") & (usual.scored["eta_waves"] == 0.15)]
     means = scored.groupby("noise")["psf_snr_db"].mean()[["clean", "high"]]
@@ -160,30 +159,30 @@ def test_a_psf_far_off_is_counted_at_the_edge(usual):
     items = usual.items.copy()
     far = (items["arm"] == "IN only") & (items["image"] == "image 0") & (items["noise"] == "clean")
     items.loc[far, "psf_snr_db"] = -40.0
-    figure = comparison_plots.psf_snr_distribution(result(items))
+    figure = charts.psf_snr_distribution(result(items))
     assert "◂2" in texts(figure)
     assert figure.axes[0].get_xlim()[0] == -12
 
 
 def test_a_category_needs_enough_images_and_shows_how_many(usual):
-    words = texts(comparison_plots.by_category(usual, min_images=3))
+    words = texts(content_charts.by_category(usual, min_images=3))
     assert "person (3)" in words
     assert "dog (4)" in words
     assert "bicycle" not in words
-    assert comparison_plots.by_category(usual, min_images=10) is None
+    assert content_charts.by_category(usual, min_images=10) is None
 
 
 def test_a_strip_shows_every_method_and_says_where_one_gave_nothing(usual):
     lost = result(usual.items, pictures=(picture(FEW, lost=("l0_gradient",)),))
-    words = texts(comparison_pictures.examples(lost))
+    words = texts(strips.examples(lost))
     assert [arm for arm in (*FEW, "sharp") if arm not in words] == []
     assert "diverged" in words
     assert "—" in words
-    assert "—" not in texts(comparison_pictures.examples(usual))
+    assert "—" not in texts(strips.examples(usual))
 
 
 def test_a_real_strip_ends_with_the_residuals(no_truth):
-    words = texts(comparison_pictures.real_images(no_truth))
+    words = texts(strips.real_images(no_truth))
     assert "re-blur residuals" in words
     assert "sharp" not in words
 
@@ -192,5 +191,5 @@ def test_a_method_whose_draws_are_all_lost_is_left_out(usual):
     items = usual.items.copy()
     gone = items["arm"] == "l0_gradient"
     items.loc[gone, "status"] = LOST[0]
-    words = texts(comparison_plots.quality_and_time(result(items)))
+    words = texts(charts.quality_and_time(result(items)))
     assert "l0_gradient" not in words

@@ -13,9 +13,10 @@ from test_report import parse
 from deepblur.platform.arms.methods import report as comparison_report
 from deepblur.platform.arms.methods.claims import paper_claims
 from deepblur.platform.arms.methods.published import verdicts
-from deepblur.platform.arms.methods.report import FIGURES, comparison_text, write_comparison
-from deepblur.platform.arms.methods.text import caveats, draws_text, lead_sentences, loss_sentences
+from deepblur.platform.arms.methods.report import FIGURES, sections, write_comparison
+from deepblur.platform.arms.methods.text import caveats, comparison_text, draws_text, lead_sentences, loss_sentences
 from deepblur.platform.report.numbers import WIDTH
+from deepblur.platform.report.page import page
 
 FEW = {arm: ARMS[arm] for arm in ("blurry", "deep-blur", "l0_gradient", "NAFNet", "IN only", "oracle")}
 SMALL = {"arms": FEW, "etas": (0.15,), "images": 12, "noises": {"clean": 0.0, "high": 0.12}}
@@ -62,13 +63,13 @@ def test_the_report_is_one_well_formed_file_without_links_scripts_or_nan(case, t
     monkeypatch.setattr(comparison_report, "FIGURES", few)  # the others have their own tests
     path = write_comparison(study, tmp_path)
     html = path.read_text(encoding="utf-8")
-    page = parse(html)
+    read = parse(html)
     assert path.name == "report.html"
     assert "http" not in html
-    assert not {"script", "link", "iframe", "b"} & set(page.tags)
-    assert all(re.match(r"#|data:image/(png|svg\+xml);base64,", address) for address in page.addresses)
-    assert not NO_NUMBER.search(" ".join(page.text))
-    assert set(study.arms) <= {word.strip() for word in page.text}
+    assert not {"script", "link", "iframe", "b"} & set(read.tags)
+    assert all(re.match(r"data:image/(png|svg\+xml);base64,", address) for address in read.addresses)
+    assert not NO_NUMBER.search(" ".join(read.text))
+    assert set(study.arms) <= {word.strip() for word in read.text}
     text = comparison_text(study)
     assert max(map(len, text.splitlines())) <= WIDTH
     assert not NO_NUMBER.search(text)
@@ -210,10 +211,12 @@ def test_an_unknown_claim_is_refused_with_those_that_exist():
         paper_claims("fig_12")
 
 
-def test_seconds_and_memory_of_a_training_stand_below_its_curve():
+def test_seconds_and_memory_of_a_training_stand_below_its_curve(monkeypatch):
+    monkeypatch.setattr(comparison_report, "FIGURES", {})
     curve = usual().curves["DN"]
     curve = curve.assign(train_s=np.linspace(1, 42, len(curve)), peak_mb=4321.0)
-    page = comparison_report.comparison_page(dataclasses.replace(usual(), curves={"DN": curve}), {})
-    assert "<td>DN</td>" in page
-    assert [number in page for number in (">42<", ">4,321<")] == [True, True]
-    assert "Seconds of each training" not in comparison_report.comparison_page(usual(), {})
+    timed = dataclasses.replace(usual(), curves={"DN": curve})
+    html = page(timed, sections(timed))
+    assert "<td>DN</td>" in html
+    assert [number in html for number in (">42<", ">4,321<")] == [True, True]
+    assert "Seconds of each training" not in page(usual(), sections(usual()))

@@ -36,7 +36,8 @@ def test_a_gallery_shows_the_worst_the_median_and_the_best_draws(tmp_path, monke
     assert imread(left["files"][0]).ndim == 3
     assert left["networks of its own"] == left["left out"] == []
     gains = (left["rows"]["psnr_db"] - left["rows"]["blurry_psnr_db"]).sort_values().tolist()
-    told = [[float(re.search(r": ([+-][\d.]+) dB", p.title)[1]) for p in pictures] for pictures in shown]
+    told = [[re.search(r": ([+−][\d.]+) dB", p.title)[1].replace("−", "-") for p in pictures] for pictures in shown]
+    told = [list(map(float, gains)) for gains in told]
     assert told[0] == pytest.approx(gains[:2], abs=0.051)
     assert told[1] == pytest.approx(gains[3:5], abs=0.051)
     assert told[2] == pytest.approx(gains[::-1][:2], abs=0.051)
