@@ -5,7 +5,6 @@ import textwrap
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -35,7 +34,6 @@ def overview(title: str, before: np.ndarray, after: np.ndarray, report: Report) 
     """
     blur = report.judged[0]
     figure = Figure(figsize=(11.0, 6.0), dpi=110)
-    FigureCanvasAgg(figure)
     panels = figure.subplots(2, 4, width_ratios=(1, 1, 1, 0.9))
     low, high = np.percentile(before, [0.2, 99.8])
     colour = before.shape[0] == 3 and report.axes.endswith("S")
@@ -64,7 +62,6 @@ def psf_picture(report: Report) -> Figure:
     if len(blur.places) > 1:
         return _psf_field(blur)
     figure = Figure(figsize=(9.0, 3.2), dpi=110)
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3)
     _psf(panels[0], blur)
     _wavefront(panels[1], blur)
@@ -85,7 +82,6 @@ def series_picture(title: str, report: Report, interval_s: float | None) -> Figu
     blurs = [blur for blur in blurs if blur.channel == blurs[0].channel and blur.found.gamma is not None]
     times = np.arange(len(blurs)) * (interval_s or 1)
     figure = Figure(figsize=(8.0, 4.0), dpi=110)
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     waves = np.stack([blur.found.gamma.numpy() for blur in blurs if blur.found.gamma is not None])
     for k, (noll, name) in enumerate(zip(blurs[0].noll, blurs[0].names, strict=True)):
@@ -106,7 +102,6 @@ def _psf_field(blur: JudgedBlur) -> Figure:
     rows = sorted({place.row for place in blur.places})
     columns = sorted({place.column for place in blur.places})
     figure = Figure(figsize=(1.3 * len(columns) + 0.4, 1.3 * len(rows) + 0.6), dpi=110)
-    FigureCanvasAgg(figure)
     panels = figure.subplots(len(rows), len(columns), squeeze=False)
     top = max(float(place.found.psf.max()) for place in blur.places)
     for place in blur.places:

@@ -8,6 +8,7 @@ from typing import Any
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands import restore
 from deepblur.restoration.commands.outcome import ending, file_of, say_remarks, say_results
+from deepblur.restoration.options import EngineChoice, Options
 
 HELP = "measure the blur of images, or of every frame of a time series: PSF and aberrations"
 _MORE = """\
@@ -45,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     results = identify_files(
         arguments.images,
         arguments.output,
-        engine=restore.engine_choice(arguments),
-        options=restore.options(arguments),
+        engine=restore.chosen(EngineChoice, arguments),
+        options=restore.chosen(Options, arguments),
         pictures=not arguments.no_pictures,
     )
     return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))

@@ -1,14 +1,16 @@
 """`deepblur restore`; see `deepblur.restoration.batch.restore`."""
 
 import argparse
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands.outcome import ending, file_of, say_remarks, say_results
 from deepblur.restoration.engines.names import METHODS, RESTORERS
 from deepblur.restoration.options import CHANNELS, DEFAULT_RULE, EngineChoice, Options
 
+T = TypeVar("T", EngineChoice, Options)
 HELP = "restore blurry images: identify the blur of each and remove it"
 _MORE = """\
 what lies beside NAME_restored, in the folder OUT:
@@ -45,7 +47,8 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--varying", action="store_true", help="the blur changes over the field: identify and restore tile by tile")
     intensities(command)
     memory(command)
-    add("--tile", type=int, metavar="PX", help="side of the tiles, 256 or more (default: as large as memory allows)")
+    add("--tile", dest="tile_px", type=int, metavar="PX",
+        help="side of the tiles, 256 or more (default: as large as memory allows)")  # fmt: skip
     add("--no-pictures", action="store_true", help="no PNG files")
     add("--again", action="store_true", help="restore also what is done already")
     add("--json", action="store_true", help="the reports as JSON on standard output")
@@ -75,7 +78,7 @@ def engine(command: argparse.ArgumentParser) -> None:
         help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; for all channels, or one "
         "for each, as in 0.2,0.17. Left out, 0.2 is assumed and no verdict is better than doubtful; a model whose "
         "network knows one cutoff takes only that")  # fmt: skip
-    optics.add_argument("--eta", type=float, metavar="WAVES",
+    optics.add_argument("--eta", dest="eta_waves", type=float, metavar="WAVES",
         help="largest aberration to expect (default: 0.15)")  # fmt: skip
     optics.add_argument("--psf-size", type=int, metavar="PX", help="side of the PSF, odd (default: 31)")
 
@@ -91,7 +94,7 @@ _cutoffs.__name__ = "cutoff"  # what argparse calls the value that it refuses
 
 def memory(command: argparse.ArgumentParser) -> None:
     """How much the process may take."""
-    command.add_argument("--max-memory", type=float, default=2.0, metavar="GIB",
+    command.add_argument("--max-memory", dest="max_memory_gib", type=float, default=2.0, metavar="GIB",
         help="memory of the whole process; larger images are cut into tiles, and go over the disk of OUT where a frame "
              "does not fit (default: 2)")  # fmt: skip
 
@@ -113,38 +116,18 @@ def run(arguments: argparse.Namespace) -> int:
     results = restore_files(
         arguments.images,
         arguments.output,
-        engine=engine_choice(arguments, restorer=arguments.restorer),
-        options=options(arguments, tile_px=arguments.tile),
+        engine=chosen(EngineChoice, arguments),
+        options=chosen(Options, arguments),
         pictures=not arguments.no_pictures,
         again=arguments.again,
     )
     return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))
 
 
-def engine_choice(arguments: argparse.Namespace, **more: Any) -> EngineChoice:
-    """That of the options of `engine`."""
-    return EngineChoice(
-        method=arguments.method,
-        model=arguments.model,
-        optics=arguments.optics,
-        tracking_uri=arguments.tracking_uri,
-        device=arguments.device,
-        psf_size=arguments.psf_size,
-        eta_waves=arguments.eta,
-        cutoff=arguments.cutoff,
-        **more,
-    )
-
-
-def options(arguments: argparse.Namespace, **more: Any) -> Options:
-    """Those of `intensities`, `memory` and --varying."""
-    return Options(
-        scale=arguments.scale,
-        channels=arguments.channels,
-        varying=arguments.varying,
-        max_memory_gib=arguments.max_memory,
-        **more,
-    )
+def chosen(kind: type[T], arguments: argparse.Namespace) -> T:
+    """An EngineChoice or Options of what was typed; what the command has no option for stays as it is by default."""
+    typed = vars(arguments)
+    return kind(**{name: typed[name] for name in inspect.signature(kind).parameters if name in typed})
 
 
 def _show(entry: dict[str, Any], output: Path) -> None:

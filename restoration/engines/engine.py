@@ -39,7 +39,10 @@ class Engine(ABC):
     """What people should read, such as "models:/deepblur@champion (version 3)"."""
     restorer: Restorer
     operator: ZernikeBlur | None = None
+    psf_size: int
+    """Side of the PSF in pixels: no image may be smaller."""
     card: dict[str, Any]
+    """What is known of its training; empty without one."""
     bytes_per_px: float
     """Memory that restoring a tile takes, measured."""
     whole_field: bool = False
@@ -56,11 +59,6 @@ class Engine(ABC):
     @abstractmethod
     def prepare(self, y: Tensor, found: IdentifiedBlur) -> Removal:
         """What removes a blur from any tile (h, w) of the image y (H, W); its strength follows the whole of y."""
-
-    @property
-    @abstractmethod
-    def psf_size(self) -> int:
-        """Side of the PSF in pixels: no image may be smaller."""
 
     def of_channel(self, index: int) -> "Engine":
         """The one for a channel that has a PSF of its own."""

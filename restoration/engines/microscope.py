@@ -39,17 +39,13 @@ class OpticsEngine(Engine):
 
     def __init__(self, trained: TrainedOptics, name: str, device: str) -> None:
         self.trained, self.name, self.restorer, self.device = trained, name, "deblur", device
-        self.card = trained.card
+        self.card, self.psf_size = trained.card, trained.optics.psf_size
         self.bytes_per_px = network_bytes(trained.deblurrer) + 4.0 * 6 * len(self.optics.eigen_psfs)
         self._noise_std = 0.0
 
     @property
     def optics(self) -> Optics:
         return self.trained.optics
-
-    @property
-    def psf_size(self) -> int:
-        return self.optics.psf_size
 
     def check(self, size: tuple[int, int], pixel_um: float | None) -> None:
         self.optics.check_image(size, pixel_um)

@@ -24,12 +24,9 @@ class TrainedEngine(Engine):
         if model.identifier is None:
             raise ModelError(f"{name} has no identification network and cannot restore blindly; choose another model")
         self.model, self.name, self.restorer = model, name, restorer
-        self.operator, self.card, self.device = model.operator, model.card, device
+        self.operator, self.psf_size = model.operator, model.operator.psf_size
+        self.card, self.device = model.card, device
         self.bytes_per_px = network_bytes(model.deblurrer) if restorer == "deblur" else CLASSICAL_BYTES
-
-    @property
-    def psf_size(self) -> int:
-        return self.model.operator.psf_size
 
     @cached_property
     def weights(self) -> str:

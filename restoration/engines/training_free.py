@@ -20,20 +20,15 @@ class TrainingFreeEngine(Engine):
     def __init__(self, method: str, restorer: Restorer, *, psf_size: int, eta_waves: float, cutoff: float) -> None:
         if restorer == "deblur":
             raise ModelError(f"method {method} brings no deblurring network; choose the restorer tv")
-        self.name, self.restorer, self._psf_size, self._eta_waves = method, restorer, psf_size, eta_waves
+        self.name, self.restorer, self.psf_size, self._eta_waves = method, restorer, psf_size, eta_waves
         self._method = METHODS[TRAINING_FREE[method]]
         self.operator = ZernikeBlur(psf_size=psf_size, cutoff=cutoff) if method == "spectral" else None
-        self.card: dict[str, Any] = {}
-        if self.operator is not None:
-            self.card = {"trained": {"eta_waves": eta_waves}}  # what it searches, in the words of a trained model
+        # what it searches, in the words of a trained model
+        self.card = {} if self.operator is None else {"trained": {"eta_waves": eta_waves}}
         self.bytes_per_px = CLASSICAL_BYTES
 
-    @property
-    def psf_size(self) -> int:
-        return self._psf_size
-
     def identify(self, y: Tensor) -> IdentifiedBlur:
-        offered = {"psf_size": self._psf_size, "operator": self.operator, "eta_waves": self._eta_waves, "seed": 0}
+        offered = {"psf_size": self.psf_size, "operator": self.operator, "eta_waves": self._eta_waves, "seed": 0}
         accepted = inspect.signature(self._method).parameters
         try:
             found = self._method(richest(y, READ_PX), **{k: v for k, v in offered.items() if k in accepted})
