@@ -40,7 +40,7 @@ class JudgedBlur:
     sentence: str
     noll: tuple[int, ...] = ()
     """Of the modes that γ weighs."""
-    places: tuple["Place", ...] = ()
+    places: tuple["LocalBlur", ...] = ()
     """The blur of every tile, where it varies over the field."""
     cutoff: float | None = None
     """In cycles per pixel, for which the PSF was found; None where the method knows none."""
@@ -108,7 +108,7 @@ def _number(value: Tensor) -> float | None:
 
 
 @dataclass(frozen=True)
-class Place:
+class LocalBlur:
     """The blur of one tile."""
 
     row: int

@@ -17,7 +17,7 @@ from deepblur.operators import noise_std_of
 from deepblur.platform.models.readings import Identification
 from deepblur.platform.models.trained_range import range_flags
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.blurs import EMPTY, JudgedBlur, Place
+from deepblur.restoration.blurs import EMPTY, JudgedBlur, LocalBlur
 from deepblur.restoration.channels import Channels, grey_weights
 from deepblur.restoration.engines.engine import Engine, IdentifiedBlur
 from deepblur.restoration.engines.reliability import verdict_of
@@ -153,21 +153,21 @@ class _Group:
     psfs: int
     """Of the whole frame."""
 
-    def identified(self, varying: bool) -> tuple[IdentifiedBlur, list[Place]]:
+    def identified(self, varying: bool) -> tuple[IdentifiedBlur, list[LocalBlur]]:
         """The blur, and that at places of the field where it varies."""
         engine, grey = self.engine, self.grey
         if varying:
             framed = Framed.of(grey, MIN_TILE_PX, engine.psf_size)
-            places = [Place(*framed.middle(tile), engine.identify(framed.part(tile))) for tile in framed.tiling]
+            places = [LocalBlur(*framed.middle(tile), engine.identify(framed.part(tile))) for tile in framed.tiling]
             # the mean PSF, because γ and its twin have one PSF and a mean without meaning
             psf = torch.stack([place.found.psf for place in places]).mean(0)
             return (places[0].found if len(places) == 1 else IdentifiedBlur(psf)), places
         found = engine.identify(grey)
         there = engine.places(found, (grey.shape[-2], grey.shape[-1]))
-        return found, [Place(row, column, blur) for (row, column), blur in there.items()]
+        return found, [LocalBlur(row, column, blur) for (row, column), blur in there.items()]
 
     def judged(
-        self, y: Tensor, restored: Tensor, found: IdentifiedBlur, places: list[Place], **more: Any
+        self, y: Tensor, restored: Tensor, found: IdentifiedBlur, places: list[LocalBlur], **more: Any
     ) -> JudgedBlur:
         """How far it can be trusted, by what it and the restored image leave unexplained of y (H, W)."""
         engine, operator, noise_std = self.engine, self.engine.operator, float(noise_std_of(y))
@@ -254,7 +254,7 @@ def _grey(stack: Tensor, members: list[int], channels: Channels, scratch: Scratc
     return grey
 
 
-def _varying(engine: Engine, places: list[Place], dark: bool) -> Remove:
+def _varying(engine: Engine, places: list[LocalBlur], dark: bool) -> Remove:
     """What removes from each tile its own blur."""
     known = {(place.row, place.column): place.found for place in places}
     return lambda part, place: _remover(engine, part, known[place], dark)(part, place)

@@ -7,7 +7,7 @@ from typing import Any
 
 from deepblur.platform.system.errors import OK
 from deepblur.platform.system.printable import say
-from deepblur.restoration.commands.outcome import ending, say_left_out
+from deepblur.restoration.commands.outcome import called, ending, say_left_out
 
 HELP = "measure the optics of a microscope from stacks of bead images"
 _MORE = """\
@@ -38,9 +38,10 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--explained", type=float, default=0.99, metavar="F",
         help="fraction of the energy, noise apart, that they must explain (default: 0.99)")  # fmt: skip
     add("--psf-size", type=int, default=31, metavar="PX", help="side of the PSFs, odd (default: 31)")
-    add("--z-range", type=float, metavar="UM", help="only planes this far from the focus (default: all)")
+    add("--z-range", dest="z_range_um", type=float, metavar="UM",
+        help="only planes this far from the focus (default: all)")  # fmt: skip
     add("--bead-um", type=float, metavar="UM", help="diameter of the beads, to be deconvolved (default: points)")
-    add("--field", choices=("spline", "plane", "quadratic", "cubic"), default="spline",
+    add("--field", dest="field_model", choices=("spline", "plane", "quadratic", "cubic"), default="spline",
         help="interpolation over the field (default: spline, smoothed by cross-validation)")  # fmt: skip
     add("--brightness", choices=("bead", "stack"), default="bead",
         help="bead: beads differ in brightness, only the PSF's shape counts; stack: they are alike, so that the maps "
@@ -51,7 +52,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--ceiling", type=float, metavar="COUNTS", help="where the camera clips (default: what the file says)")
     add("--pixel-um", type=float, metavar="UM", help="pixel in the sample (default: what the files say)")
     add("--z-um", type=float, metavar="UM", help="distance of the planes (default: what the files say)")
-    add("--no-pictures", action="store_true", help="no PNG files")
+    add("--no-pictures", dest="pictures", action="store_false", help="no PNG files")
     add("--json", action="store_true", help="the report as JSON on standard output")
 
 
@@ -61,25 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     from deepblur.platform.optics.measure import Settings
     from deepblur.restoration.batch.calibrate import calibrate_files
 
-    settings = Settings(
-        finding=Finding(psf_size=arguments.psf_size, min_snr=arguments.min_snr, likeness=arguments.likeness),
-        eigen_psfs=arguments.eigen_psfs,
-        space_maps=arguments.space_maps,
-        explained=arguments.explained,
-        field_model=arguments.field,
-        brightness=arguments.brightness,
-        bead_um=arguments.bead_um,
-        z_range_um=arguments.z_range,
-    )
-    report = calibrate_files(
-        arguments.stacks,
-        arguments.output,
-        settings=settings,
-        ceiling=arguments.ceiling,
-        pixel_um=arguments.pixel_um,
-        z_um=arguments.z_um,
-        pictures=not arguments.no_pictures,
-    )
+    settings = called(Settings, arguments, finding=called(Finding, arguments))
+    report = called(calibrate_files, arguments, settings=settings)
     if arguments.json:
         print(json.dumps(report, indent=2))
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands import restore
-from deepblur.restoration.commands.outcome import ending, file_of, say_remarks, say_results
+from deepblur.restoration.commands.outcome import called, ending, file_of, say_remarks, say_results
 from deepblur.restoration.options import EngineChoice, Options
 
 HELP = "measure the blur of images, or of every frame of a time series: PSF and aberrations"
@@ -35,7 +35,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--varying", action="store_true", help="the blur changes over the field: identify tile by tile")
     restore.intensities(command)
     restore.memory(command)
-    add("--no-pictures", action="store_true", help="no PNG files")
+    add("--no-pictures", dest="pictures", action="store_false", help="no PNG files")
     add("--json", action="store_true", help="the findings as JSON on standard output")
 
 
@@ -43,13 +43,8 @@ def configure(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from deepblur.restoration.batch.identify import identify_files
 
-    results = identify_files(
-        arguments.images,
-        arguments.output,
-        engine=restore.chosen(EngineChoice, arguments),
-        options=restore.chosen(Options, arguments),
-        pictures=not arguments.no_pictures,
-    )
+    engine, options = called(EngineChoice, arguments), called(Options, arguments)
+    results = called(identify_files, arguments, engine=engine, options=options)
     return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))
 
 

@@ -1,14 +1,15 @@
-"""How a command ends: what became of the images, for people or as JSON, and the exit code."""
+"""From the options of a command to a function's call, and how it ends: in words or as JSON, and the exit code."""
 
 import argparse
 import functools
+import inspect
 import json
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepblur.platform.system.disk import denied
 from deepblur.platform.system.errors import OUTPUT, USAGE, RestorationError
@@ -17,8 +18,15 @@ from deepblur.platform.system.printable import say
 if TYPE_CHECKING:
     from deepblur.restoration.batch.image_files import Results
 
+T = TypeVar("T")
 _REMARKS = 10
 _LEFT_OUT = 8
+
+
+def called(function: Callable[..., T], arguments: argparse.Namespace, **more: Any) -> T:
+    """A function's value for the options that bear the names of its parameters; what is no option has its default."""
+    typed = vars(arguments) | more
+    return function(**{name: typed[name] for name in inspect.signature(function).parameters if name in typed})
 
 
 def ending(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:

@@ -1,16 +1,14 @@
 """`deepblur restore`; see `deepblur.restoration.batch.restore`."""
 
 import argparse
-import inspect
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from deepblur.platform.system.printable import say
-from deepblur.restoration.commands.outcome import ending, file_of, say_remarks, say_results
+from deepblur.restoration.commands.outcome import called, ending, file_of, say_remarks, say_results
 from deepblur.restoration.engines.names import METHODS, RESTORERS
 from deepblur.restoration.options import CHANNELS, DEFAULT_RULE, EngineChoice, Options
 
-T = TypeVar("T", EngineChoice, Options)
 HELP = "restore blurry images: identify the blur of each and remove it"
 _MORE = """\
 what lies beside NAME_restored, in the folder OUT:
@@ -49,7 +47,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     memory(command)
     add("--tile", dest="tile_px", type=int, metavar="PX",
         help="side of the tiles, 256 or more (default: as large as memory allows)")  # fmt: skip
-    add("--no-pictures", action="store_true", help="no PNG files")
+    add("--no-pictures", dest="pictures", action="store_false", help="no PNG files")
     add("--again", action="store_true", help="restore also what is done already")
     add("--json", action="store_true", help="the reports as JSON on standard output")
 
@@ -113,21 +111,9 @@ def intensities(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from deepblur.restoration.batch.restore import restore_files
 
-    results = restore_files(
-        arguments.images,
-        arguments.output,
-        engine=chosen(EngineChoice, arguments),
-        options=chosen(Options, arguments),
-        pictures=not arguments.no_pictures,
-        again=arguments.again,
-    )
+    engine, options = called(EngineChoice, arguments), called(Options, arguments)
+    results = called(restore_files, arguments, engine=engine, options=options)
     return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))
-
-
-def chosen(kind: type[T], arguments: argparse.Namespace) -> T:
-    """An EngineChoice or Options of what was typed; what the command has no option for stays as it is by default."""
-    typed = vars(arguments)
-    return kind(**{name: typed[name] for name in inspect.signature(kind).parameters if name in typed})
 
 
 def _show(entry: dict[str, Any], output: Path) -> None:

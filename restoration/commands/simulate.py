@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deepblur.platform.system.errors import OK
 from deepblur.platform.system.printable import say
-from deepblur.restoration.commands.outcome import ending
+from deepblur.restoration.commands.outcome import called, ending
 from deepblur.restoration.options import DEFAULT_RULE
 
 HELP = "make test data: blur a sharp image with known aberrations and noise"
@@ -48,19 +48,7 @@ def configure(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from deepblur.restoration.batch.simulate import simulate_file
 
-    truth = simulate_file(
-        arguments.image,
-        arguments.output,
-        noll=arguments.noll,
-        gamma=arguments.gamma,
-        eta=arguments.eta,
-        cutoff=arguments.cutoff,
-        psf_size=arguments.psf_size,
-        gain=arguments.gain,
-        read_std=arguments.read_std,
-        seed=arguments.seed,
-        scale=arguments.scale,
-    )
+    truth = called(simulate_file, arguments)
     if arguments.json:
         print(json.dumps(truth, indent=2))
         return OK

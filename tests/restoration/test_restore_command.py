@@ -1,5 +1,6 @@
 """`deepblur restore`, `identify` and `simulate` as a user types them."""
 
+import inspect
 import json
 import os
 import signal
@@ -16,6 +17,9 @@ from places import ROOT
 from skimage import data
 
 from deepblur import cli
+from deepblur.platform.optics.beads import Finding
+from deepblur.platform.optics.measure import Settings
+from deepblur.restoration.batch.calibrate import calibrate_files
 from deepblur.restoration.batch.identify import identify_files
 from deepblur.restoration.batch.restore import restore_files
 from deepblur.restoration.batch.simulate import simulate_file
@@ -253,3 +257,17 @@ def test_what_the_commands_call_serves_python_too(images, tmp_path, model, capsy
 def test_options_without_sense_are_refused_before_any_work(option, words):
     with pytest.raises(ValueError, match=words):
         Options(**option)
+
+
+@pytest.mark.parametrize(
+    ("words", "takers"),
+    [
+        ("restore a -o b", (restore_files, EngineChoice, Options)),
+        ("identify a -o b", (identify_files, EngineChoice, Options)),
+        ("simulate a -o b", (simulate_file,)),
+        ("calibrate a -o b", (calibrate_files, Settings, Finding)),
+    ],
+)
+def test_every_option_is_a_parameter_of_what_the_command_calls(words, takers):
+    typed = vars(cli.parser().parse_args(words.split())).keys() - {"command", "json"}
+    assert typed - {name for taker in takers for name in inspect.signature(taker).parameters} == set()
