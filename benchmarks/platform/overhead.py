@@ -146,10 +146,12 @@ def local(work: Work) -> Timing:
 
 def through_ray(work: Work) -> Timing:
     """As a study does it: a driver, a ledger, Ray Train. A second training, a short one, follows."""
-    from deepblur.platform.cluster import queue as scheduling
+    from deepblur.platform.cluster.connection import connect
+    from deepblur.platform.cluster.queue import run_on_ray
+    from deepblur.platform.cluster.resources import Resources, slots
 
     imported = time.time()
-    scheduling.connect()
+    connect()
     with Ledger(work.runs) as ledger:
 
         def carry_out(some: Work) -> Timing:
@@ -161,10 +163,10 @@ def through_ray(work: Work) -> Timing:
                 found.append(replace(_of_heartbeats(attempt), asked=asked, told=told))
                 ledger.finish(attempt.key, result)
 
-            scheduling.run_on_ray(
-                [some], scheduling.Resources(), on_done=done, on_crash=lambda *_: False,
+            run_on_ray(
+                [some], Resources(), on_done=done, on_crash=lambda *_: False,
                 on_start=lambda w: replace(w, attempt=ledger.start(w.key, w.stage.kind, w.label, 1)),
-                on_wait=lambda _: ledger.beat(*scheduling.slots()),
+                on_wait=lambda _: ledger.beat(*slots()),
             )  # fmt: skip
             return found[0]
 

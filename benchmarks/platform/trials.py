@@ -118,11 +118,13 @@ def short_training(runs: Path) -> Works:
 def on_ray(runs: Path, tasks: int, trainings: int) -> dict[str, tuple[int, float, float]]:
     """Name → (how many, seconds of all with two at a time, seconds of one stage itself)."""
     from deepblur.platform.arms.search.ray_trials import run_trials
-    from deepblur.platform.cluster import queue as scheduling
+    from deepblur.platform.cluster.connection import connect
+    from deepblur.platform.cluster.queue import run_on_ray
+    from deepblur.platform.cluster.resources import Resources, trainings_at_once
 
-    scheduling.connect()
-    resources = scheduling.Resources()
-    concurrent = scheduling.trainings_at_once(resources)
+    connect()
+    resources = Resources()
+    concurrent = trainings_at_once(resources)
 
     def tune(name: str, trials: int, works: Works) -> tuple[int, float, float]:
         wanted, results = search("random", trials), Results(runs)
@@ -140,9 +142,8 @@ def on_ray(runs: Path, tasks: int, trainings: int) -> dict[str, tuple[int, float
     stages = [works(arm, 10_000 + number)[0] for number in range(tasks)]
     seconds: list[float] = []
     start = time.perf_counter()
-    scheduling.run_on_ray(stages, resources, on_start=lambda work: replace(work, attempt=1), on_wait=lambda _: None,
-                          on_done=lambda _, result: seconds.append(result["seconds"]),
-                          on_crash=lambda *_: False)  # fmt: skip
+    run_on_ray(stages, resources, on_start=lambda work: replace(work, attempt=1), on_wait=lambda _: None,
+               on_done=lambda _, result: seconds.append(result["seconds"]), on_crash=lambda *_: False)  # fmt: skip
     found["the same tasks, no trials"] = (tasks, time.perf_counter() - start, statistics.median(seconds))
     found["trials that train one step"] = tune("training", trainings, short_training(runs))
     return found

@@ -26,7 +26,7 @@ from deepblur.platform.system.source_tree import commit
 from deepblur.platform.training.specification import Training
 
 if TYPE_CHECKING:
-    from deepblur.platform.cluster.queue import Resources
+    from deepblur.platform.cluster.resources import Resources
 
 PROGRESS_S = 15.0
 """Seconds between two lines about the trainings under way."""
@@ -101,16 +101,17 @@ class _Progress:
                 work = self.start(work)
                 self.done(work, work.carry_out(lambda: self.budget.check(*self.progress())))
             return
-        from deepblur.platform.cluster import queue as scheduling  # Ray is needed only where something is left to do
+        from deepblur.platform.cluster.connection import connect  # Ray is needed only where something is left to do
+        from deepblur.platform.cluster.queue import StageError, run_on_ray
 
         self.budget.check(*self.progress())  # decoding the images may have spent it
         resources = cluster_resources(self.plan)
-        scheduling.connect()
+        connect()
         try:
-            scheduling.run_on_ray(
+            run_on_ray(
                 missing, resources, on_start=self.start, on_done=self.done, on_crash=self.crash, on_wait=self.wait
             )
-        except scheduling.StageError as failure:
+        except StageError as failure:
             self.ledger.fail(failure.work.key, failure.reason)
             raise
 
@@ -141,9 +142,9 @@ class _Progress:
 
     def wait(self, running: list[Work]) -> None:
         """Called about once a second: show the curves as they grow, stop where a budget is spent."""
-        from deepblur.platform.cluster import queue as scheduling
+        from deepblur.platform.cluster.resources import slots
 
-        self.ledger.beat(*scheduling.slots())
+        self.ledger.beat(*slots())
         self.budget.check(*self.progress())
         self.record.follow([work for work in running if isinstance(work.stage, Training)])
         if time.time() - self.spoken < PROGRESS_S:
@@ -165,7 +166,7 @@ def _workers(plan: Plan) -> str:
 
 def cluster_resources(plan: Plan) -> "Resources":
     """What every training of the plan gets."""
-    from deepblur.platform.cluster.queue import Resources
+    from deepblur.platform.cluster.resources import Resources
 
     return Resources(
         workers=plan.workers, fewest_workers=plan.fewest_workers, cpus=plan.cpus, gpus=plan.gpus, wait_s=plan.wait_s

@@ -19,7 +19,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from deepblur.platform.arms.search.loop import END, WAIT, Job, Loop
-from deepblur.platform.cluster.queue import Resources, StageError, train_on_ray
+from deepblur.platform.cluster.queue import StageError
+from deepblur.platform.cluster.resources import Resources
+from deepblur.platform.cluster.training import train_on_ray
 from deepblur.platform.stages.failure import describe_error, of_the_settings, root_cause
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.training.specification import Training

@@ -109,15 +109,16 @@ def _search(plan: Plan, loop: Loop) -> None:
         _search_here(loop)
         return
     from deepblur.platform.arms.search import ray_trials as trials  # Ray is needed only where something is left to do
-    from deepblur.platform.cluster import queue as scheduling
+    from deepblur.platform.cluster.connection import connect
+    from deepblur.platform.cluster.resources import slots, trainings_at_once
 
     resources = cluster_resources(plan)
-    scheduling.connect()
-    loop.concurrent = min(loop.search.trials, loop.search.concurrent or scheduling.trainings_at_once(resources))
+    connect()
+    loop.concurrent = min(loop.search.trials, loop.search.concurrent or trainings_at_once(resources))
     spent = loop.spent
 
     def beat() -> str | None:
-        loop.ledger.beat(*scheduling.slots())
+        loop.ledger.beat(*slots())
         return spent()
 
     loop.spent = beat

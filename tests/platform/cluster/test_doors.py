@@ -16,8 +16,8 @@ from deepblur.platform.cluster.address import private_cluster
 
 JOB = """
 import os, pathlib, ray, sys
-from deepblur.platform.cluster import queue as scheduling
-scheduling.connect()
+from deepblur.platform.cluster.connection import connect
+connect()
 assert ray.get(ray.remote(lambda: 1).remote()) == 1
 pathlib.Path(sys.argv[-1], "done").write_text(os.environ["MLFLOW_TRACKING_PASSWORD"])
 """
