@@ -25,6 +25,7 @@ from deepblur.platform.experiment.command_line import parser, words
 from deepblur.platform.experiment.study import Design, Plan
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.system import source_tree
+from deepblur.platform.system.imports import own_modules
 from deepblur.platform.system.whole_files import replace_file
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def _study(study: Design, program: bool, root: Path) -> tuple[Json, tuple[str, .
     if file is None:
         return {"name": study.name, "file": "", "sha256": "", "modules": {}}, (), {}
     own = {f"{INPUTS}/{STUDY_FILE}": file}
-    for module, lies in source_tree.own_modules(file).items():
+    for module, lies in own_modules(file).items():
         own[f"{OWN}/{module.replace('.', '/')}{'/' + lies.name if lies.stem == '__init__' else lies.suffix}"] = lies
     inside, kept, told = [], {}, {}
     for name, lies in own.items():

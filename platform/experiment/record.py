@@ -22,7 +22,8 @@ from deepblur.platform.system.source_tree import commit
 from deepblur.platform.tracking import names as naming
 from deepblur.platform.tracking import pages as dashboard
 from deepblur.platform.tracking.connection import default_uri, shown
-from deepblur.platform.tracking.tracker import NoTracker, Tracker
+from deepblur.platform.tracking.no_tracker import NoTracker
+from deepblur.platform.tracking.tracker import Tracker
 from deepblur.platform.training.in_process import training_stage
 from deepblur.platform.training.specification import Training
 

@@ -27,7 +27,8 @@ from deepblur.platform.registry import requests as serving
 from deepblur.platform.registry.choice import choose_model
 from deepblur.platform.system.enclosed import files_of
 from deepblur.platform.tracking.connection import pages
-from deepblur.platform.tracking.tracker import NoTracker, Tracker
+from deepblur.platform.tracking.no_tracker import NoTracker
+from deepblur.platform.tracking.tracker import Tracker
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints when this part of it is imported

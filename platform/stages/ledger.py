@@ -6,29 +6,22 @@ lock is flock's: it ends with the process, and on NFS it holds between nodes unl
 local_lock.
 """
 
-import fcntl
 import json
 import os
-import re
-import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
+from deepblur.platform.stages.finished import FinishedStages
 from deepblur.platform.stages.heartbeat import read_heartbeats, remove_heartbeats, spent
 from deepblur.platform.stages.ledger_schema import open_or_replace, transaction
-from deepblur.platform.system.lock import open_lock
-from deepblur.platform.system.seal import first_damaged, read_sealed, set_aside
+from deepblur.platform.system.lock import HeldError, hold
 
 Outcome = Literal["done", "failed", "interrupted", "pruned", "adopted"]
 DONE = ("done", "adopted")
 BEAT_S = 2.0
-RESULT = "result.json"
-"""The file in a stage's folder that holds its result, and the hashes of the others by which damage is noticed."""
-_UNFINISHED = re.compile(r"\.[0-9a-f]+-\d+")
-_PARTIAL = re.compile(r"\..+\.\d+\.partial")
 
 
 class Ledger:
@@ -57,17 +50,21 @@ class Ledger:
         self.runs = runs
         self.stages = runs / "stages"
         self._live = runs / "live"
-        self._say = say
-        self._whole: dict[str, dict[str, Any]] = {}
-        """Records of folders that were checked."""
+        self._finished = FinishedStages(runs, say)
         self._process = (workers, cpus, gpus)
         self._slots: tuple[float, float] | None = None
         self.stages.mkdir(parents=True, exist_ok=True)
-        self._lock = _acquire(runs / "ledger.lock")
+        try:
+            self._lock = hold(runs / "ledger.lock")
+        except HeldError as error:
+            raise RuntimeError(
+                f"another study (process {error}) is writing to {runs}; wait until it ends or choose another folder "
+                "with --runs"
+            ) from None
         self.db = open_or_replace(runs / "ledger.db", say)
         self._close_abandoned()
         self._take_up_finished()
-        self._remove_leftovers()
+        self._finished.remove_leftovers(self._done())
         now = time.time()
         self._began = self._counted = self._seen = now if started is None else started
         self.session = self.db.execute(
@@ -90,33 +87,17 @@ class Ledger:
 
     def folder(self, key: str) -> Path:
         """Where a finished stage's artifacts lie."""
-        return self.stages / key
+        return self._finished.folder(key)
 
     def done(self, key: str) -> dict[str, Any] | None:
         """The result of a stage that is done and whose folder is whole, else None: then it has to be made.
 
         A folder that is not whole is set aside, for it would keep a new one from its place.
         """
-        record, folder = self._record(key), self.folder(key)
-        if record is None and (folder.exists() or folder.is_symlink()):
-            kept = read_sealed(folder / RESULT)
-            what = RESULT if kept is None else first_damaged(folder, kept["files"]) or RESULT
-            place = set_aside(folder)
-            self._say(f"{what} of the finished stage {folder} is damaged or gone; the stage is made again, and what is "
-                      f"left is now {place.name}")  # fmt: skip
+        if (record := self._finished.record(key)) is None:
+            self._finished.set_aside(key)
         row = self.db.execute("select 1 from stage where key = ? and state = 'done'", (key,)).fetchone()
         return {n: v for n, v in record["result"].items() if n != "cost"} if record is not None and row else None
-
-    def _record(self, key: str) -> dict[str, Any] | None:
-        """The record in the folder of a stage; None where it is not complete and whole."""
-        folder = self.folder(key)
-        if not folder.is_dir():
-            self._whole.pop(key, None)
-        elif key not in self._whole:
-            record = read_sealed(folder / RESULT)
-            if record is not None and record["key"] == key and first_damaged(folder, record["files"]) is None:
-                self._whole[key] = record
-        return self._whole.get(key)
 
     def error(self, key: str) -> str | None:
         """Why the last attempt at a stage failed; None where it did not."""
@@ -246,7 +227,7 @@ class Ledger:
 
     def _interrupt(self, key: str, end: float) -> None:
         """Close an attempt that nobody works at any more; its folder may be complete all the same."""
-        if record := self._record(key):
+        if record := self._finished.record(key):
             self._finish(key, record["result"], "adopted", record["finished"])
         else:
             self._end(key, "interrupted", end)
@@ -259,28 +240,14 @@ class Ledger:
             files = [*self._live.glob(f"{key}.*"), self.runs / "train" / key / "state.pt"]
             self._interrupt(key, min(time.time(), max([seen or 0.0, *map(_changed, files)])))
 
-    def _remove_leftovers(self) -> None:
-        """Remove what a driver or worker that was killed left: half-written files, checkpoints of done stages."""
-        for leftover in self.stages.glob(".*"):
-            if _UNFINISHED.fullmatch(leftover.name):  # other hidden folders are not ours
-                shutil.rmtree(leftover, ignore_errors=True)
-        for partial in (*self._live.glob(".*.partial"), *self.runs.glob("studies/**/.*.partial")):
-            if _PARTIAL.fullmatch(partial.name) and partial.is_file():
-                partial.unlink(missing_ok=True)
-        done = {key for (key,) in self.db.execute("select key from stage where state = 'done'")}
-        for file in self._live.iterdir() if self._live.is_dir() else ():
-            key = file.name.partition(".")[0]
-            if key in done and file.is_file() and self._record(key):
-                file.unlink(missing_ok=True)
-        for scratch in (self.runs / "train").glob("*"):
-            if scratch.name in done and self._record(scratch.name):
-                shutil.rmtree(scratch, ignore_errors=True)
+    def _done(self) -> set[str]:
+        return {key for (key,) in self.db.execute("select key from stage where state = 'done'")}
 
     def _take_up_finished(self) -> None:
         """Complete folders of which the ledger knows nothing, or less."""
-        known = {key for (key,) in self.db.execute("select key from stage where state = 'done'")}
+        known = self._done()
         for folder in self.stages.glob("[!.]*"):
-            if folder.name in known or (record := self._record(folder.name)) is None:
+            if folder.name in known or (record := self._finished.record(folder.name)) is None:
                 continue
             end, seconds = record["finished"], record["result"]["seconds"]
             names = (folder.name, record["kind"], record["label"])
@@ -303,21 +270,3 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _acquire(path: Path) -> TextIO:
-    handle = os.fdopen(open_lock(path, written=True), "r+")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.seek(0)
-        owner = handle.read().strip() or "unknown"
-        handle.close()
-        raise RuntimeError(
-            f"another study (process {owner}) is writing to {path.parent}; wait until it ends or choose another folder "
-            "with --runs"
-        ) from None
-    handle.truncate(0)
-    handle.write(f"{os.getpid()} on {socket.gethostname()}")
-    handle.flush()
-    return handle

@@ -23,9 +23,9 @@ import torch
 
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import open_store
+from deepblur.platform.stages.finished import RESULT
 from deepblur.platform.stages.heartbeat import Heartbeat, Meter, read_rows
 from deepblur.platform.stages.identity import canonical, code_of, parts_in
-from deepblur.platform.stages.ledger import RESULT
 from deepblur.platform.system.code import differs_here
 from deepblur.platform.system.disk import writing
 from deepblur.platform.system.seal import hashes_of, write_sealed

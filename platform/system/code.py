@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from deepblur.platform.system import source_tree
+from deepblur.platform.system import imports, source_tree
 from deepblur.platform.system.definition import definition
 
 Doors = tuple[tuple[str, tuple[str, ...]], ...]
@@ -55,17 +55,17 @@ def _code_of(
             )
         elif source_tree.room_of(Path(file).resolve()):  # a study of the package, run as a script
             ahead.add(Path(file).resolve().relative_to(source_tree.root()).with_suffix("").as_posix())
-        elif source_tree.is_own(module, Path(file).resolve()):
+        elif imports.is_own(module, Path(file).resolve()):
             known[f"{module}:{name}"] = hash_of(Path(file), name)
             text = definition(_content(Path(file)), name)
-            imported = source_tree.names_imported_by(text, sys.modules[module].__package__ or "")
+            imported = imports.names_imported_by(text, sys.modules[module].__package__ or "")
             ahead |= set(_leads_to(module, imported, closed, doors))
-            own |= source_tree.own_among(imported)
+            own |= imports.own_among(imported)
         elif direct:  # installed: what its bases are is its own matter, as torch is that of all networks
             known[module] = hash_of(Path(file))
     for name, file in own.items():
         known[name] = hash_of(file)
-        ahead |= set(_leads_to(name, source_tree.imported_names(file), closed, doors))
+        ahead |= set(_leads_to(name, imports.imported_names(file), closed, doors))
     ahead = {part for part in ahead if not part.startswith(closed)}
     inside = with_imports(*ahead, closed=closed, doors=doors)
     return {part: hash_of(_file(part)) for part in inside} | dict(sorted(known.items()))
@@ -99,7 +99,7 @@ def with_imports(*parts: str, closed: tuple[str, ...] = (), doors: Doors = ()) -
         part = ahead.pop()
         if part not in found:
             found.add(part)
-            ahead += _leads_to(part, source_tree.imported_names(_file(part)), closed, doors)
+            ahead += _leads_to(part, imports.imported_names(_file(part)), closed, doors)
     return tuple(sorted(found))
 
 
@@ -136,7 +136,7 @@ def _parts_of(name: str) -> tuple[str, ...]:
 def _imports_of_room(part: str) -> list[str] | None:
     """What a room's `__init__` imports; None for a module."""
     file = _file(part)
-    return source_tree.imported_names(file) if file.name == "__init__.py" else None
+    return imports.imported_names(file) if file.name == "__init__.py" else None
 
 
 def _exists(part: str) -> bool:

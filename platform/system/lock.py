@@ -3,10 +3,12 @@
 import errno
 import fcntl
 import os
+import socket
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 
 class LockError(RuntimeError):
@@ -35,6 +37,28 @@ def open_lock(path: Path, *, written: bool = False) -> int:
         os.close(descriptor)
         raise LockError(_refusal(path))
     return descriptor
+
+
+class HeldError(RuntimeError):
+    """Another process holds the lock; the message says which one, as far as it is known."""
+
+
+def hold(path: Path) -> TextIO:
+    """The open file of a lock, which says who holds it until the file is closed or this process ends. Nobody waits.
+
+    Raises:
+        HeldError, LockError, OSError: it is held, or as `open_lock`.
+    """
+    file = os.fdopen(open_lock(path, written=True), "r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with file:
+            raise HeldError(file.read().strip() or "unknown") from None
+    file.truncate(0)
+    file.write(f"{os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from deepblur.platform.registry import promotion
 from deepblur.platform.registry.packed_code import copy_of, packed
 from deepblur.platform.registry.promotion import Promoter
 from deepblur.platform.system.errors import ModelError
-from deepblur.platform.system.source_tree import imported_names
+from deepblur.platform.system.imports import imported_names
 
 OURS = """flavors:
   python_function:

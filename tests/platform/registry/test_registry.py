@@ -20,7 +20,8 @@ from deepblur.platform.registry.clean_process import works_in_a_clean_process
 from deepblur.platform.registry.packed_code import copy_of
 from deepblur.platform.registry.publish import load_registered, log_and_register
 from deepblur.platform.system.errors import ModelError
-from deepblur.platform.tracking.tracker import NoTracker, Tracker
+from deepblur.platform.tracking.no_tracker import NoTracker
+from deepblur.platform.tracking.tracker import Tracker
 
 EXAMPLE = np.linspace(0, 1, 24 * 31, dtype=np.float32).reshape(1, 1, 24, 31)
 

@@ -21,6 +21,7 @@ from deepblur.platform.optics.family import FieldBlur
 from deepblur.platform.stages import identity
 from deepblur.platform.system import code, source_tree
 from deepblur.platform.system.code import differs_here
+from deepblur.platform.system.imports import imported_names
 
 DATA = parse_data("dead-leaves")
 PRINTS = {DATA.train: "a", DATA.validation: "b", DATA.test: "c"}
@@ -173,7 +174,7 @@ def test_every_import_of_what_carries_a_stage_out_is_counted_or_named(source):
     for part in identity.CARRIES:
         assert list(source_tree.root().glob(f"{part}*.py")), part
     for importer, doors in identity.DOORS.items():
-        names = source_tree.imported_names(source_tree.root() / f"{importer}.py")
+        names = imported_names(source_tree.root() / f"{importer}.py")
         assert all(any(n.replace(".", "/").startswith(f"deepblur/{door}") for n in names) for door in doors), importer
 
 

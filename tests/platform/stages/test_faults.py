@@ -21,7 +21,8 @@ from deepblur.platform.data.sources import Folder
 from deepblur.platform.data.store import open_store
 from deepblur.platform.experiment import run as study_run
 from deepblur.platform.experiment.main import main
-from deepblur.platform.stages.ledger import RESULT, Ledger
+from deepblur.platform.stages.finished import RESULT
+from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import DiskFullError, writing
 from deepblur.platform.system.seal import write_sealed

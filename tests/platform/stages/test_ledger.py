@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from deepblur.platform.stages.ledger import RESULT, Ledger
+from deepblur.platform.stages.finished import RESULT
+from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.ledger_schema import open_database
 from deepblur.platform.system.seal import hashes_of, write_sealed
 from deepblur.platform.system.whole_files import complete

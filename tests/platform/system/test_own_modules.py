@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepblur.platform.system.source_tree import own_modules
+from deepblur.platform.system.imports import own_modules
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 from deepblur.platform.tracking import orphaned_runs
 from deepblur.platform.tracking import tracker as tracking
 from deepblur.platform.tracking.connection import database_file, default_uri
-from deepblur.platform.tracking.tracker import DRIVER, DRIVER_TAG, NoTracker, Tracker
+from deepblur.platform.tracking.no_tracker import NoTracker
+from deepblur.platform.tracking.tracker import DRIVER, DRIVER_TAG, Tracker
 
 
 @pytest.fixture(scope="module")
