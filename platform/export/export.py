@@ -6,7 +6,6 @@ and compared with the model before anybody sees it.
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from deepblur._version import __version__
 from deepblur.operators import zernike_name
 from deepblur.platform.export import bioimage, exchange
 from deepblur.platform.export.real_network import RealDeblurrer, RealIdentifier, RealModel
-from deepblur.platform.models.model import BlindModel
+from deepblur.platform.models.model import BlindModel, complete_or_absent
 from deepblur.platform.system.errors import MODEL, OutputError, RestorationError
 
 FORMATS = ("onnx", "torch", "bioimage")
@@ -216,14 +215,8 @@ def _complete_or_as_it_was(folder: Path) -> Iterator[Path]:
             raise OutputError(
                 f"{folder} holds files that are no export; name a new or empty folder, or move {', '.join(others[:3])}"
             )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            fresh = Path(scratch) / "new"
-            fresh.mkdir()
+        with complete_or_absent(folder) as fresh:
             yield fresh
-            if folder.exists():
-                os.rename(folder, Path(scratch) / "old")
-            os.rename(fresh, folder)
     except RestorationError:
         raise
     except OSError as error:

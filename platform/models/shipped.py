@@ -12,6 +12,7 @@ from deepblur.platform.models.model import BlindModel, load_model
 from deepblur.platform.system import source_tree
 from deepblur.platform.system.enclosed import inside
 from deepblur.platform.system.errors import ModelError
+from deepblur.platform.system.seal import sha256
 
 DEFAULT = "compact"
 """The model that restores where nobody names another and the registry has no champion."""
@@ -85,9 +86,9 @@ def check(model: Path) -> None:
     if not sums.is_file():
         raise ModelError(f"{sums} is missing; install deepblur again")
     for line in sums.read_text(encoding="utf-8").splitlines():
-        told, name = line.split(maxsplit=1)
+        listed, name = line.split(maxsplit=1)
         file = inside(model, name)
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != told:
+        if not file.is_file() or sha256(file) != listed:
             raise ModelError(
                 f"{file} is missing or damaged (its SHA-256 is not the shipped one); install deepblur again"
             )
@@ -96,7 +97,7 @@ def check(model: Path) -> None:
 def write_sums(model: Path) -> None:
     """SHA256SUMS of a model folder, in the format of sha256sum."""
     files = sorted(path for path in model.iterdir() if path.is_file() and path.name != SUMS and path.name[0] != ".")
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
+    lines = [f"{sha256(path)}  {path.name}" for path in files]
     (model / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

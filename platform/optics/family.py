@@ -75,7 +75,7 @@ class OpticsFile:
     def of(cls, path: Path) -> Self:
         """Raises ModelError where there are no optics."""
         load_optics(path)
-        return cls(str(path), hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest())
+        return cls(str(path), _digest(path))
 
     def optics(self) -> Optics:
         return _loaded(self.path, self.digest)
@@ -288,9 +288,13 @@ def _exactly(scope: VirtualScope, state: MicroscopeState, name: str) -> Measured
     return Measured(name, beads, places.numpy(), patches / flux, np.zeros(patches.shape[:2]), names)
 
 
+def _digest(path: str | Path) -> str:
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+
+
 @lru_cache(maxsize=8)
 def _loaded(path: str, digest: str) -> Optics:
-    if hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest() != digest:
+    if _digest(path) != digest:
         raise ModelError(f"{path} has changed since it was named; start again")
     return load_optics(path)
 

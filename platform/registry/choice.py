@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from deepblur.platform.registry import lookup
 from deepblur.platform.system.disk import denied
 from deepblur.platform.system.errors import ModelError
-from deepblur.platform.tracking.connection import registry_uri
+from deepblur.platform.tracking.connection import first_line, registry_uri
 
 if TYPE_CHECKING:
     from deepblur.platform.models.model import BlindModel
@@ -130,5 +130,4 @@ def _load(folder: Path, device: str) -> "BlindModel":
     except RecursionError:
         raise ModelError(f"{folder}/model.json is nested too deeply to be a model; copy the model again") from None
     except (OSError, RuntimeError, TypeError, OverflowError, MemoryError) as error:  # torch's and the system's own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"the model in {folder} cannot be loaded ({reason}); copy it again") from None
+        raise ModelError(f"the model in {folder} cannot be loaded ({first_line(error)}); copy it again") from None

@@ -18,6 +18,7 @@ from deepblur.platform.data.sources import Photos
 from deepblur.platform.evaluation.paired import paired_differences
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.registry.gate_grid import CELL, PAIR, GateGrid, photograph, score
+from deepblur.platform.tracking.connection import first_line
 
 Measure = Callable[[BlindModel, GateGrid], pd.DataFrame]
 BLURRY = "the blurry input"
@@ -114,8 +115,8 @@ def compare(
     try:
         table = measure(candidate, grid)
     except Exception as error:  # whatever a network raises on an image is a reason to refuse it, not to stop
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return Decision(*said, label, (Check("restores the grid", False, f"it fails on the grid: {reason}"),))
+        failed = Check("restores the grid", False, f"it fails on the grid: {first_line(error)}")
+        return Decision(*said, label, (failed,))
     lost = int(table["psnr_db"].isna().sum())
     if lost:
         sentence = f"{lost} of {len(table)} restorations are not finite"

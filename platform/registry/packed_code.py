@@ -12,6 +12,7 @@ import yaml
 
 from deepblur import _version
 from deepblur.platform.system.enclosed import files_of, inside
+from deepblur.platform.system.seal import sha256
 
 MODEL_CODE = "mlflow_model.py"
 DESCRIPTION = "MLmodel"
@@ -46,7 +47,7 @@ def code_hash() -> str:
     """Of the code that this deepblur packs."""
     digest = hashlib.sha256()
     for name, file in sorted(packed().items()):
-        digest.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        digest.update(f"{name} {sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -22,10 +22,10 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from deepblur.platform.models import model
 from deepblur.platform.models.card import LONGEST_DESCRIPTION
-from deepblur.platform.registry import packed_code
-from deepblur.platform.registry import requests as serving
+from deepblur.platform.registry import packed_code, requests
 from deepblur.platform.registry.choice import choose_model
 from deepblur.platform.system.enclosed import files_of
+from deepblur.platform.system.seal import sha256
 from deepblur.platform.tracking.connection import pages
 from deepblur.platform.tracking.no_tracker import NoTracker
 from deepblur.platform.tracking.tracker import Tracker
@@ -113,7 +113,7 @@ def _digest(folder: Path) -> str:
     description["card"] = description.get("card", {}).get("uncertainty")
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for file in sorted(folder.glob("*.safetensors")):
-        digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        digest.update(f"{file.name} {sha256(file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -151,7 +151,7 @@ def save_pyfunc(scratch: Path, model_folder: Path, example: np.ndarray, descript
             ),
             params=ParamSchema([ParamSpec("gamma", DataType.double, [], (-1,))]),  # the known blur; empty: found
         ),
-        model_config={"max_pixels": serving.MAX_PIXELS, "threads": 0},  # threads: 0 leaves torch's own number
+        model_config={"max_pixels": requests.MAX_PIXELS, "threads": 0},  # threads: 0 leaves torch's own number
         input_example=example,
         # a "+cpu" build is the same release, and no index offers it under that name
         pip_requirements=[f"{package}=={installed_version(package).partition('+')[0]}" for package in REQUIREMENTS],

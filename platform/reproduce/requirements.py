@@ -1,7 +1,6 @@
 """Whether everything that a recorded run was made from is here: source, study, files, data, hardware, versions."""
 
 import contextlib
-import hashlib
 import os
 import re
 import stat
@@ -17,6 +16,7 @@ from deepblur.platform.experiment.provenance import INPUTS, OWN, STUDY_FILE, cir
 from deepblur.platform.reproduce.recorded_run import RunRecord
 from deepblur.platform.system import source_tree
 from deepblur.platform.system.enclosed import inside
+from deepblur.platform.system.seal import sha256
 
 NOTED = ("python", "ray", "mlflow", "processor")
 """Circumstances that the bits of a result do not depend on."""
@@ -211,8 +211,5 @@ def _put(file: Path, content: bytes) -> None:
     file.write_bytes(content)
 
 
-def _is(file: Path, sha256: str) -> bool:
-    if not file.is_file():
-        return False
-    with open(file, "rb") as content:  # a record may name a file of any size
-        return hashlib.file_digest(content, "sha256").hexdigest() == sha256
+def _is(file: Path, hashed: str) -> bool:
+    return file.is_file() and sha256(file) == hashed

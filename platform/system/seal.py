@@ -24,16 +24,22 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
     return content if seal == _digest(content) else None
 
 
+def sha256(file: Path) -> str:
+    """Of a file of any size, in hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def hashes_of(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a folder, by name."""
-    return {file.name: _sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
+    return {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
 
 
 def first_damaged(folder: Path, hashes: Mapping[str, str]) -> str | None:
     """The first file that is gone or not what it was; None where all are whole."""
     for name, seen in hashes.items():
         try:
-            if _sha256(folder / name) != seen:
+            if sha256(folder / name) != seen:
                 return name
         except OSError:
             return name
@@ -51,8 +57,3 @@ def set_aside(path: Path) -> Path:
 def _digest(content: Mapping[str, Any]) -> str:
     plain = json.loads(json.dumps(content))  # as it will be read: keys are text, tuples are lists
     return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
