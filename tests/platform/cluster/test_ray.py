@@ -29,7 +29,7 @@ from small_job import (
 from test_doors import elsewhere, listening, ports, refused
 
 from deepblur.platform.cluster.address import private_cluster
-from deepblur.platform.cluster.queue import set_for_ray
+from deepblur.platform.cluster.connection import set_for_ray
 
 pytestmark = pytest.mark.ray
 STEPS = ("--set", "in_steps=100", "--set", "dn_steps=12")
