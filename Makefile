@@ -27,7 +27,7 @@ test: $(VENV)/installed  ## all tests
 check: $(VENV)/installed  ## style, types, and whether editors can follow the imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy deepblur operators nets baselines platform restoration studies
+	$(BIN)/mypy
 	$(BIN)/python tests/editor_check.py
 
 wheel: $(VENV)/installed  ## build the wheel, install it in an empty environment, import every public name

@@ -149,7 +149,7 @@ class Deblurrer(nn.Module):
             y = pad_for_circular(y, (margins[0], margins[1]))
             operator = operator.with_boundary("circular")
         if self.cg_iterations is not None:
-            operator = replace(operator, cg_iterations=self.cg_iterations)
+            operator = replace(operator, cg_iterations=self.cg_iterations)  # type: ignore[type-var]
         bound = operator.bind(gamma)
         if self.data_step == "closed_form" and not isinstance(bound, Convolution):
             raise ValueError(

@@ -39,6 +39,9 @@ class Identifier(nn.Module):
     Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016.
     """
 
+    output_scale: Tensor
+    output_offset: Tensor
+
     def __init__(
         self,
         num_parameters: int,

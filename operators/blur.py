@@ -159,7 +159,7 @@ class BoundBlur(ABC):
         self.boundary = family.boundary
         self.psf_shape = family.psf_shape
         self._batch = batch
-        self._cg = {"iterations": family.cg_iterations, "tolerance": family.cg_tolerance}
+        self._cg: dict[str, Any] = {"iterations": family.cg_iterations, "tolerance": family.cg_tolerance}
         self._memory: dict[Any, Tensor] = {}
 
     @abstractmethod

@@ -172,7 +172,7 @@ class _Group:
         """How far it can be trusted, by what it and the restored image leave unexplained of y (H, W)."""
         engine, operator, noise_std = self.engine, self.engine.operator, float(noise_std_of(y))
         residual = engine.residual(y, restored, found)
-        known, flags = None, ()
+        known, flags = None, tuple[str, ...]()
         if operator is not None and found.gamma is not None:
             std = torch.zeros_like(found.gamma) if found.gamma_std is None else found.gamma_std
             known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)

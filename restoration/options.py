@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from deepblur.restoration.engines.names import Restorer
+
 DEFAULT_RULE = "percentile:0.1,99.9"
 CHANNELS = ("auto", "shared", "each")
 MIN_TILE_PX = 256
@@ -28,7 +30,7 @@ class EngineChoice:
     """auto: the model where one is named or the registry has a champion, else the one that ships with deepblur."""
     model: str | Path | None = None
     """A registry URI, runs:/ID, a folder or the name of a shipped model; None: the champion."""
-    restorer: str = "auto"
+    restorer: Restorer | Literal["auto"] = "auto"
     """auto: DN with a model, TV without."""
     optics: str | Path | None = None
     """A calibrated microscope, whose networks then are the model."""

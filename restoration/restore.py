@@ -4,10 +4,12 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from deepblur.restoration.engine_choice import choose_engine
+from deepblur.restoration.engines.names import Restorer
 from deepblur.restoration.images.io import recording_of
 from deepblur.restoration.options import DEFAULT_RULE, EngineChoice, Options, asked
 from deepblur.restoration.report import Report
@@ -38,7 +40,7 @@ def restore(
     model: str | None = None,
     optics: str | Path | None = None,
     method: str = "auto",
-    restorer: str = "auto",
+    restorer: Restorer | Literal["auto"] = "auto",
     cutoff: float | Iterable[float] | None = None,
     eta: float | None = None,
     psf_size: int | None = None,

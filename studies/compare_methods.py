@@ -133,7 +133,7 @@ STUDY = Study(
         "quick": Preset(
             seeds=(0,),
             grid=Grid(
-                noise=BASE.presets["quick"].grid.noise,
+                noise=BASE.presets["quick"].grid.noise,  # type: ignore[union-attr]
                 eta_waves=(0.10,),
                 images=7,
                 draws=2,
@@ -148,7 +148,7 @@ STUDY = Study(
         "standard": Preset(
             seeds=(0, 1, 2),
             grid=Grid(
-                noise=BASE.presets["standard"].grid.noise,
+                noise=BASE.presets["standard"].grid.noise,  # type: ignore[union-attr]
                 eta_waves=(0.15,),
                 images=32,
                 draws=2,

@@ -22,7 +22,7 @@ from typing import Any
 from deepblur.platform.study import Between, Data, Grid, OneOf, Preset, Pruner, Sampler, Search, Study, extends
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
-QUICK = {  # what IN depends on has few values, so that trials share what they train
+QUICK: dict[str, Between | OneOf] = {  # what IN depends on has few values, so that trials share what they train
     "eta_waves": OneOf((0.05, 0.10, 0.15)),
     "read_std_max": OneOf((0.01, 0.02, 0.05)),
     "dn_unroll": Between(1, 8, integer=True),
@@ -32,7 +32,7 @@ QUICK = {  # what IN depends on has few values, so that trials share what they t
     "dn_lam": Between(1e-3, 0.3, log=True, when={"dn_learn_lam": False}),
     "dn_lr": Between(3e-4, 1e-2, log=True),
 }
-FULL = {
+FULL: dict[str, Between | OneOf] = {
     "eta_waves": Between(0.05, 0.20, step=0.05),
     "gain_max": OneOf((0.0, 0.01, 0.05)),
     "read_std_max": OneOf((0.02, 0.05, 0.15)),

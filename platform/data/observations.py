@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from deepblur.operators import Blur, NoiseRange, PoissonGaussian, noise_std_of
+from deepblur.operators import Blur, NoiseRange, PoissonGaussian, ZernikeBlur, noise_std_of
 from deepblur.platform.data.store import ImageStore
 from deepblur.platform.system.seeds import generator
 
@@ -33,6 +33,17 @@ class Degradation:
     """Side of y; x is larger by what the boundary of the operator needs."""
     gamma_error: float = 0.0
     """Of the γ that DN is given in training, as an identification would: see `gamma_with_errors`."""
+
+    @property
+    def zernike(self) -> ZernikeBlur:
+        """The operator where it is of the family that models are made of.
+
+        Raises:
+            TypeError: it is of another one.
+        """
+        if not isinstance(self.operator, ZernikeBlur):
+            raise TypeError(f"models are made of ZernikeBlur, not of {type(self.operator).__name__}")
+        return self.operator
 
 
 @dataclass(frozen=True)

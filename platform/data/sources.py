@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -145,7 +145,7 @@ class DeadLeaves:
         return dead_leaves(1, (self.side_px, self.side_px), rng)[0, 0].numpy()
 
 
-Source: TypeAlias = Coco | Folder | Photos | DeadLeaves
+Source = Coco | Folder | Photos | DeadLeaves
 
 
 @dataclass(frozen=True)

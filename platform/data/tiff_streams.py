@@ -26,7 +26,7 @@ def carries_size(compression: int) -> bool:
     return compression in _SIZED
 
 
-def check_streams(page: TiffPage) -> None:
+def check_streams(page: Any) -> None:  # a TiffPage, or a TiffFrame, whose keyframe tifffile gives no certain type
     """Raises UnreadableImageError, without the file's name, where a stream of the page is larger than its tags say."""
     keyframe = page.keyframe
     if not carries_size(keyframe.compression):

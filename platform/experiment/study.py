@@ -107,7 +107,7 @@ class Design:
     methods holds all the others against a as well, each minus a."""
     presets: Mapping[str, Preset]
     """Name, such as "quick" → the size of the study."""
-    after: Callable[["Plan", Graph], None] = lambda plan, graph: None
+    after: Callable[["Plan", Graph], Any] = lambda plan, graph: None
     """Called when everything is done and recorded, for what a study leaves beside its report."""
     published: Callable[[str], tuple[Any, ...]] = lambda preset: ()
     """Preset → a `Claim` each of what the paper printed of the same experiment, and why a figure of ours cannot be held

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from deepblur._version import __version__
+from deepblur.nets import Deblurrer, Identifier
 from deepblur.operators import zernike_name
 from deepblur.platform.export import bioimage, exchange
 from deepblur.platform.export.real_network import RealDeblurrer, RealIdentifier, RealModel
@@ -127,8 +129,8 @@ def _parts(model: BlindModel, size: tuple[int, int]) -> list[_Part]:
     """The networks and what the model says of test images."""
     H, W = size
     try:
-        deblurrer = RealDeblurrer(model.deblurrer, model.operator, size)
-        identifier = RealIdentifier(model.identifier, size) if model.identifier else None
+        deblurrer = RealDeblurrer(cast(Deblurrer, model.deblurrer), model.operator, size)
+        identifier = RealIdentifier(cast(Identifier, model.identifier), size) if model.identifier else None
         images, gamma = _test_images(model, size)
         told = model.restore(images, gamma)
     except ValueError as error:

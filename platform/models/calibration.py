@@ -29,7 +29,7 @@ def calibrate(
         draws: rounded up to a multiple of 8.
     """
     card = {"trained": {"crop_px": degradation.crop_px}}
-    model = BlindModel(degradation.operator, identifier, nn.Identity(), card)
+    model = BlindModel(degradation.zernike, identifier, nn.Identity(), card)
     crop = window_px(model)
     several = replace(degradation, crop_px=crop + crop // 2)  # four half-overlapping windows
     if not _holds(store, several):

@@ -64,7 +64,7 @@ def make_card(
             "noise": sorted(map(str, items["noise"].unique())),
             "eta_waves": sorted(map(float, items["eta_waves"].unique())),
         },
-        "limits": limits(degradation.operator, degradation.eta_waves),
+        "limits": limits(degradation.zernike, degradation.eta_waves),
         "licence": LICENCE,
         "data_licences": licences(train),
     }
@@ -73,7 +73,7 @@ def make_card(
 def trained_for(degradation: "Degradation", data: str, images: int, fingerprint: str) -> dict[str, Any]:
     """The card's entry "trained": which blurs and noise, on what."""
     return {
-        "noll": list(degradation.operator.noll),
+        "noll": list(degradation.zernike.noll),
         "eta_waves": degradation.eta_waves,
         "gain": list(degradation.noise.gain),
         "read_std": list(degradation.noise.read_std),

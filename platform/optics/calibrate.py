@@ -77,17 +77,7 @@ def calibrate(
         "held_out": held,
         "notes": notes,
     }
-    optics = Optics(
-        eigen_psfs=torch.from_numpy(model.basis).float(),
-        space_maps=torch.from_numpy(model.maps).float(),
-        gammas=torch.from_numpy(model.gammas).float(),
-        explained_psfs=torch.from_numpy(model.explained_psfs).float(),
-        explained_maps=torch.from_numpy(model.explained_maps).float(),
-        field_px=field_px,
-        pixel_um=pixel_um,
-        states=tuple(s for m in measured for s in m.states),
-        notes=about,
-    )
+    optics = model.optics(measured, field_px, pixel_um, about)
     return Calibration(optics, tuple(measured), tuple(notes))
 
 
@@ -98,6 +88,12 @@ class _Model:
     gammas: np.ndarray  # (S, I·J)
     explained_psfs: np.ndarray
     explained_maps: np.ndarray
+
+    def optics(self, of: Sequence[Measured], field_px: tuple[int, int], pixel_um: float | None, notes: Any) -> Optics:
+        arrays = (self.basis, self.maps, self.gammas, self.explained_psfs, self.explained_maps)
+        psfs, maps, gammas, explained_psfs, explained_maps = (torch.from_numpy(array).float() for array in arrays)
+        states = tuple(state for m in of for state in m.states)
+        return Optics(psfs, maps, gammas, explained_psfs, explained_maps, field_px, pixel_um, states, notes)
 
 
 def _fit(measured: Sequence[Measured], settings: Settings) -> _Model:
@@ -160,11 +156,7 @@ def _held_out(measured: Sequence[Measured], settings: Settings, psfs: int, maps:
         seen.append(m.subset(np.flatnonzero(~out)))
         unseen.append(m.subset(np.flatnonzero(out)))
     model = _fit(seen, Settings(**{**vars(settings), "eigen_psfs": psfs, "space_maps": maps}))
-    optics = Optics(
-        *(torch.from_numpy(a).float() for a in (model.basis, model.maps, model.gammas, model.explained_psfs,
-                                                model.explained_maps)),
-        field_px=(1, 1), pixel_um=None, states=tuple(s for m in seen for s in m.states), notes={},
-    )  # fmt: skip
+    optics = model.optics(seen, (1, 1), None, {})
     error = energy = noise = 0.0
     first = 0
     for m in unseen:

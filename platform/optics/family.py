@@ -164,8 +164,7 @@ class FieldBlur(Blur):
         gamma = self.check_gamma(gamma)
         if not self.varying:
             basis = self.optics.eigen_psfs.to(gamma)
-            known = {"cg_iterations": self.cg_iterations, "cg_tolerance": self.cg_tolerance}
-            return EigenPSFBlur(basis, self.boundary, **known).bind(gamma)
+            return EigenPSFBlur(basis, self.boundary, self.cg_iterations, self.cg_tolerance).bind(gamma)
         return BoundField(self, gamma)
 
     @classmethod
@@ -214,7 +213,7 @@ class BoundField(BoundBlur):
     def _forward(self, x: Tensor, window: Window) -> Any:
         raise NotImplementedError("forward() asks the operator of this size")
 
-    _adjoint = _forward
+    _adjoint = _forward  # type: ignore[assignment]  # whose argument bears another name
 
 
 def local_coefficients(optics: Optics, gamma: Tensor, places: Tensor) -> Tensor:

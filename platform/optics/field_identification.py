@@ -48,9 +48,10 @@ def identify_field(
         gamma = family.settled(networks["identify"](y[None, None]).float())
         mean = optics.space_maps.mean((1, 2)).to(gamma)
         same = gamma.unflatten(1, optics.shape) @ mean  # (1, I)
-        operator = EigenPSFBlur(optics.eigen_psfs.to(gamma), family.boundary, family.cg_iterations, family.cg_tolerance)
-        psf = operator.psf(same)[0, 0]
-        return FieldEstimate(psf.tile(PLACES, PLACES), operator, same)
+        solver = family.cg_iterations, family.cg_tolerance
+        everywhere = EigenPSFBlur(optics.eigen_psfs.to(gamma), family.boundary, *solver)
+        psf = everywhere.psf(same)[0, 0]
+        return FieldEstimate(psf.tile(PLACES, PLACES), everywhere, same)
     at = pixel_places(PLACES)
     places = torch.cartesian_prod(at, at)
     coefficients = networks["identify"](_patches(y, places, patch_px)).float()  # (25, I)

@@ -48,7 +48,7 @@ def _register(folder: Path, label: str, uri: str, name: str) -> str:
         files_of(folder)
     except ValueError as error:
         raise ModelError(f"nothing was registered: {error}") from None
-    tags = {key: str(card[key]) for key in ("study", "preset", "arm", "seed") if key in card}
+    tags: dict[str, str] = {key: str(card[key]) for key in ("study", "preset", "arm", "seed") if key in card}
     try:
         tracker = Tracker.open(uri, EXPERIMENT)
     except ConnectionError as error:

@@ -3,6 +3,7 @@
 import html
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from deepblur.platform.report.numbers import bracketed, signed
 from deepblur.platform.system.printable import printable
@@ -134,5 +135,5 @@ def estimate(mean: float, low: float, high: float, decimals: int, sign: bool) ->
 def cost_section(cost):
     from deepblur.platform.report import page
 
-    blocks = page.cost_section(cost).blocks
+    blocks: Any = page.cost_section(cost).blocks
     return blocks[0].html() + paragraph(blocks[1]) if blocks else ""

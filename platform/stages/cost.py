@@ -11,7 +11,7 @@ overhead   of stages before and after their work: starting processes, loading, w
 idle       not reserved by any stage: start-up, stages that wait for others, the report
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -93,7 +93,7 @@ class Cost:
         return "; ".join(parts)
 
 
-def cost_of(ledger: Ledger, keys: Collection[str]) -> Cost:
+def cost_of(ledger: Ledger, keys: Iterable[str]) -> Cost:
     """What the stages with these keys cost, and this command so far."""
     everything = cost_table(ledger)
     mine = everything[everything["session"] == ledger.session]

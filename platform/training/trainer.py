@@ -53,7 +53,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):  # torch's initialisers know only the global generator
             torch.manual_seed(stream(seed, "weights"))
             network = task.network()
-        self.network = network.to(run.device, memory_format=torch.channels_last)
+        self.network = network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if run.world_size > 1 and run.device.type == "cuda":
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         self.average = None

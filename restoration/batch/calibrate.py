@@ -112,7 +112,7 @@ def _beads_pictures(items: Sequence[Item]) -> dict[str, str]:
 
 
 def _measured(
-    items: Sequence[Item], settings: Settings, ceiling: float | None, about: Mapping[str, float]
+    items: Sequence[Item], settings: Settings, ceiling: float | None, about: Mapping[str, Any]
 ) -> tuple[list[Measured], BeadStack]:
     """What each stack shows, and the first stack for what all have in common; one stack is in memory at a time."""
     found: list[Measured] = []

@@ -16,6 +16,7 @@ from deepblur.operators import zernike
 from deepblur.platform.system.printable import printable
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.blurs import JudgedBlur
+from deepblur.restoration.engines.engine import IdentifiedBlur
 
 GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
 WAVEFRONT_PX = 129
@@ -52,7 +53,8 @@ def write_gamma(path: Path, blurs: Iterable[JudgedBlur]) -> None:
     writer = csv.writer(text)
     writer.writerow(GAMMA_COLUMNS)
     for blur in blurs:
-        places = [(place.row, place.column, place.found) for place in blur.places] or [("", "", blur.found)]
+        everywhere: list[tuple[int | str, int | str, IdentifiedBlur]] = [("", "", blur.found)]
+        places = [(place.row, place.column, place.found) for place in blur.places] or everywhere
         for row, column, found in places:
             if found.gamma is None:
                 continue

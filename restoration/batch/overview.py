@@ -78,8 +78,7 @@ def series_picture(title: str, report: Report, interval_s: float | None) -> Figu
     Args:
         interval_s: between two frames; None counts frames.
     """
-    blurs = report.blurs
-    blurs = [blur for blur in blurs if blur.channel == blurs[0].channel and blur.found.gamma is not None]
+    blurs = [blur for blur in report.blurs if blur.channel == report.blurs[0].channel and blur.found.gamma is not None]
     times = np.arange(len(blurs)) * (interval_s or 1)
     figure = Figure(figsize=(8.0, 4.0), dpi=110)
     axes = figure.subplots()

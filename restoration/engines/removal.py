@@ -49,11 +49,12 @@ def classical(restorer: Restorer, y: Tensor, psf: Tensor) -> Removal:
     if name not in RESTORERS:
         raise ModelError(f"a restorer is one of {', '.join(get_args(Restorer))}; got {restorer}")
     known = observe(y, psf, None)
-    strength: dict[str, Any] = {
+    strengths: dict[str, dict[str, Any]] = {
         "wiener": {"balance": known.balance},
         "tv": {"weight": known.weight, "penalty": known.penalty(known.weight)},
         "richardson_lucy": {"iterations": known.stop},
-    }[name]
+    }
+    strength = strengths[name]
     sigma = float(known.noise * known.contrast)
 
     def restore(tile: Tensor, place: tuple[int, int]) -> Tensor:

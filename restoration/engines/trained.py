@@ -95,8 +95,8 @@ class SpectralEngine(TrainedEngine):
         assert estimate.gamma_std is not None
         most = largest_noise(self.card, y)
         overtaxed = self._or_tv and most is not None and float(noise_std_of(y)) > most
-        found = (part.cpu() for part in (estimate.psf, estimate.gamma, estimate.gamma_std))
-        return IdentifiedBlur(*found, network_overtaxed=overtaxed)
+        psf, gamma, gamma_std = (part.cpu() for part in (estimate.psf, estimate.gamma, estimate.gamma_std))
+        return IdentifiedBlur(psf, gamma, gamma_std, network_overtaxed=overtaxed)
 
     def prepare(self, y: Tensor, found: IdentifiedBlur) -> Removal:
         return classical("tv", y, found.psf) if found.network_overtaxed else super().prepare(y, found)

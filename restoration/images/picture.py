@@ -130,7 +130,7 @@ def write_picture(path: Path, frames: Iterator[np.ndarray], like: Recording) -> 
     stored = upright(planes, {6: 8, 8: 6}.get(source.orientation, source.orientation))
     pixels = np.ascontiguousarray(stored[0] if len(stored) == 1 else np.moveaxis(stored, 0, -1))
     if source.kind == "PNG":
-        encoded = imagecodecs.png_encode(pixels) if like.dtype == np.uint16 else _encode(pixels, "PNG", {})
+        encoded = bytes(imagecodecs.png_encode(pixels)) if like.dtype == np.uint16 else _encode(pixels, "PNG", {})
     else:
         encoded = _encode(pixels, source.kind, source.about)
     chunks = descriptive_chunks(source.path) if source.kind == "PNG" else []

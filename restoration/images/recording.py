@@ -128,7 +128,7 @@ class Recording:
             self.last[index] = planes
         lost = 0
         for rows in bands(planes.shape) if self.dtype.kind == "f" else ():
-            lost += planes[:, rows].size - np.count_nonzero(np.isfinite(planes[:, rows]))
+            lost += int(planes[:, rows].size - np.count_nonzero(np.isfinite(planes[:, rows])))
             self.scratch.release()
         if lost:
             raise InputError(f"{where}: {lost} pixels are NaN or infinite; fill them or leave this image out")

@@ -81,7 +81,8 @@ def stability(result: MethodsResult) -> Figure | None:
         return None
     trained = [eta for eta in result.etas if result.trained_eta_waves and abs(eta - result.trained_eta_waves) < 1e-9]
     noises = _noises_of(result, "psf_snr_db")
-    against = {"noise_std": {"eta_waves": trained[0]} if trained else {}, "eta_waves": {"noise": noises[0]}}
+    at_eta: dict[str, object] = {"eta_waves": trained[0]} if trained else {}
+    against: dict[str, dict[str, object]] = {"noise_std": at_eta, "eta_waves": {"noise": noises[0]}}
     at = f"η = {trained[0]:g} waves" if trained else "all η"
     titles = {
         "noise_std": {"xlabel": "noise standard deviation (images in [0, 1])", "title": at},

@@ -131,8 +131,9 @@ class Method(StudyArm):
 
     def functions(self) -> tuple[Callable[..., Any], ...]:
         """What is found by the names of its PSF and image in the baselines."""
-        functions = (METHODS.get(self.psf), RESTORERS.get(self.image), patchwise if self.image == "patchwise" else None)
-        return tuple(function for function in functions if function is not None)
+        named: list[Callable[..., Any] | None] = [METHODS.get(str(self.psf)), RESTORERS.get(str(self.image))]
+        named += [patchwise] if self.image == "patchwise" else []
+        return tuple(function for function in named if function is not None)
 
     def settings_at(self, level: NoiseLevel | None) -> dict[str, Any]:
         """The settings at one noise level; None where the noise is not known, as in real images."""
@@ -236,7 +237,7 @@ def _estimate_field(method: Method, networks: Mapping[str, nn.Module], image: Te
             image = networks["deblur"](image[None, None], gamma, family)[0, 0].float()
         return Estimate(image=image, psf=family.psf(gamma)[0, 0])
     patch_px = next(n.degradation.crop_px for n in method.networks if n.kind == "identify")
-    found = identify_field(method.psf, networks, image, family, patch_px)
+    found = identify_field(str(method.psf), networks, image, family, patch_px)
     if method.image == "deblur":
         image = networks["deblur"](image[None, None], found.gamma, found.operator)[0, 0].float()
     return Estimate(image=image, psf=found.psf)

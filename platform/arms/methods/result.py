@@ -6,7 +6,7 @@ where both methods came to an estimate. Decibels are averaged as decibels. Inter
 `deepblur.platform.evaluation.paired`, which redraws whole images and adds the spread of training seeds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -205,7 +205,7 @@ def levels(result: MethodsResult) -> Iterator[tuple[str, str, dict[str, object]]
             yield "eta_waves", f"η {eta:g}", {"eta_waves": eta}
 
 
-def chosen(items: pd.DataFrame, where: dict[str, object]) -> pd.DataFrame:
+def chosen(items: pd.DataFrame, where: Mapping[str, object]) -> pd.DataFrame:
     """The rows whose columns have these values."""
     for column, value in where.items():
         items = items[items[column] == value]

@@ -154,7 +154,7 @@ def _trial(config: dict[str, Any], resources: Resources) -> None:
 def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
     if isinstance(work.stage, Training):
         return train_on_ray(work, resources, callbacks=[_Rows(work.key)])
-    options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": 2}
+    options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": 2}
     options["scheduling_strategy"] = "DEFAULT"  # not in the placement group that Tune made for the trial itself
     return ray.get(ray.remote(Work.carry_out).options(name=work.label, **options).remote(work))
 

@@ -30,13 +30,13 @@ def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
     identifier = load_network(work.runs, work.inputs["identify"], stage.arm.identify).to(device)
     deblurrer = load_network(work.runs, work.inputs["deblur"], stage.arm.deblur).to(device)
     store = open_store(stage.test, work.cache, progress=False)
-    tables, pictures = [], {}
-    shown = {"images": set[str](), "eta": max(e for e in stage.grid.eta_waves if e <= _at_most(stage))}
+    tables, pictures, shown = [], dict[str, Any](), set[str]()
+    eta_waves = max(e for e in stage.grid.eta_waves if e <= _at_most(stage))
     for drawn in cells(stage.grid, degradation, store):  # on the CPU: the same draws on every machine
         cell = replace(drawn, batch=drawn.batch.to(device))
         tables.append(measure(cell, identifier, deblurrer, degradation))
-        if len(shown["images"] | {cell.image}) <= PICTURES and cell.eta_waves == shown["eta"]:
-            shown["images"].add(cell.image)
+        if len(shown | {cell.image}) <= PICTURES and cell.eta_waves == eta_waves:
+            shown.add(cell.image)
             for name, array in picture_arrays(cell, identifier, deblurrer, degradation.operator).items():
                 pictures[f"{cell.image}|{cell.noise.name}|{cell.eta_waves}|{name}"] = array
     table = pd.concat(tables, ignore_index=True)

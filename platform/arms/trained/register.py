@@ -44,6 +44,7 @@ def _register(record: StagesRecord, arm: str, result: StudyResult) -> None:
     seed = max(plan.seeds, key=lambda seed: _validated(record, arm, seed))
     stages, keys, validated = graph.arms[arm, seed], graph.inputs(arm, seed), _validated(record, arm, seed)
     assert isinstance(stages, Arm)
+    assert not callable(stages.deblur.network)  # an arm with an own network is refused before
     identify = stages.identify
     identifier = load_network(plan.runs, keys["identify"], identify)
     store, held = (open_store(sources, plan.runs / "cache", progress=False)
@@ -64,7 +65,7 @@ def _register(record: StagesRecord, arm: str, result: StudyResult) -> None:
     folder = plan.runs / "models" / record.folder.name / file_name(arm)
     save_model(
         folder,
-        operator=identify.degradation.operator,
+        operator=identify.degradation.zernike,
         identifier_config=identifier_config(identify),
         identifier=identifier,
         deblurrer_config=stages.deblur.network,

@@ -48,7 +48,7 @@ def rows_of(arm: Doubt, tables: Sequence[pd.DataFrame], crop_px: int) -> pd.Data
     The answer's numbers are fitted on every second validation draw, its temperature on the others; test draws have part
     in neither.
     """
-    operator, table = arm.degradation.operator, tables[0]
+    operator, table = arm.degradation.zernike, tables[0]
     draws = draws_of(tables, operator, arm.degradation.eta_waves)
     held, even = (table["part"] == "validation").to_numpy(), (table["draw"] % 2 == 0).to_numpy()
     if not (held & even).any() or not (held & ~even).any():
@@ -75,7 +75,7 @@ def _flagged(arm: Doubt, table: pd.DataFrame, estimate: np.ndarray, std: np.ndar
     for row, gamma, deviation in zip(table.itertuples(), estimate, std, strict=True):
         said = Identification(torch.from_numpy(gamma), torch.from_numpy(np.array(deviation)), True, 1)
         y = torch.full((1, 1, crop_px, crop_px), float(row.brightness))
-        found.append(bool(range_flags({"trained": trained}, known.operator, y, said, float(row.noise_std), 0.0)))
+        found.append(bool(range_flags({"trained": trained}, known.zernike, y, said, float(row.noise_std), 0.0)))
     return np.array(found)
 
 

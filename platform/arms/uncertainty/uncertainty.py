@@ -103,7 +103,7 @@ def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
     degradation = stage.identify.degradation
     network = load_network(work.runs, work.inputs["identify"], stage.identify)
     card = {"trained": {"crop_px": degradation.crop_px}}
-    model = BlindModel(degradation.operator, network, nn.Identity(), card)
+    model = BlindModel(degradation.zernike, network, nn.Identity(), card)
     rows: list[dict[str, Any]] = []
     for part, sources in (("validation", stage.validation), ("test", stage.test)):
         for cell in cells(stage.grid, degradation, open_store(sources, work.cache, progress=False)):
