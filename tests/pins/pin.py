@@ -11,12 +11,14 @@ another torch may round otherwise; `tests/platform/experiment/test_pins.py` ther
 
 import argparse
 import difflib
+import io
 import os
 import re
-import subprocess
+import runpy
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -92,23 +94,32 @@ def page_text(html: str) -> Iterator[str]:
 
 def run(kind: str, runs: Path) -> str:
     """The log of one study, which must end well."""
-    line = [sys.executable, f"tests/micro_{KINDS[kind]}.py", "--local", "--data", "dead-leaves", "--runs", str(runs)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(line)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    return done.stdout
+    return printed(kind, "--local", "--data", "dead-leaves", "--runs", str(runs))
 
 
-def usage(kind: str) -> str:
-    line = [sys.executable, f"tests/micro_{KINDS[kind]}.py", "--help"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+def printed(kind: str, *options: str) -> str:
+    """What the file of a small study prints when it is run, here in this process: a new one takes seconds to start."""
+    file = f"tests/micro_{KINDS[kind]}.py"
+    before, said, code = (sys.argv, os.environ.get("COLUMNS"), Path.cwd()), io.StringIO(), None
+    sys.argv, os.environ["COLUMNS"] = [file, *options], "120"
+    os.chdir(ROOT)
+    try:
+        with redirect_stdout(said):
+            runpy.run_path(file, run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv = before[0]
+        os.environ.pop("COLUMNS") if before[1] is None else os.environ.update(COLUMNS=before[1])
+        os.chdir(before[2])
+    if code:
+        raise SystemExit(f"{' '.join([file, *options])} ended with {code}:\n{said.getvalue()}")
+    return said.getvalue()
 
 
 def seen(kind: str, runs: Path, log: str) -> list[str]:
     """Everything that a user sees of one study."""
-    lines = ["== help", *usage(kind).splitlines(), "== log"]
+    lines = ["== help", *printed(kind, "--help").splitlines(), "== log"]
     lines += log.splitlines()
     for folder in sorted(runs.glob(f"studies/micro_{KINDS[kind]}-*"), key=_files):  # of a search, with its last study
         lines += ["== files", *_files(folder)]
@@ -178,6 +189,8 @@ def main() -> int:
     parser.add_argument("--runs", type=Path)
     parser.add_argument("kinds", nargs="*", default=[*KINDS], metavar="KIND")
     arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+    sys.path[:0] = [str(ROOT), str(HERE.parent)]
     differ = False
     with tempfile.TemporaryDirectory() as scratch:
         runs = (arguments.runs or Path(scratch) / "runs").resolve()
