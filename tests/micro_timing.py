@@ -7,7 +7,6 @@ Measure  Nothing that anybody should quote.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -72,11 +71,6 @@ class TimingResult(Result):
     """Arm → how long one transform takes."""
 
     transform_ms: dict[str, float]
-
-    def write(self, folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.html").write_text(f"<!doctype html><title>{self.title}</title><pre>{self.text()}</pre>")
-        return folder / "report.html"
 
     def text(self) -> str:
         return "\n".join([self.title, *(f"{arm:6} {each:.3f} ms" for arm, each in self.transform_ms.items())])

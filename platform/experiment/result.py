@@ -1,10 +1,10 @@
 """What a finished study hands over, whatever its kind: a header, and all that a report, a log and MLflow ask of it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from deepblur.platform.report.table import Table
 from deepblur.platform.stages.cost import Cost, cost_of
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.system.printable import markdown
+
+if TYPE_CHECKING:
+    from deepblur.platform.report.page import Section
 
 LONGEST = 3000
 """Characters of an outcome that has no table of its own; MLflow takes 5000 for the whole description."""
@@ -45,10 +48,6 @@ class Result:
         """Name → table; those that lie beside its report, and "items", a row per draw, where it has them."""
         return {}
 
-    def write(self, folder: Path) -> Path:
-        """Write the report and its tables; the file to open first."""
-        raise NotImplementedError
-
     def text(self) -> str:
         """For the job's log."""
         raise NotImplementedError
@@ -56,6 +55,19 @@ class Result:
     def metrics(self) -> dict[str, float]:
         """Of the study's run in MLflow, by the names of `tracking.names`."""
         raise NotImplementedError
+
+    def sections(self) -> "Sequence[Section]":
+        """Of the report, which adds where the result comes from."""
+        from deepblur.platform.report.page import Code, Section, cost_section
+
+        return [Section("What came out", [Code(self.text())]), cost_section(self.cost)]
+
+    def write(self, folder: Path) -> Path:
+        """Write the report, and what lies beside it; the file to open first."""
+        from deepblur.platform.report.page import write  # and with it Matplotlib, which no worker needs
+
+        tables = {name: table for name, table in self.tables.items() if name != "items"}
+        return write(self, self.sections(), tables, folder)
 
     def outcome(self) -> str:
         """What came out, as Markdown, for the description of the study's run."""

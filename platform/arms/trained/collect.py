@@ -1,6 +1,6 @@
 """From finished stages to the result of a study of trained arms, and what is shown of it where."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from deepblur.platform.arms.trained.pictures import pictures_by_arm, place_of, write_pictures
 from deepblur.platform.arms.trained.register import register_models
-from deepblur.platform.arms.trained.report import write_report
+from deepblur.platform.arms.trained.report import sections, tables
 from deepblur.platform.arms.trained.result import (
     GAINS,
     KEYS,
@@ -23,6 +23,7 @@ from deepblur.platform.arms.trained.text import COLUMNS, contrast_sentences, tex
 from deepblur.platform.experiment.record import StagesRecord
 from deepblur.platform.experiment.result import header, table_and_sentences
 from deepblur.platform.experiment.study import Graph, Plan
+from deepblur.platform.report.page import Section
 from deepblur.platform.report.table import Column, Table
 from deepblur.platform.stages.heartbeat import read_rows
 from deepblur.platform.stages.ledger import Ledger
@@ -44,10 +45,13 @@ class TrainedStudy(StudyResult):
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        return {"items": self.items, "summary": summary_table(self), "paired": paired_table(self)}
+        return {"items": self.items, **tables(self)}
+
+    def sections(self) -> Sequence[Section]:
+        return sections(self)
 
     def write(self, folder: Path) -> Path:
-        report = write_report(self, folder)
+        report = super().write(folder)
         write_pictures(self, folder / "pictures")
         return report
 
