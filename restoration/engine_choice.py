@@ -69,7 +69,12 @@ def _model(choice: EngineChoice, device: str) -> Chosen:
 def _each(choice: EngineChoice, make: Callable[[EngineChoice], Engine]) -> Engine:
     """The engine, with one for each channel where the user knows their cutoffs."""
     cutoffs = choice.cutoff if isinstance(choice.cutoff, tuple) else (choice.cutoff,)
-    engines = [make(replace(choice, cutoff=cutoff)) for cutoff in cutoffs]
+    try:
+        engines = [make(replace(choice, cutoff=cutoff)) for cutoff in cutoffs]
+    except ModelError:
+        raise
+    except ValueError as error:  # the operator refuses the optics
+        raise ModelError(str(error)) from None
     for engine, cutoff in zip(engines, cutoffs, strict=True):
         engine.cutoff_given = cutoff is not None
     if len(engines) > 1:
@@ -91,10 +96,7 @@ def _trained(model: BlindModel, name: str, choice: EngineChoice, device: str) ->
         return TrainedEngine(model, name, restorer, device)
     if given:
         eta_waves = given.pop("eta_waves", model.identifier.eta_waves)
-        try:
-            model = shipped.for_optics(model, replace(model.operator, **given), eta_waves)
-        except ValueError as error:  # the operator refuses the optics
-            raise ModelError(str(error)) from None
+        model = shipped.for_optics(model, replace(model.operator, **given), eta_waves)
     assert isinstance(model.identifier, SpectralIdentifier)
     return SpectralEngine(model, model.identifier, name, restorer, device, or_tv=choice.restorer == "auto")
 
@@ -106,7 +108,8 @@ def _optics(choice: EngineChoice) -> dict[str, Any]:
 
 def _listed(given: dict[str, Any]) -> str:
     words = {"psf_size": "--psf-size", "eta_waves": "--eta", "cutoff": "--cutoff"}
-    return ", ".join(f"{words[name]} {value:g}" for name, value in given.items())
+    several = {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
+    return ", ".join(f"{words[name]} {','.join(f'{value:g}' for value in values)}" for name, values in several.items())
 
 
 def _calibrated(choice: EngineChoice) -> Engine:
@@ -134,12 +137,7 @@ def _training_free(method: str, choice: EngineChoice) -> Engine:
     unused = {name: value for name, value in given.items() if method != "spectral" and name != "psf_size"}
     if unused:
         raise ModelError(f"method {method} finds any PSF and knows no aberrations; leave out {_listed(unused)}")
-    try:
-        return TrainingFreeEngine(method, restorer, **OPTICS | given)
-    except ModelError:
-        raise
-    except ValueError as error:  # the operator refuses the optics
-        raise ModelError(str(error)) from None
+    return TrainingFreeEngine(method, restorer, **OPTICS | given)
 
 
 def _device(name: str) -> str:

@@ -39,7 +39,7 @@ class PictureSource:
         """Pillow's mode to convert to, or "16" for PNG of 16 bits per value."""
         self.orientation = orientation
         self.about = about
-        """What Pillow takes to say the same of the new file."""
+        """How Pillow is to save the new file, and what it is to say of it."""
         self.values = values
         """Pixels times samples."""
 
@@ -129,10 +129,12 @@ def write_picture(path: Path, frames: Iterator[np.ndarray], like: Recording) -> 
     planes = np.concatenate([frame, like.kept(0)]) if like.alpha else frame
     stored = upright(planes, {6: 8, 8: 6}.get(source.orientation, source.orientation))
     pixels = np.ascontiguousarray(stored[0] if len(stored) == 1 else np.moveaxis(stored, 0, -1))
-    if source.kind == "PNG":
-        encoded = bytes(imagecodecs.png_encode(pixels)) if like.dtype == np.uint16 else _encode(pixels, "PNG", {})
+    if like.dtype == np.uint16:  # only PNG
+        encoded = bytes(imagecodecs.png_encode(pixels))
     else:
-        encoded = _encode(pixels, source.kind, source.about)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, source.kind, **source.about)
+        encoded = buffer.getvalue()
     chunks = descriptive_chunks(source.path) if source.kind == "PNG" else []
     with replacing(path, len(encoded)) as file:
         if source.kind == "PNG":
@@ -178,28 +180,22 @@ def _is_grey(colours: np.ndarray) -> bool:
 
 
 def _about(path: Path, image: Image.Image, mode: str) -> dict[str, Any]:
-    same_colours = image.mode == mode
-    return {
+    """How Pillow is to save it again, and what it is to say; a PNG's chunks say it themselves."""
+    kind = _format(image)
+    says = {"JPEG": ("dpi", "exif", "icc_profile", "comment"), "WEBP": ("exif", "icc_profile"), "BMP": ("dpi",)}
+    settings: dict[str, Any] = {
         key: image.info[key]
-        for key in ("dpi", "exif", "icc_profile", "comment")
-        if image.info.get(key) and (key != "icc_profile" or same_colours)
-    } | ({"lossless": True, "exact": True} if _is_lossless_webp(path, image.format) else {})
+        for key in says.get(kind, ())
+        if image.info.get(key) and (key != "icc_profile" or image.mode == mode)
+    }
+    if kind == "JPEG":
+        settings |= {"quality": 95, "subsampling": 0}
+    if kind == "WEBP":
+        settings |= {"lossless": True, "exact": True} if _is_lossless_webp(path) else {}
+        settings["quality"] = 95
+    return settings
 
 
-def _is_lossless_webp(path: Path, kind: str | None) -> bool:
-    if kind != "WEBP":
-        return False
+def _is_lossless_webp(path: Path) -> bool:
     with path.open("rb") as file:
         return b"VP8L" in file.read(64)
-
-
-def _encode(pixels: np.ndarray, kind: str, about: dict[str, Any]) -> bytes:
-    settings: dict[str, Any] = {
-        "JPEG": {"quality": 95, "subsampling": 0},
-        "WEBP": {"quality": 95},
-    }.get(kind, {})
-    known = {"JPEG": ("dpi", "exif", "icc_profile", "comment"), "WEBP": ("exif", "icc_profile", "lossless", "exact")}
-    settings |= {key: value for key, value in about.items() if key in known.get(kind, ("dpi",))}
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **settings)
-    return buffer.getvalue()

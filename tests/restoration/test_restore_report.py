@@ -100,6 +100,8 @@ def test_optics_that_a_method_does_not_use_are_refused(choice):
     with pytest.raises(ModelError, match=r"finds any PSF and knows no aberrations; leave out --(cutoff|eta) 0.2"):
         choose_engine(choice)
     assert choose_engine(EngineChoice(method="l0", psf_size=15))[0].assumed() == ()
+    with pytest.raises(ModelError, match=r"knows its PSFs; leave out --cutoff 0.2,0.17 or --optics"):
+        choose_engine(EngineChoice(optics="scope.safetensors", cutoff=(0.2, 0.17)))
 
 
 def test_every_channel_can_have_its_cutoff(blurry):
