@@ -11,7 +11,7 @@ import importlib.metadata
 import inspect
 import json
 import os
-import platform as machine
+import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,7 +117,7 @@ def circumstances(*, workers: str, threads: Any, gpu: bool) -> Json:
         "device": device,
         "workers": workers,
         "threads": threads,
-        "python": machine.python_version(),
+        "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
         "processor": _processor(),
     }
@@ -291,4 +291,4 @@ def _processor() -> str:
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else machine.processor() or machine.machine()
+    return names[0] if names else platform.processor() or platform.machine()

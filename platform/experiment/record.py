@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-from deepblur.platform.experiment import notes as run_notes
-from deepblur.platform.experiment import provenance
+from deepblur.platform.experiment import notes, provenance
 from deepblur.platform.experiment.naming import part_name, shared_tags, study_name
 from deepblur.platform.experiment.result import Result
 from deepblur.platform.experiment.study import Graph, Plan
@@ -19,8 +18,7 @@ from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.printable import note
 from deepblur.platform.system.source_tree import commit
-from deepblur.platform.tracking import names as naming
-from deepblur.platform.tracking import pages as dashboard
+from deepblur.platform.tracking import names, pages
 from deepblur.platform.tracking.connection import default_uri, shown
 from deepblur.platform.tracking.no_tracker import NoTracker
 from deepblur.platform.tracking.tracker import Tracker
@@ -60,7 +58,7 @@ class Record:
         """The run of a part; `about` is what it is made of."""
         name = part_name(self.plan, name)
         links = {"report": self.tracker.page(self.parent, REPORT), self.whole: self.tracker.page(self.parent)}
-        tags = {**self.tags, **tags, naming.NOTE_TAG: run_notes.part_note(name, about, self.plan, links)}
+        tags = {**self.tags, **tags, names.NOTE_TAG: notes.part_note(name, about, self.plan, links)}
         return self.tracker.child_run(parent=self.parent, key=f"{self.key}/{key}", name=name, params=params, tags=tags)
 
     def open_parts(self) -> Iterable[str]:
@@ -88,7 +86,7 @@ class Record:
         if result.cost is not None:
             self.tracker.log_metrics(self.parent, result.cost.metrics())
         facts = {n.replace(", ", "."): text for n, text in result.facts.items() if n not in (*self.tags, "git commit")}
-        described = {naming.NOTE_TAG: run_notes.study_note(self.plan, result, self.links())}
+        described = {names.NOTE_TAG: notes.study_note(self.plan, result, self.links())}
         self.tracker.log_tags(self.parent, facts | described)
         note("\n" + result.text() + "\n")
         self.last_words(result)
@@ -170,7 +168,7 @@ class StagesRecord(Record):
                 self.tracker.log_metrics(run, measured)
 
     def _rows(self, work: Work, rows: list[dict[str, float]]) -> None:
-        named = [naming.curve(work.stage.kind, row) for row in rows]
+        named = [names.curve(work.stage.kind, row) for row in rows]
         for run in self.children[work.key]:
             self.tracker.log_rows(run, named)
 
@@ -209,9 +207,9 @@ def open_tracker(plan: Plan, view: str) -> NoTracker:
         return NoTracker()
     uri = plan.tracking_uri or default_uri(plan.runs)
     tracker = Tracker.open(uri, plan.study.name, plan.runs / "mlartifacts", plan.runs)
-    links = {dashboard.VIEWS[view].name: tracker.view(view)}
-    about = {naming.NOTE_TAG: run_notes.experiment_note(plan, links)}
-    tracker.describe({**dashboard.KIND, **dashboard.view_tags(), **about})
+    links = {pages.VIEWS[view].name: tracker.view(view)}
+    about = {names.NOTE_TAG: notes.experiment_note(plan, links)}
+    tracker.describe({**pages.KIND, **pages.view_tags(), **about})
     return tracker
 
 

@@ -1,7 +1,7 @@
 """Carry a plan out: decode the data, work the stage graph, record everything, write the report, register the models."""
 
 import importlib.metadata
-import platform as machine
+import platform
 import sqlite3
 import sys
 import time
@@ -184,7 +184,7 @@ def facts_of(plan: Plan, stores: Stores) -> dict[str, str]:
     return {
         "git commit": commit(),
         **facts,
-        "device": "GPU" if plan.gpus else f"CPU, {machine.processor() or machine.machine()}",
+        "device": "GPU" if plan.gpus else f"CPU, {platform.processor() or platform.machine()}",
         "workers × cores per training": f"{_workers(plan)} × {plan.cpus}",
         "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages),
     }

@@ -9,7 +9,7 @@ from deepblur.baselines.spectral import spectral
 from deepblur.baselines.spectrum_model import Grid, average_spectrum
 from deepblur.baselines.spectrum_reader import SIDE, InformedObjective, SpectrumReader
 from deepblur.operators import UniformGamma, ZernikeBlur
-from deepblur.platform.training import spectrum_reader as reader_training
+from deepblur.platform.training import spectrum_reader
 from deepblur.platform.training.spectrum_reader import set_coordinates
 
 FAMILY = ZernikeBlur(noll=(4, 5, 7), psf_size=15)
@@ -96,25 +96,25 @@ def test_only_known_blurs_are_asked_about(reader, y):
 
 
 def test_a_killed_training_ends_with_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader_training, "NETWORK", SMALL)
-    monkeypatch.setattr(reader_training, "BATCH", 8)
-    monkeypatch.setattr(reader_training, "CHUNK", 16)
+    monkeypatch.setattr(spectrum_reader, "NETWORK", SMALL)
+    monkeypatch.setattr(spectrum_reader, "BATCH", 8)
+    monkeypatch.setattr(spectrum_reader, "CHUNK", 16)
 
     def run(work, epochs=2, stop=False):
-        keep = reader_training._keep
+        keep = spectrum_reader._keep
 
         def kept(value, file):
             keep(value, file)
             if stop and file.name.startswith("reader_"):
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(reader_training, "_keep", kept)
+        monkeypatch.setattr(spectrum_reader, "_keep", kept)
         monkeypatch.setattr("sys.argv", ["", "--draws", "24", "--epochs", str(epochs), "--work", str(tmp_path / work),
                                          "-o", str(tmp_path / f"{work}.safetensors")])  # fmt: skip
         try:
-            reader_training.main()
+            spectrum_reader.main()
         finally:
-            monkeypatch.setattr(reader_training, "_keep", keep)
+            monkeypatch.setattr(spectrum_reader, "_keep", keep)
 
     run("whole")
     with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,7 @@ from deepblur.platform.experiment.result import Result
 from deepblur.platform.experiment.study import Plan
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.printable import note
-from deepblur.platform.tracking import names as naming
+from deepblur.platform.tracking import names
 
 Where = tuple[str, int]
 """A sampler's name in the study and its seed."""
@@ -57,7 +57,7 @@ class SearchRecord(Record):
         trial = history.trials[number]
         run, about = self.trial(arm, seed, number), trial.user_attrs
         self.tracker.log_tags(run, {"state": trial.state.name.lower(), "reason": about.get("reason", "")})
-        self.tracker.log_metrics(run, naming.measured("grid", about.get("measures", {})))
+        self.tracker.log_metrics(run, names.measured("grid", about.get("measures", {})))
         self.tracker.finish(run, trial.state.name != "FAIL")
         del self.open[arm, seed, number]
         if run and not self.tracker.problems:
@@ -92,7 +92,7 @@ class Trials:
 
     def rows(self, job: Job, work: Work, rows: list[dict[str, float]]) -> None:
         run = self.record.trial(self.arm, self.seed, job.number)
-        self.record.tracker.log_rows(run, [naming.curve(work.stage.kind, row) for row in rows])
+        self.record.tracker.log_rows(run, [names.curve(work.stage.kind, row) for row in rows])
 
     def ended(self, job: Job, state: str, about: Mapping[str, Any]) -> None:
         self.record.settle(self.arm, self.seed, job.number)

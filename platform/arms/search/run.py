@@ -108,7 +108,7 @@ def _search(plan: Plan, loop: Loop) -> None:
     if plan.local:
         _search_here(loop)
         return
-    from deepblur.platform.arms.search import ray_trials as trials  # Ray is needed only where something is left to do
+    from deepblur.platform.arms.search.ray_trials import run_trials  # Ray is needed only where something is left to do
     from deepblur.platform.cluster.connection import connect
     from deepblur.platform.cluster.resources import slots, trainings_at_once
 
@@ -122,7 +122,7 @@ def _search(plan: Plan, loop: Loop) -> None:
         return spent()
 
     loop.spent = beat
-    trials.run_trials(loop, resources)
+    run_trials(loop, resources)
 
 
 class _PrunedError(Exception):

@@ -27,7 +27,7 @@ from deepblur.platform.report.page import Section
 from deepblur.platform.report.table import Column, Table
 from deepblur.platform.stages.heartbeat import read_rows
 from deepblur.platform.stages.ledger import Ledger
-from deepblur.platform.tracking import names as naming
+from deepblur.platform.tracking import names
 from deepblur.platform.training.specification import Training
 
 SUBSETS = ("psf_snr_db", "psnr_gain_db", "ssim_gain")
@@ -94,7 +94,7 @@ def overall(result: StudyResult) -> dict[str, float]:
     table = summary_table(result)
     rows = table[table["group"] == "all"].set_index("arm")
     found = {
-        naming.of_arm(str(arm), name): float(value)
+        names.of_arm(str(arm), name): float(value)
         for arm, row in rows.iterrows()
         for name, value in row.items()
         if name.removesuffix("_low").removesuffix("_high") in GAINS
@@ -110,10 +110,10 @@ def means_by_run(items: pd.DataFrame, measures: Iterable[str]) -> dict[tuple[str
     found: dict[tuple[str, int], dict[str, float]] = {}
     for (arm, seed), rows in items.groupby(["arm", "seed"], sort=False):
         means = {"test": rows[list(measures)].mean()}
-        for group in naming.GROUPS:
+        for group in names.GROUPS:
             levels = rows.groupby(group, sort=False)[list(SUBSETS)]
             if levels.ngroups > 1:
-                means |= {naming.subset("test", group, level): here.mean() for level, here in levels}
+                means |= {names.subset("test", group, level): here.mean() for level, here in levels}
         found[arm, int(seed)] = {
             f"{place}/{name}": float(mean) for place, some in means.items() for name, mean in some.items()
             if np.isfinite(mean)
@@ -138,8 +138,8 @@ def _rows(folder: Path) -> pd.DataFrame:
     """What an evaluation measured; as text where an earlier version wrote it."""
     if (folder / "items.parquet").is_file():
         return pd.read_parquet(folder / "items.parquet")
-    names = {"noise": str, "image": str}
-    return pd.read_csv(folder / "items.csv", dtype=names, keep_default_na=False, float_precision="round_trip")
+    kinds = {"noise": str, "image": str}
+    return pd.read_csv(folder / "items.csv", dtype=kinds, keep_default_na=False, float_precision="round_trip")
 
 
 def _pictures(graph: "Graph", ledger: Ledger, items: pd.DataFrame) -> list[Picture]:

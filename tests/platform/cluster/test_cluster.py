@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from micro_study import STUDY
 
-from deepblur.platform.cluster import address as cluster
 from deepblur.platform.cluster.address import on_loopback, private_cluster, running_cluster
 from deepblur.platform.experiment.command_line import plan
 from deepblur.platform.experiment.main import main
@@ -48,7 +47,7 @@ def test_a_note_of_somebody_else_is_not_believed(note, monkeypatch):
         if os.getuid() == 0:  # whose notes are believed
             os.chown(note, 12345, 12345)
         else:
-            monkeypatch.setattr(cluster.os, "getuid", lambda: 12345)
+            monkeypatch.setattr(os, "getuid", lambda: 12345)
         assert running_cluster() is None
 
 

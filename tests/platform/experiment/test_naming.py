@@ -8,13 +8,13 @@ from micro_study import STUDY
 
 from deepblur.platform.experiment.command_line import plan
 from deepblur.platform.experiment.naming import part_name, shared_tags, study_name
-from deepblur.platform.tracking import names as naming
+from deepblur.platform.tracking import names
 from deepblur.platform.tracking.pages import VIEWS, comparison_page, run_page
 
 
 def test_a_curve_is_told_by_its_network_and_by_where_it_was_measured():
     row = {"step": 7.0, "loss": 0.1, "images_per_s": 9.0, "val_psnr_db": 20.0, "grid_psf_snr_db": 5.0}
-    assert naming.curve("deblur", row) == {
+    assert names.curve("deblur", row) == {
         "step": 7.0,
         "train/DN/loss": 0.1,
         "train/DN/images_per_s": 9.0,
@@ -24,14 +24,14 @@ def test_a_curve_is_told_by_its_network_and_by_where_it_was_measured():
 
 
 def test_cost_is_cost_wherever_it_was_measured():
-    assert naming.measured("test", {"psnr_db": 1.0, "latency_ms": 2.0}) == {"test/psnr_db": 1.0, "cost/latency_ms": 2.0}
+    assert names.measured("test", {"psnr_db": 1.0, "latency_ms": 2.0}) == {"test/psnr_db": 1.0, "cost/latency_ms": 2.0}
 
 
 @pytest.mark.parametrize("arm", ["closed form", "CG, 2", "T = 4", "R(0)", "spectral + DN", "trained at 0.15"])
 def test_no_metric_needs_more_than_backticks_in_a_search_string(arm):
-    assert re.fullmatch(r"[\w./-]+", naming.of_arm(arm, "psnr_gain_db"))
-    assert naming.subset("test", "eta_waves", 0.1) == "test/eta_0.1"
-    assert naming.subset("test", "noise", "very low") == "test/noise_very-low"
+    assert re.fullmatch(r"[\w./-]+", names.of_arm(arm, "psnr_gain_db"))
+    assert names.subset("test", "eta_waves", 0.1) == "test/eta_0.1"
+    assert names.subset("test", "noise", "very low") == "test/noise_very-low"
 
 
 def test_a_run_is_named_by_what_the_command_line_changed():

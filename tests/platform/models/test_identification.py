@@ -12,7 +12,7 @@ from deepblur.operators import NoiseRange, ZernikeBlur, symmetries_of
 from deepblur.platform.data.observations import Degradation
 from deepblur.platform.data.sources import DeadLeaves
 from deepblur.platform.data.store import open_store
-from deepblur.platform.models import readings as identification
+from deepblur.platform.models import readings
 from deepblur.platform.models.calibration import calibrate, signed_error
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import conclude, identify, one_twin, read, window_px
@@ -81,7 +81,7 @@ def test_nothing_is_flipped_where_there_is_no_twin(draw):
 
 
 def test_a_large_image_is_read_in_a_bounded_number_of_windows_that_reach_its_corners(rng, monkeypatch):
-    monkeypatch.setattr(identification, "_AT_ONCE", 4)
+    monkeypatch.setattr(readings, "_AT_ONCE", 4)
     y = torch.rand(1, 1, 90, 70, generator=rng)
     found = read(model(Corner()), y, windows=12)
     assert found.gamma.shape == (len(found.corners), 8, 5)

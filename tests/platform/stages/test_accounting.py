@@ -11,8 +11,7 @@ from deepblur.platform.experiment import run as study_run
 from deepblur.platform.experiment.command_line import parser
 from deepblur.platform.experiment.main import main
 from deepblur.platform.report.page import cost_section
-from deepblur.platform.stages import cost as accounting
-from deepblur.platform.stages.cost import CLASSES, Budget, Cost, by_class, cost_of, cost_table
+from deepblur.platform.stages.cost import CLASSES, Budget, BudgetSpentError, Cost, by_class, cost_of, cost_table
 from deepblur.platform.stages.ledger import Ledger
 
 FAST = ["--local", "--data", "photos", "--tracking-uri", "none"]
@@ -118,7 +117,7 @@ def test_a_budget_is_of_hours_or_of_gpu_hours(tmp_path):
     with Ledger(tmp_path, started=time.time() - 1800, gpus=2.0) as ledger:
         assert Budget(None, None, ledger).spent() is None
         assert Budget(0.6, None, ledger).spent() is None
-        with pytest.raises(accounting.BudgetSpentError, match=r"^budget of 0.5 h spent: 12 of 40 stages done$"):
+        with pytest.raises(BudgetSpentError, match=r"^budget of 0.5 h spent: 12 of 40 stages done$"):
             Budget(0.5, None, ledger).check(12, 40)
         ledger.start("a", "identify", "IN")
         assert Budget(None, 1e-3, ledger).spent() is None

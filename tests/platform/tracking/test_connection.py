@@ -19,8 +19,8 @@ from deepblur.cli import main
 from deepblur.platform.experiment.command_line import plan
 from deepblur.platform.experiment.record import show_where
 from deepblur.platform.tracking import connection
-from deepblur.platform.tracking import tracker as tracking
 from deepblur.platform.tracking.connection import connect, first_line, shown, without_password
+from deepblur.platform.tracking.tracker import Tracker
 from deepblur.studies.ablation_true_vs_est import STUDY
 
 PASSWORDS = ("hunter2", "hun@ter2", "hun/ter2", "hun:ter2", "hun%40ter2", "hun%ter2", "h@u/n:t?e#r@2", "hun ter2")
@@ -87,7 +87,7 @@ def test_text_with_several_uris_keeps_all_but_their_secrets():
 
 
 def test_what_could_not_be_recorded_is_told_without_a_password():
-    tracker = tracking.Tracker(None, "", "0")
+    tracker = Tracker(None, "", "0")
 
     def fails():
         raise RuntimeError("API request to http://me:hunter2@host:5000/api failed")
@@ -104,7 +104,7 @@ def test_the_repository_that_a_run_names_has_no_token(monkeypatch, tmp_path, mlf
     )
     database = tmp_path / "mlflow.db"
     database.write_bytes(mlflow_template.read_bytes())
-    tracker = tracking.Tracker.open(f"sqlite:///{database}", "study")
+    tracker = Tracker.open(f"sqlite:///{database}", "study")
     run = tracker.child_run(parent="0", key="k", name="n", params={})
     tags = tracker.client.get_run(run).data.tags
     assert tags["mlflow.source.git.repoURL"] == "https://…@git.example.org/x.git"

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from deepblur.platform.tracking import orphaned_runs
-from deepblur.platform.tracking import tracker as tracking
 from deepblur.platform.tracking.connection import database_file, default_uri
 from deepblur.platform.tracking.no_tracker import NoTracker
 from deepblur.platform.tracking.tracker import DRIVER, DRIVER_TAG, Tracker
@@ -58,7 +57,7 @@ def test_a_second_tracker_continues_the_same_records(open_tracker):
 def test_the_load_of_the_machine_is_recorded_until_the_study_ends(open_tracker, monkeypatch):
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    monkeypatch.setattr(tracking, "SYSTEM_INTERVAL_S", 0.05)
+    monkeypatch.setattr(f"{Tracker.__module__}.SYSTEM_INTERVAL_S", 0.05)
     measured = threading.Event()
     publish = SystemMetricsMonitor.publish_metrics
     monkeypatch.setattr(
