@@ -18,6 +18,7 @@ from deepblur.platform.arms.uncertainty.uncertainty import Answer, Doubt
 from deepblur.platform.data.observations import Degradation
 from deepblur.platform.data.sources import Data
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
+from deepblur.platform.evaluation.measure import Metric
 from deepblur.platform.experiment.main import Study
 from deepblur.platform.experiment.study import Plan, Preset, extends
 from deepblur.platform.models.shipped import reference_for
@@ -40,6 +41,7 @@ __all__ = [
     "Identify",
     "Joint",
     "Method",
+    "Metric",
     "NoiseLevel",
     "OneOf",
     "OpticsFile",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from deepblur.platform.evaluation.measure import Metric
 from deepblur.platform.experiment.study import Plan
 from deepblur.platform.report.table import Table
 from deepblur.platform.stages.cost import Cost, cost_of
@@ -40,6 +41,8 @@ class Result:
     """(a, b): the study asks whether a does better than b; None where it asks nothing."""
     facts: dict[str, str] = field(default_factory=dict)
     """Where, with what and on which images it was carried out."""
+    own_metrics: tuple[Metric, ...] = ()
+    """Measures of the study's own, each a column of its items."""
     cost: Cost | None = None
     """What its stages cost, and the command that reports them; None where nobody counted."""
 
@@ -97,6 +100,7 @@ def header(plan: Plan, facts: dict[str, str], ledger: Ledger, keys: Iterable[str
         "command": plan.command,
         "contrast": plan.contrast,
         "facts": facts,
+        "own_metrics": study.metrics,
         "cost": cost_of(ledger, keys),
     }
 

@@ -17,9 +17,15 @@ from typing import Any, TypeVar
 
 from deepblur.platform.data.sources import Data
 from deepblur.platform.evaluation.levels import Grid, RealImages
+from deepblur.platform.evaluation.measure import Metric, Score
 from deepblur.platform.stages.identity import said
 from deepblur.platform.stages.stage import Work
 
+COLUMNS = {
+    *("arm", "seed", "noise", "eta_waves", "image", "draw", "noise_std", "gain", "status", "reason", "seconds"),
+    *("psnr_db", "ssim", "whiteness", "psf_snr_db", "psf_ncc", "otf_error", "psf_error", "local_std", "peak_mb"),
+}
+"""Of the tables of draws, which a metric of a study's own cannot have."""
 F = TypeVar("F", bound=Callable[..., Any])
 _GIVEN = ("data", "seed")  # keywords that the study itself hands to every arm
 CALLED = "DEEPBLUR_CALLED"
@@ -107,6 +113,8 @@ class Design:
     methods holds all the others against a as well, each minus a."""
     presets: Mapping[str, Preset]
     """Name, such as "quick" → the size of the study."""
+    metrics: tuple[Metric, ...] = ()
+    """Measures of the study's own for restored images, which stand beside PSNR and SSIM wherever these do."""
     after: Callable[["Plan", Graph], Any] = lambda plan, graph: None
     """Called when everything is done and recorded, for what a study leaves beside its report."""
     published: Callable[[str], tuple[Any, ...]] = lambda preset: ()
@@ -116,9 +124,17 @@ class Design:
     def __post_init__(self) -> None:
         for keywords in (*self.arms.values(), *(preset.settings for preset in self.presets.values())):
             self.check(keywords)
+        names = [metric.name for metric in self.metrics]
+        if known := [name for name in names if name in COLUMNS or names.count(name) > 1]:
+            raise ValueError(f"a metric has a name of its own, for its column; {known[0]!r} is taken: rename it")
         for name in self.contrast:
             if name not in self.arms:
                 raise ValueError(f"the contrast names the arm {name!r}; the arms are {', '.join(self.arms)}")
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """What the stages that measure compute for the study's own metrics: not how these are written."""
+        return tuple(metric.score for metric in self.metrics)
 
     def typed(self, program: bool = True) -> list[str]:
         """How the study is called: by its file as it was typed, else by the file that states it.

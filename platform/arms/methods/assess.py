@@ -7,7 +7,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -23,6 +23,7 @@ from deepblur.platform.data.observations import Batch
 from deepblur.platform.data.store import ImageStore, open_store
 from deepblur.platform.evaluation.grid import image_cells, usable_images
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
+from deepblur.platform.evaluation.measure import Score, name_of, scores_of
 from deepblur.platform.evaluation.metrics import otf_error, psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db, ssim
 from deepblur.platform.evaluation.texture import edge_density, local_std
 from deepblur.platform.stages.stage import Work
@@ -106,7 +107,13 @@ def measure(
     """(row, estimate) of one draw; the row has every column whatever happened."""
     image, truth = draw.image.to(device), None if draw.truth is None else draw.truth.to(device)
     seed = stream(stage.grid.seed, "method", stage.position, draw.keys["draw"])
-    row = {**draw.keys, "status": "ok", "reason": "", **dict.fromkeys(SCORES, np.nan), **_content(draw, stage.method)}
+    row = {
+        **draw.keys,
+        "status": "ok",
+        "reason": "",
+        **dict.fromkeys(columns_of(stage), np.nan),
+        **_content(draw, stage.method),
+    }
     found = None
     memory = PeakMemory(device)
     started = time.perf_counter()
@@ -123,13 +130,20 @@ def measure(
         row |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
     row |= {"seconds": time.perf_counter() - started, "peak_mb": memory.used_mb()}
     if found is not None:
-        row |= score(stage.method, found, image, truth)
+        row |= score(stage.method, found, image, truth, stage.scores)
     return row, found
 
 
-def score(method: Method, found: Estimate, image: Tensor, truth: Batch | None) -> dict[str, float]:
-    """The scores that the method and the data allow; borders of half a PSF are cut before PSNR and SSIM."""
-    scores: dict[str, Tensor] = {}
+def columns_of(stage: Assess) -> tuple[str, ...]:
+    """Columns that hold a score."""
+    return (*SCORES, *map(name_of, stage.scores))
+
+
+def score(
+    method: Method, found: Estimate, image: Tensor, truth: Batch | None, own: Sequence[Score] = ()
+) -> dict[str, float]:
+    """The scores that the method and the data allow; borders of half a PSF are cut before those of images."""
+    scores: dict[str, Any] = {}
     operator = method.degradation.operator
     if truth is not None and found.psf is not None:
         psf = found.psf[None, None]
@@ -144,6 +158,7 @@ def score(method: Method, found: Estimate, image: Tensor, truth: Batch | None) -
         border = operator.psf_shape[0] // 2
         scores["psnr_db"] = psnr_db(found.image[None, None], truth.sharp, border)
         scores["ssim"] = ssim(found.image[None, None], truth.sharp, border)
+        scores |= {name: one for name, (one,) in scores_of(own, found.image[None, None], truth.sharp, border).items()}
     if restores and found.psf is not None and found.psf.shape == operator.psf_shape:  # one PSF for all the image
         residual = image - reblur(found.image, found.psf)
         scores["whiteness"] = whiteness(_inside(residual, operator.psf_shape[0] // 2)[None])

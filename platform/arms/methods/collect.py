@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepblur.platform.arms.methods.assess import SCORES
+from deepblur.platform.arms.methods.assess import columns_of
 from deepblur.platform.arms.methods.method import FROM_TRUTH, Assess, Method
-from deepblur.platform.arms.methods.report import write_comparison
-from deepblur.platform.arms.methods.result import EXACT_DB, MEASURES, OK, MethodPicture, MethodsResult
+from deepblur.platform.arms.methods.report import tables, write_comparison
+from deepblur.platform.arms.methods.result import EXACT_DB, OK, MethodPicture, MethodsResult
 from deepblur.platform.arms.methods.text import comparison_text, contrast_answers, contrast_sentences, measure_column
 from deepblur.platform.arms.trained.collect import curves, keys_first, means_by_run
 from deepblur.platform.arms.trained.pictures import pictures_by_arm, place_of
@@ -27,7 +27,7 @@ class MethodsStudy(MethodsResult):
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        return {"items": self.items, "summary": self.summary, "paired": self.paired}
+        return {"items": self.items, **tables(self)}
 
     def write(self, folder: Path) -> Path:
         return write_comparison(self, folder)
@@ -40,12 +40,12 @@ class MethodsStudy(MethodsResult):
 
     def outcome(self) -> str:
         shown = [name for name in ("psf_snr_db", "psnr_gain_db", "ssim_gain") if self.gives(name)] or ["whiteness"]
-        columns = {"arm": Column("arm"), **{name: measure_column(name) for name in shown}}
+        columns = {"arm": Column("arm"), **{name: measure_column(self.measures[name]) for name in shown}}
         table = Table.of(self.summary[self.summary["group"] == "all"], columns)
         return table_and_sentences(table, contrast_sentences(self))
 
     def by_run(self) -> dict[tuple[str, int], dict[str, float]]:
-        found = means_by_run(self.scored, MEASURES)
+        found = means_by_run(self.scored, self.measures)
         for where, rows in self.items.groupby(["arm", "seed"], sort=False):
             lost = int((rows["status"] != OK).sum())
             found.setdefault(where, {})["test/lost_draws"] = float(lost)
@@ -82,7 +82,7 @@ def overall(result: MethodsResult) -> dict[str, float]:
     return {
         of_arm(row["arm"], name): float(row[name])
         for row in table[table["group"] == "all"].to_dict("records")
-        for name in MEASURES
+        for name in result.measures
         if np.isfinite(row[name])
     } | {key: value for name, one in contrast_answers(result).items() for key, value in one.metrics(name).items()}
 
@@ -94,14 +94,14 @@ def _most_noise(method: Method) -> float:
 
 def _assessed(plan: Plan, graph: Graph, ledger: Ledger) -> pd.DataFrame:
     """The rows of every method; a stage that took its process down has rows that say so."""
-    tables = []
+    found = []
     for (arm, seed), keys in graph.results.items():
         for key in keys:
             file = ledger.folder(key) / "items.parquet"
             done = ledger.done(key) is not None
             table = pd.read_parquet(file) if done else _lost(plan, graph, ledger, key)
-            tables.append(table.assign(arm=arm, seed=seed))
-    items = pd.concat(tables, ignore_index=True)
+            found.append(table.assign(arm=arm, seed=seed))
+    items = pd.concat(found, ignore_index=True)
     shown = categories(plan.data.test)
     items["categories"] = [";".join(shown.get(image, ())) for image in items["image"]]
     return keys_first(items)
@@ -117,7 +117,7 @@ def _lost(plan: Plan, graph: Graph, ledger: Ledger, key: str) -> pd.DataFrame:
             table = pd.read_parquet(ledger.folder(other) / "items.parquet")
             reason = ledger.error(key) or "the process died"
             return table.assign(
-                **dict.fromkeys((*SCORES, "seconds", "peak_mb"), np.nan), status="failed", reason=reason
+                **dict.fromkeys((*columns_of(stage), "seconds", "peak_mb"), np.nan), status="failed", reason=reason
             )
     raise RuntimeError(f"no method came to an end on image {stage.position}: {ledger.error(key)}")
 

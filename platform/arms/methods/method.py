@@ -18,6 +18,7 @@ from deepblur.platform.data.observations import Batch, Degradation, mean_psf
 from deepblur.platform.data.sources import Source
 from deepblur.platform.evaluation.grid import usable_images
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
+from deepblur.platform.evaluation.measure import Score
 from deepblur.platform.experiment.arm import Stores, StudyArm
 from deepblur.platform.experiment.study import Plan
 from deepblur.platform.models.shipped import for_optics, referred
@@ -98,7 +99,8 @@ class Method(StudyArm):
     def stages(self, plan: Plan, seed: int, stores: Stores) -> Sequence[Stage]:
         test = plan.data.test
         images = len(usable_images(plan.grid, self.degradation.operator, stores[test]))
-        return [Assess(method=self, grid=plan.grid, test=test, position=i) for i in range(images)]
+        shared: dict[str, Any] = {"method": self, "grid": plan.grid, "test": test, "scores": plan.study.scores}
+        return [Assess(position=i, **shared) for i in range(images)]
 
     @property
     def family(self) -> Blur:
@@ -157,6 +159,8 @@ class Assess(Stage):
     test: tuple[Source, ...]
     position: int
     """Which of the usable images of the test source."""
+    scores: tuple[Score, ...] = ()
+    """Of the study's own metrics."""
 
     def part(self) -> str:
         return f"image {self.position}"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Drawing
 
 from deepblur.platform.arms.methods import charts, content_charts, matrix, strips
 from deepblur.platform.arms.methods.published import verdicts
-from deepblur.platform.arms.methods.result import MEASURES, MethodsResult, rival_leads
+from deepblur.platform.arms.methods.result import MethodsResult, rival_leads
 from deepblur.platform.arms.methods.text import (
     caveats,
     contrast_sentences,
@@ -153,12 +153,13 @@ def _summary(result: MethodsResult) -> list[Block]:
 def _levels(result: MethodsResult, summary: pd.DataFrame) -> list[Block]:
     """A table of each kind of measure: under each level a row per method that gives any of them."""
     blocks: list[Block] = []
-    for kind, names in _TABLES.items():
+    own = {"Own metrics": tuple(metric.name for metric in result.own_metrics)}
+    for kind, names in (_TABLES | own).items():
         known = [name for name in names if result.gives(name)]
         rows = summary[summary["arm"].isin({arm for name in known for arm in result.gives(name)})]
         said = [draws_text(row, reasons=False) for row in rows.to_dict("records")]
         columns = {"level": Column("level", group=True), "arm": Column("method"), "said": Column("draws", 0)}
-        columns |= {name: measure_column(name) for name in known}
+        columns |= {name: measure_column(result.measures[name]) for name in known}
         truth = f"; given a truth: {', '.join(result.informed)}" if result.informed else ""
         caption = f"{kind}: means over the draws that are ok, with 95 % intervals; the reference in bold{truth}."
         if known:
@@ -189,7 +190,7 @@ def _paired(result: MethodsResult) -> list[Block]:
         "one of the two lost are counted, not compared."
     ]
     for name, rows in result.paired.groupby("measure", sort=False):
-        measure = MEASURES[str(name)]
+        measure = result.measures[str(name)]
         decimals = measure.decimals + 1
         columns = {
             "label": Column("measure", group=True),

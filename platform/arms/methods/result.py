@@ -15,27 +15,13 @@ import pandas as pd
 
 from deepblur.platform.arms.methods.claims import Claim
 from deepblur.platform.arms.trained.result import KEYS, refuse_repeats
+from deepblur.platform.evaluation.measure import Measure
 from deepblur.platform.evaluation.paired import compare_to_reference, mean_interval
 from deepblur.platform.experiment.result import Result
 
 OK, LOST = "ok", ("diverged", "failed", "timeout")
 EXACT_DB = 100.0
 """PSF SNR beyond which an estimate is the truth itself, but for rounding."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How one figure of merit is read and written."""
-
-    label: str
-    unit: str
-    decimals: int
-    higher_is_better: bool = True
-    signed: bool = False
-
-    @property
-    def axis(self) -> str:
-        return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
 MEASURES = {
@@ -119,7 +105,7 @@ class MethodsResult(Result):
     """What the paper printed of the same experiment, see `deepblur.platform.arms.methods.claims`."""
 
     def __post_init__(self) -> None:
-        missing = [column for column in COLUMNS if column not in self.items]
+        missing = [column for column in (*COLUMNS, *(m.name for m in self.own_metrics)) if column not in self.items]
         if missing:
             raise ValueError(f"a comparison's items need the columns of COLUMNS; {', '.join(missing)} missing")
         if self.reference not in self.arms:
@@ -132,13 +118,18 @@ class MethodsResult(Result):
 
     def _check_scores(self) -> None:
         for arm, rows in self.scored.groupby("arm", sort=False):
-            for column in _SCORES:
+            for column in (*_SCORES, *(metric.name for metric in self.own_metrics)):
                 finite = np.isfinite(rows[column].to_numpy(dtype=float))
                 if (finite.any() and not finite.all()) or np.isinf(rows[column]).any():
                     raise ValueError(
                         f"an arm has a score on each draw that is ok or on none; {arm!r} lacks a finite {column} on "
                         f"{(~finite).sum()} of {len(finite)}: give those draws another status"
                     )
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """`MEASURES` with the study's own metrics."""
+        return MEASURES | {metric.name: metric.measure for metric in self.own_metrics}
 
     @property
     def arms(self) -> list[str]:
@@ -230,7 +221,7 @@ def summary_table(result: MethodsResult) -> pd.DataFrame:
 
     Returns:
         Columns arm, group ("all", "noise" or "eta_waves"), level, draws, ok, diverged, failed, timeout (counts),
-        images and seeds (behind the means), for each name of MEASURES the mean over the draws that are ok, its 95 %
+        images and seeds (behind the means), for each of its measures the mean over the draws that are ok, its 95 %
         interval and the standard deviation of the draws (name, name_low, name_high, name_std; NaN where the arm has no
         such output), seconds (median) and peak_mb (largest), both over the draws that are ok.
     """
@@ -244,7 +235,7 @@ def summary_table(result: MethodsResult) -> pd.DataFrame:
             row: dict[str, object] = {"arm": arm, "group": group, "level": level, "draws": len(tried)}
             row |= {status: int((tried["status"] == status).sum()) for status in (OK, *LOST)}
             row |= {"images": items["image"].nunique(), "seeds": items["seed"].nunique()}
-            for name in MEASURES:
+            for name in result.measures:
                 row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(items, name)
                 row[f"{name}_std"] = items[name].std()
             rows.append(row | {"seconds": items["seconds"].median(), "peak_mb": items["peak_mb"].max()})
@@ -265,7 +256,7 @@ def paired_table(result: MethodsResult) -> pd.DataFrame:
     lead = ["measure", "level", "arm", "draws", "lost", "images", "seeds", "mean", "reference"]
     columns = [*lead, "difference", "low", "high", "p", "p_holm"]
     tables = [pd.DataFrame(columns=columns)]
-    for measure in COMPARED:
+    for measure in (*COMPARED, *(metric.name for metric in result.own_metrics)):
         scored = result.scored[result.scored["arm"].isin(result.gives(measure))]
         for group, level, where in levels(result):
             rows = chosen(scored, where)
@@ -276,7 +267,9 @@ def paired_table(result: MethodsResult) -> pd.DataFrame:
     table = pd.concat(tables[1:] or tables, ignore_index=True)
     sides = np.sign(table[["low", "high"]].astype(float))
     clear = sides["low"].where(sides["low"] == sides["high"], 0)
-    better = table["measure"].map({name: 1 if measure.higher_is_better else -1 for name, measure in MEASURES.items()})
+    better = table["measure"].map(
+        {name: 1 if measure.higher_is_better else -1 for name, measure in result.measures.items()}
+    )
     return table.assign(in_favour=(clear * better).map({1: "arm", -1: "reference"}).fillna(""))
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from deepblur.platform.arms.methods.published import Verdict, verdicts
-from deepblur.platform.arms.methods.result import LOST, MEASURES, OK, MethodsResult, rival_leads
+from deepblur.platform.arms.methods.result import LOST, OK, MethodsResult, rival_leads
+from deepblur.platform.evaluation.measure import Measure
 from deepblur.platform.evaluation.paired import DRAW
 from deepblur.platform.report.answer import Answer, answer, answers_text
 from deepblur.platform.report.numbers import DASH, SIGNIFICANT, WIDTH, bracketed, cut, signed
@@ -49,8 +50,7 @@ def draws_text(row: dict[str, int], *, reasons: bool = True) -> str:
     return f"{row[OK]:,} of {row['draws']:,}" + f"; {lost}" * reasons
 
 
-def measure_column(name: str) -> Column:
-    measure = MEASURES[name]
+def measure_column(measure: Measure) -> Column:
     return Column(measure.axis, measure.decimals, sign=measure.signed, interval=True)
 
 
@@ -63,10 +63,9 @@ def contrast_answers(result: MethodsResult) -> dict[str, Answer]:
     if result.contrast is None:
         return {}
     found: dict[str, Answer] = {}
-    for name in ("psnr_db", "ssim", "psf_snr_db", "whiteness"):
-        measure = MEASURES[name]
-        words = {"label": measure.label, "unit": measure.unit, "decimals": measure.decimals + 1,
-                 "higher_is_better": measure.higher_is_better}  # fmt: skip
+    for name in ("psnr_db", "ssim", "psf_snr_db", *(metric.name for metric in result.own_metrics), "whiteness"):
+        measure = result.measures[name]
+        words = {**measure.words, "decimals": measure.decimals + 1}
         if name == "whiteness" and found:
             continue
         if set(result.contrast) <= set(result.gives(name)):
@@ -88,7 +87,7 @@ def lead_sentences(result: MethodsResult) -> list[str]:
     if len(result.noises) == 1:  # its level says what all draws say
         leads = leads[leads["level"] == "all draws"]
     rivals = leads[~leads["informed"]]
-    sentences = [_lead(rows, result.reference) for _, rows in rivals.groupby(["arm", "measure"], sort=False)]
+    sentences = [_lead(rows, result) for _, rows in rivals.groupby(["arm", "measure"], sort=False)]
     if sentences:
         sentences.append("Confirmed: by the paired test, corrected for the methods; otherwise by the interval only.")
     if not sentences:
@@ -160,10 +159,10 @@ def caveats(result: MethodsResult) -> list[str]:
     return sentences
 
 
-def _lead(rows: pd.DataFrame, reference: str) -> str:
+def _lead(rows: pd.DataFrame, result: MethodsResult) -> str:
     """One arm, one measure, all levels at which it leads; it "beats" where the test agrees at one of them."""
     first = rows.iloc[0]
-    measure = MEASURES[first["measure"]]
+    measure = result.measures[first["measure"]]
     decimals = measure.decimals + 1
     unit = f" {measure.unit}" * bool(measure.unit)
     parts = []
@@ -173,12 +172,13 @@ def _lead(rows: pd.DataFrame, reference: str) -> str:
         parts.append(f"{row['level']} {signed(row['difference'], decimals)}{unit} {bounds}{sure}")
     better = "" if measure.higher_is_better else ", lower is better"
     verb = "beats" if (rows["p_holm"] < SIGNIFICANT).any() else "is ahead of"
-    return f"{first['arm']} {verb} {reference} in {measure.label}{better}: {'; '.join(parts)}."
+    return f"{first['arm']} {verb} {result.reference} in {measure.label}{better}: {'; '.join(parts)}."
 
 
 def _tables(result: MethodsResult) -> list[str]:
     """A line per arm, under a heading per noise level, in the widest form that fits; real images have other columns."""
-    names = [name for name in _TEXT_COLUMNS if result.gives(name)] or list(_REAL_COLUMNS)
+    own = (metric.name for metric in result.own_metrics)
+    names = [name for name in (*_TEXT_COLUMNS, *own) if result.gives(name)] or list(_REAL_COLUMNS)
     forms = ((names, 22), (names, 17), (names[:2], 22), (names[:1], 22))
     for columns, width in forms:
         table = _table(result, columns, width)
@@ -193,5 +193,7 @@ def _table(result: MethodsResult, names: Sequence[str], name_width: int) -> Tabl
     label = [cut(arm, name_width) + " *" * (arm == result.reference) for arm in rows["arm"]]
     draws = [f"{known}/{tried}" for known, tried in zip(rows[OK], rows["draws"], strict=True)]
     columns = {"level": Column("level", group=True), "label": Column("method"), "ok": Column("draws ok", 0)}
-    columns |= {name: measure_column(name) for name in names} | {"seconds": Column("seconds", 0, form=seconds_text)}
+    columns |= {name: measure_column(result.measures[name]) for name in names} | {
+        "seconds": Column("seconds", 0, form=seconds_text)
+    }
     return Table.of(rows.assign(label=label, ok=draws), columns)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.data.sources import Source
 from deepblur.platform.evaluation.levels import Grid
+from deepblur.platform.evaluation.measure import Score, name_of
 from deepblur.platform.experiment.arm import Stores, StudyArm
 from deepblur.platform.experiment.study import Plan
 from deepblur.platform.stages.identity import said
@@ -34,7 +35,7 @@ class Arm(StudyArm):
 
     def stages(self, plan: Plan, seed: int, stores: Stores) -> Sequence[Stage]:
         assert isinstance(plan.grid, Grid)
-        return [Evaluate(arm=self, grid=plan.grid, test=plan.data.test)]
+        return [Evaluate(arm=self, grid=plan.grid, test=plan.data.test, scores=plan.study.scores)]
 
     def no_model(self) -> str:
         """Why `save_model` would refuse the networks."""
@@ -61,12 +62,15 @@ class Evaluate(Stage):
     arm: Arm
     grid: Grid
     test: tuple[Source, ...]
+    scores: tuple[Score, ...] = ()
+    """Of the study's own metrics."""
 
     def headline(self, row: Mapping[str, Any]) -> str:
         return f"test PSNR {row['psnr_db']:.2f} dB (blurry {row['blurry_psnr_db']:.2f})"
 
     def measured(self, result: Mapping[str, Any]) -> dict[str, float]:
-        return measured("test", {name: v for name, v in result.items() if name.endswith(("_db", "ssim", "_ms"))})
+        own = tuple(map(name_of, self.scores))
+        return measured("test", {k: v for k, v in result.items() if k.endswith(("_db", "ssim", "_ms")) or k in own})
 
     def needs(self) -> tuple[Stage, ...]:
         return (self.arm.identify, self.arm.deblur)

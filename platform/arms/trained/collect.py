@@ -11,9 +11,7 @@ from deepblur.platform.arms.trained.pictures import pictures_by_arm, place_of, w
 from deepblur.platform.arms.trained.register import register_models
 from deepblur.platform.arms.trained.report import sections, tables
 from deepblur.platform.arms.trained.result import (
-    GAINS,
     KEYS,
-    MEASURES,
     Picture,
     StudyResult,
     paired_table,
@@ -67,8 +65,10 @@ class TrainedStudy(StudyResult):
         return table_and_sentences(table, contrast_sentences(self, paired_table(self)))
 
     def by_run(self) -> dict[tuple[str, int], dict[str, float]]:
-        gains = {name: self.items[m] - (0 if base is None else self.items[base]) for name, (m, base) in GAINS.items()}
-        return means_by_run(self.items.assign(**gains), (*GAINS, *MEASURES))
+        gains = {
+            name: self.items[m] - (0 if base is None else self.items[base]) for name, (m, base) in self.gains.items()
+        }
+        return means_by_run(self.items.assign(**gains), dict.fromkeys((*gains, *self.measures)))
 
     def pictures_by_arm(self) -> dict[str, dict[str, list[np.ndarray]]]:
         return pictures_by_arm(self.pictures)
@@ -78,8 +78,8 @@ class TrainedStudy(StudyResult):
 
 
 def collect(plan: Plan, graph: Graph, ledger: Ledger, facts: dict[str, str]) -> TrainedStudy:
-    tables = [_rows(ledger.folder(key)).assign(arm=arm, seed=seed) for (arm, seed), (key,) in graph.results.items()]
-    items = keys_first(pd.concat(tables, ignore_index=True))
+    found = [_rows(ledger.folder(key)).assign(arm=arm, seed=seed) for (arm, seed), (key,) in graph.results.items()]
+    items = keys_first(pd.concat(found, ignore_index=True))
     return TrainedStudy(
         **header(plan, facts, ledger, graph.works),
         items=items,
@@ -97,7 +97,7 @@ def overall(result: StudyResult) -> dict[str, float]:
         names.of_arm(str(arm), name): float(value)
         for arm, row in rows.iterrows()
         for name, value in row.items()
-        if name.removesuffix("_low").removesuffix("_high") in GAINS
+        if name.removesuffix("_low").removesuffix("_high") in result.gains
     }
     paired = paired_table(result)
     for row in paired[paired["where"] == "all cells"].to_dict("records"):

@@ -12,6 +12,7 @@ from deepblur.platform.arms.trained.arm import Evaluate
 from deepblur.platform.arms.trained.measure import latency_ms, measure, picture_arrays
 from deepblur.platform.data.store import open_store
 from deepblur.platform.evaluation.grid import cells
+from deepblur.platform.evaluation.measure import name_of
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.training.in_process import load_network
 
@@ -34,7 +35,7 @@ def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
     eta_waves = max(e for e in stage.grid.eta_waves if e <= _at_most(stage))
     for drawn in cells(stage.grid, degradation, store):  # on the CPU: the same draws on every machine
         cell = replace(drawn, batch=drawn.batch.to(device))
-        tables.append(measure(cell, identifier, deblurrer, degradation))
+        tables.append(measure(cell, identifier, deblurrer, degradation, stage.scores))
         if len(shown | {cell.image}) <= PICTURES and cell.eta_waves == eta_waves:
             shown.add(cell.image)
             for name, array in picture_arrays(cell, identifier, deblurrer, degradation.operator).items():
@@ -43,7 +44,8 @@ def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:
     temporary = work.unfinished_folder()
     table.to_parquet(temporary / "items.parquet", index=False)
     np.savez(temporary / "pictures.npz", **pictures)
-    means = {name: float(table[name].mean()) for name in table.columns if name.endswith(("_db", "ssim"))}
+    own = tuple(map(name_of, stage.scores))
+    means = {name: float(table[name].mean()) for name in table if name.endswith(("_db", "ssim")) or name in own}
     means["latency_ms"] = latency_ms(cell, identifier, deblurrer, degradation.operator)
     return work.settle(temporary, means, meter)
 

@@ -1,6 +1,8 @@
 """Measure a trained arm on a study's fixed grid: how well it finds the PSF, and how well it restores."""
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,15 @@ from torch import Tensor, nn
 from deepblur.operators import Blur
 from deepblur.platform.data.observations import Batch, Degradation, mean_psf
 from deepblur.platform.evaluation.grid import Cell
+from deepblur.platform.evaluation.measure import Score, scores_of
 from deepblur.platform.evaluation.metrics import psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db, ssim
 from deepblur.platform.training.losses import twin_error
 
 
 @torch.no_grad()
-def measure(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, degradation: Degradation) -> pd.DataFrame:
+def measure(
+    cell: Cell, identifier: nn.Module, deblurrer: nn.Module, degradation: Degradation, scores: Sequence[Score] = ()
+) -> pd.DataFrame:
     """One row per draw: how well the PSF and the image are recovered, beside the trivial baselines and the oracle.
 
     The oracle is the same DN given the true γ. Borders of half a PSF are cut before PSNR and SSIM. The mean PSF is that
@@ -27,7 +32,7 @@ def measure(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, degradation
     psf = operator.psf(gamma)
     baseline = mean_psf(operator, degradation.eta_waves).to(psf).expand_as(psf)
     border = operator.psf_shape[0] // 2
-    columns = {
+    columns: dict[str, Any] = {
         "psf_snr_db": psf_snr_db(psf, batch.psf),
         "psf_snr_registered_db": registered_psf_snr_db(psf, batch.psf),
         "psf_ncc": psf_ncc(psf, batch.psf),
@@ -37,6 +42,7 @@ def measure(cell: Cell, identifier: nn.Module, deblurrer: nn.Module, degradation
     for name, image in (("", restored), ("blurry_", batch.blurry), ("oracle_", oracle)):
         columns[f"{name}psnr_db"] = psnr_db(image, batch.sharp, border)
         columns[f"{name}ssim"] = ssim(image, batch.sharp, border)
+    columns |= scores_of(scores, restored, batch.sharp, border)
     table = pd.DataFrame({name: np.asarray(values, dtype=float) for name, values in columns.items()})
     table.insert(0, "draw", np.arange(len(batch)))
     table.insert(0, "image", cell.image)

@@ -8,11 +8,10 @@ import pandas as pd
 from deepblur.platform.arms.trained.charts import forest, means_by_cell, psf_snr_distribution
 from deepblur.platform.arms.trained.result import StudyResult, paired_table, seed_table, summary_table
 from deepblur.platform.arms.trained.text import (
-    COLUMNS,
-    DECIMALS,
-    NAMES,
     baseline_sentences,
     caveats,
+    columns_of,
+    compared,
     contrast_sentences,
     gains_table,
 )
@@ -79,8 +78,8 @@ def _contrast(result: StudyResult, paired: pd.DataFrame) -> list[Block]:
     first, second = result.contrast
     blocks: list[Block] = []
     for metric, rows in paired.groupby("metric", sort=False):
-        name, decimals = NAMES[str(metric)], DECIMALS[str(metric)]
-        unit = "" if metric == "ssim" else " (dB)"
+        measure = compared(result)[str(metric)]
+        name, decimals, unit = measure.label, measure.decimals, f" ({measure.unit})" if measure.unit else ""
         if metric == "psnr_db":
             caption = (
                 f"Difference in PSNR between the arms on the same {rows.iloc[0]['draws']:,} draws, mean and "
@@ -155,10 +154,11 @@ def _seeds(result: StudyResult) -> Table:
     table = seed_table(result)
     seeds = [str(column) for column in table if str(column).startswith("seed ")]
     known = table[[*seeds, "seed_std"]]
-    decimals = [COLUMNS[name].decimals or 0 for name in table["measure"]]
+    written = columns_of(result)
+    decimals = [written[name].decimals or 0 for name in table["measure"]]
     for name in known:
         table[name] = [fixed(value, d + 1) for value, d in zip(known[name], decimals, strict=True)]
-    table["measure"] = [COLUMNS[name].heading for name in table["measure"]]
+    table["measure"] = [written[name].heading for name in table["measure"]]
     columns = {"measure": Column("measure"), "arm": Column("arm"), **{seed: Column(seed, 0) for seed in seeds}}
     caption = "Mean over all draws, one column per training seed, and the standard deviation over seeds."
     return Table.of(table, columns | {"seed_std": Column("std. dev.", 0)}, caption, rule="measure")

@@ -82,12 +82,12 @@ class StudyResult(Result):
 
     def __post_init__(self) -> None:
         """Refuse a table that the report could only show with holes."""
-        missing = [column for column in (*KEYS, *MEASURES) if column not in self.items]
+        missing = [column for column in (*KEYS, *self.measures) if column not in self.items]
         if missing:
             raise ValueError(f"the items of a study need the columns KEYS and MEASURES; {', '.join(missing)} missing")
         if self.items.empty:
             raise ValueError(f"study {self.name!r} has no evaluated draw to report; evaluate at least one cell")
-        for column in MEASURES:
+        for column in self.measures:
             bad = ~np.isfinite(self.items[column].to_numpy(dtype=float))
             if bad.any():
                 row = self.items.loc[bad, list(KEYS)].iloc[0].to_dict()
@@ -96,6 +96,16 @@ class StudyResult(Result):
                     "mend the evaluation, the report will not skip draws"
                 )
         refuse_repeats(self.items)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Columns of the items that hold a score."""
+        return (*MEASURES, *(metric.name for metric in self.own_metrics))
+
+    @property
+    def gains(self) -> dict[str, tuple[str, str | None]]:
+        """Column of the summary → (measure, baseline subtracted from it)."""
+        return GAINS | {metric.name: (metric.name, None) for metric in self.own_metrics}
 
     @property
     def arms(self) -> list[str]:
@@ -142,7 +152,7 @@ def summary_table(result: StudyResult) -> pd.DataFrame:
     """Each arm against its baselines, over all draws, per noise level and per η.
 
     Returns:
-        Columns arm, group ("all", "noise" or "eta_waves"), level, draws, images, seeds, and for each name of GAINS
+        Columns arm, group ("all", "noise" or "eta_waves"), level, draws, images, seeds, and for each name of `gains`
         the mean and its 95 % interval: name, name_low, name_high (decibels; SSIM has no unit).
     """
     rows = []
@@ -153,7 +163,7 @@ def summary_table(result: StudyResult) -> pd.DataFrame:
                 continue
             row: dict[str, object] = {"arm": arm, "group": group, "level": level, "draws": len(items)}
             row |= {"images": items["image"].nunique(), "seeds": items["seed"].nunique()}
-            for name, (measure, baseline) in GAINS.items():
+            for name, (measure, baseline) in result.gains.items():
                 row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(items, measure, baseline)
             rows.append(row)
     return pd.DataFrame(rows)
@@ -172,7 +182,7 @@ def paired_table(result: StudyResult) -> pd.DataFrame:
     if not result.contrasted:
         return pd.DataFrame(columns=columns)
     rows = []
-    for metric in CONTRASTED:
+    for metric in (*CONTRASTED, *(metric.name for metric in result.own_metrics)):
         if metric == "psf_snr_db" and result.one_psf:
             continue
         found = paired_differences(
@@ -197,7 +207,7 @@ def seed_table(result: StudyResult) -> pd.DataFrame:
     gains = pd.DataFrame(
         {
             name: result.items[measure] - (0 if baseline is None else result.items[baseline])
-            for name, (measure, baseline) in GAINS.items()
+            for name, (measure, baseline) in result.gains.items()
             if not name.startswith("oracle")
         }
     )

@@ -12,12 +12,17 @@ import numpy as np
 import pandas as pd
 
 from deepblur.platform.arms.trained.result import StudyResult, interval, paired_table, summary_table
+from deepblur.platform.evaluation.measure import Measure
 from deepblur.platform.report.answer import Answer, question, sample_text
 from deepblur.platform.report.numbers import SIGNIFICANT, WIDTH, bracketed, cut, equals, signed
 from deepblur.platform.report.table import Column, Table
 
-NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "psf_snr_db": "PSF SNR"}
-UNITS = {"psnr_db": " dB", "ssim": "", "psf_snr_db": " dB"}
+COMPARED = {
+    "psnr_db": Measure("PSNR", "dB", 3),
+    "ssim": Measure("SSIM", "", 4),
+    "psf_snr_db": Measure("PSF SNR", "dB", 3),
+}
+"""Measure of the contrast → how a difference between arms is written, which is finer than the gains themselves."""
 COLUMNS = {
     "psf_snr_db": Column("PSF SNR (dB)", 1, interval=True),
     "psf_gain_db": Column("over mean PSF (dB)", 1, sign=True, interval=True),
@@ -26,8 +31,16 @@ COLUMNS = {
     "oracle_psnr_gain_db": Column("PSNR gain, true γ (dB)", 2, sign=True, interval=True),
 }
 """Measure of the summary → its column."""
-DECIMALS = {"psnr_db": 3, "ssim": 4, "psf_snr_db": 3}
-"""Of a difference between arms, which is finer than the gains themselves."""
+
+
+def compared(result: StudyResult) -> dict[str, Measure]:
+    """`COMPARED` with the study's own metrics."""
+    return COMPARED | {m.name: replace(m.measure, decimals=m.decimals + 1) for m in result.own_metrics}
+
+
+def columns_of(result: StudyResult) -> dict[str, Column]:
+    """`COLUMNS` with the study's own metrics."""
+    return COLUMNS | {m.name: Column(m.measure.axis, m.decimals, interval=True) for m in result.own_metrics}
 
 
 def contrast_sentences(result: StudyResult, paired: pd.DataFrame) -> list[str]:
@@ -38,12 +51,15 @@ def contrast_sentences(result: StudyResult, paired: pd.DataFrame) -> list[str]:
         why = f"{' and '.join(absent)} not evaluated" if absent else "it names one arm twice"
         return [f"The contrast {first} − {second} was not compared: {why}."]
     lead = paired.iloc[0]
-    figures: dict[str, Any] = {name: float(lead[name]) for name in ("difference", "low", "high", "p")}
-    led = Answer(contrast=result.contrast, label=NAMES[lead["metric"]], basis="", **figures)
-    sentences = []
+    led = _answer(result, lead, compared(result)[str(lead["metric"])])
+    sentences, own = [], {metric.name for metric in result.own_metrics}
     for metric, rows in paired.groupby("metric", sort=False):
         overall, cells = rows.iloc[0], rows.iloc[1:]
-        name, unit, decimals = NAMES[metric], UNITS[metric], DECIMALS[metric]
+        measure = compared(result)[str(metric)]
+        if metric in own:
+            sentences.append(_answer(result, overall, measure).sentence)
+            continue
+        name, unit, decimals = measure.label, f" {measure.unit}" if measure.unit else "", measure.decimals
         sentences.append(
             f"{name}, {first} − {second}: {signed(overall['difference'], decimals)}{unit}, 95 % interval "
             f"{bracketed(overall['low'], overall['high'], decimals)}, p {equals(overall['p'])}, "
@@ -59,6 +75,11 @@ def contrast_sentences(result: StudyResult, paired: pd.DataFrame) -> list[str]:
     if result.one_psf:
         sentences.append("All arms used the same PSF estimates, so PSF SNR is not compared.")
     return sentences
+
+
+def _answer(result: StudyResult, row: pd.Series, measure: Measure) -> Answer:
+    figures: dict[str, Any] = {name: float(row[name]) for name in ("difference", "low", "high", "p")}
+    return Answer(contrast=result.contrast, basis=sample_text(row), **measure.words, **figures)
 
 
 def baseline_sentences(result: StudyResult) -> list[str]:
@@ -92,7 +113,7 @@ def caveats(result: StudyResult) -> list[str]:
 
 def text_summary(result: StudyResult) -> str:
     """The summary and the verdict as aligned plain text, at most 110 columns wide."""
-    table = gains_table(result, measures=[name for name in COLUMNS if not name.startswith("oracle")])
+    table = gains_table(result, measures=[name for name in columns_of(result) if not name.startswith("oracle")])
     if not table.fits():  # unusually large figures: one decimal less says as much
         fewer = [replace(c, decimals=c.decimals and c.decimals - 1) for c in table.columns]
         table = replace(table, columns=fewer)
@@ -102,11 +123,12 @@ def text_summary(result: StudyResult) -> str:
     return "\n".join([title, "", table.text(), "", *lines])
 
 
-def gains_table(result: StudyResult, caption: str = "", *, measures: Iterable[str] = COLUMNS) -> Table:
+def gains_table(result: StudyResult, caption: str = "", *, measures: Iterable[str] = ()) -> Table:
     """Of each arm a row for all draws, each noise level and each η."""
     summary = summary_table(result)
     columns = {"arm": Column("arm", group=True), "level": Column("subset", least=14), "draws": Column("draws", 0)}
-    columns |= {name: COLUMNS[name] for name in measures}
+    known = columns_of(result)
+    columns |= {name: known[name] for name in measures or known}
     return Table.of(summary, columns, caption, rule="group", bold=summary["group"] == "all")
 
 

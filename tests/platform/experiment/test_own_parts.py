@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 import mlflow
+import numpy as np
 import pytest
 import torch
 from fresh_code import forget
@@ -17,6 +18,7 @@ from torch import nn
 from deepblur import cli
 from deepblur.platform.arms.methods.method import Assess
 from deepblur.platform.data.sources import parse_data
+from deepblur.platform.evaluation.measure import Metric
 from deepblur.platform.experiment.main import main
 from deepblur.platform.stages.identity import canonical, said
 from deepblur.platform.system.definition import definition
@@ -35,7 +37,7 @@ from micro_study import STUDY as BASE
 from own_layers import spread
 from torch import nn
 
-from deepblur.platform.study import Arm
+from deepblur.platform.study import Arm, Metric
 
 WIDTH = 4
 UNUSED = 1
@@ -64,6 +66,11 @@ class Sharpener(nn.Module):
         return y + self.again(self.net(y))
 
 
+def roughness(restored, sharp):
+    """Steps between neighbours in a row beyond those of the sharp image, in percent of white."""
+    return 100 * float(restored.diff().abs().mean() - sharp.diff().abs().mean())
+
+
 def arm(*, width=4, data, seed):
     base = BASE.arm(operator="true", data=data, seed=seed, in_steps=4, dn_steps=4)
     return Arm(
@@ -73,7 +80,8 @@ def arm(*, width=4, data, seed):
 
 
 STUDY = replace(BASE, name="own_parts", about=__doc__, arm=arm,
-                arms={"narrow": {"width": 4}, "wide": {"width": 8}}, contrast=("wide", "narrow"))
+                arms={"narrow": {"width": 4}, "wide": {"width": 8}}, contrast=("wide", "narrow"),
+                metrics=(Metric(roughness, label="rough | <steps>", unit="%", higher_is_better=False),))
 
 if __name__ == "__main__":
     STUDY.main()
@@ -83,7 +91,7 @@ import torch
 from micro_comparison import LEVELS, arm
 from micro_study import STUDY as BASE
 
-from deepblur.platform.study import Estimate, Grid, Preset, Study
+from deepblur.platform.study import Estimate, Grid, Metric, Preset, Study
 
 
 def gaussian(image, psf_size, width=1.0):
@@ -95,6 +103,10 @@ def gaussian(image, psf_size, width=1.0):
 
 def sharper(image, psf, amount=0.5):
     return image + amount * (image - image.mean())
+
+
+def brightness(restored, sharp):
+    return restored.mean() - sharp.mean()
 
 
 def wrong(image):
@@ -112,6 +124,7 @@ STUDY = Study(
         "wrong": {"psf": wrong, "image": "own"},
     },
     contrast=("sharper", "gaussian"),
+    metrics=(Metric(brightness, decimals=4),),
     presets={"quick": Preset(seeds=(0,), grid=Grid(noise=LEVELS[:1], eta_waves=(0.1,), images=2, draws=1, crop_px=48))},
 )
 
@@ -151,6 +164,7 @@ def key(kind="identify"):
         ("own_parts.py", 'contrast=("wide", "narrow")', 'contrast=("narrow", "wide")', False),
         ("own_parts.py", "from the spread of the image", "another docstring", False),
         ("own_layers.py", "'''(B, 1).'''", "# why", False),
+        ("own_parts.py", "100 *", "1000 *", False),  # of the metric
     ],
 )
 def test_an_edit_of_an_own_network_trains_it_anew_and_another_edit_does_not(own, file, old, new, counts):
@@ -168,7 +182,7 @@ def test_the_settings_of_an_own_network_count(own):
 
 def statuses(uri, name):
     client = mlflow.MlflowClient(uri)
-    return [(run.data.params, run.info.status) for run in
+    return [(run.data.params, run.data.metrics, run.info.status) for run in
             client.search_runs([client.get_experiment_by_name(name).experiment_id])]  # fmt: skip
 
 
@@ -186,8 +200,13 @@ def test_a_study_of_own_networks_is_trained_measured_recorded_and_reused(own, ca
     assert "Does wide do better than narrow?" in out
     assert f"deepblur study {own}/own_parts.py --local" in next(own.glob("studies/*/report.html")).read_text()
     found = statuses(f"sqlite:///{own}/mlflow.db", "own_parts")
-    assert {status for _, status in found} == {"FINISHED"}
-    assert any(params.get("network") == "Reader(width=8)" for params, _ in found)
+    assert {status for _, _, status in found} == {"FINISHED"}
+    assert "rough | <steps> (lower is better), wide − narrow:" in out
+    page = next(own.glob("studies/*/report.html")).read_text()
+    assert "rough | &lt;steps&gt; (%)" in page
+    assert [m["test/roughness"] for _, m, _ in found if "test/roughness" in m]
+    assert {"contrast/roughness/difference"} <= {name for _, m, _ in found for name in m}
+    assert any(params.get("network") == "Reader(width=8)" for params, _, _ in found)
     sys.path.insert(0, str(own))
     assert main(importlib.import_module("own_parts").STUDY, [*FAST, "--runs", str(own), "--tracking-uri", "none"]) == 0
     assert "5 stages, 5 done before" in capsys.readouterr().out
@@ -198,6 +217,8 @@ def test_a_study_of_own_networks_is_trained_measured_recorded_and_reused(own, ca
     [
         ("-0.5 *", "-0.4 *", {"sharper", "gaussian", "wiener"}),
         ("image + amount", "image - amount", {"sharper"}),
+        ("restored.mean() -", "restored.mean() +", {"sharper", "gaussian", "wiener", "wrong"}),
+        ("decimals=4", "decimals=2", set()),  # how it is written
         ('"wiener"}', '"wiener", "settings": (("balance", 0.1),)}', {"wiener"}),
         ("Does a Gaussian", "Does no Gaussian", set()),
     ],
@@ -207,7 +228,7 @@ def test_an_edit_of_an_own_method_measures_it_anew_and_no_other(own, old, new, c
         study = importlib.import_module("own_methods").STUDY
         grid = study.presets["quick"].grid
         return {name: Assess(method=study.build(name, settings={}, data=DATA, seed=0), grid=grid, test=DATA.test,
-                             position=0).key(PRINTS) for name in study.arms}  # fmt: skip
+                             position=0, scores=study.scores).key(PRINTS) for name in study.arms}  # fmt: skip
 
     before = keys()
     assert old in METHODS
@@ -232,6 +253,11 @@ def test_own_methods_are_measured_and_named_and_a_faulty_one_says_what_it_did(ow
     assert items.reason["wrong"] == "ValueError: wrong gives a Tensor; what finds a PSF gives an Estimate"
     report = next(own.glob("studies/*/report.html")).read_text()
     assert "gaussian" in report
+    assert np.isfinite(items.brightness[["sharper", "gaussian", "wiener"]]).all()
+    assert result.metrics()["arm/sharper/brightness"] == result.tables["summary"].brightness.iloc[0]
+    assert "brightness" in set(result.tables["paired"].measure)
+    assert "brightness, sharper − gaussian" in result.text()
+    assert "Own metrics: means over" in report
     method = study.build("sharper", settings={}, data=DATA, seed=0)
     assert method.label == "gaussian + sharper"
 
@@ -250,6 +276,18 @@ def test_own_methods_are_measured_and_named_and_a_faulty_one_says_what_it_did(ow
 def test_what_makes_no_sense_from_python_is_an_error_and_no_exit(own, options, words):
     with pytest.raises(ValueError, match=words):
         importlib.import_module("own_parts").STUDY.run(**options, runs=own)
+
+
+def test_a_metric_without_a_name_of_its_own_is_refused(own):
+    study = importlib.import_module("own_methods").STUDY
+    with pytest.raises(ValueError, match=r"a function with a name.*got <lambda>"):
+        Metric(lambda restored, sharp: 0.0)
+
+    def ssim(restored, sharp):
+        return 0.0
+
+    with pytest.raises(ValueError, match="'ssim' is taken: rename it"):
+        replace(study, metrics=(Metric(ssim),))
 
 
 def test_a_study_that_is_neither_a_name_nor_a_file_is_told_which_there_are(capsys):
