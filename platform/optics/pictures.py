@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from deepblur.platform.optics.beads import REASONS, Beads
@@ -24,7 +23,6 @@ def optics_picture(optics: Optics) -> Figure:
     psfs, maps = optics.shape
     columns = max(psfs, maps, 3)
     figure = Figure(figsize=(1.7 * columns + 3.2, 4.2), dpi=110)
-    FigureCanvasAgg(figure)
     panels = figure.subplots(2, columns + 1, width_ratios=[1] * columns + [1.6], squeeze=False)
     for row, images, name, explained in (
         (0, optics.eigen_psfs, "eigen-PSF", optics.explained_psfs),
@@ -43,7 +41,6 @@ def optics_picture(optics: Optics) -> Figure:
 def beads_picture(name: str, beads: Beads) -> Figure:
     """The brightest of all planes; circles are beads that are kept, crosses those that are not, by reason."""
     figure = Figure(figsize=(7.0, 7.4), dpi=110)
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     low, high = np.percentile(beads.projection, [1, 99.8])
     axes.imshow(beads.projection, cmap="gray", vmin=low, vmax=max(high, low + 1e-9))
@@ -65,7 +62,6 @@ def field_picture(optics: Optics, gamma: torch.Tensor, title: str) -> Figure:
     at = pixel_places(GRID)
     psfs = optics.local_psfs(gamma[None], torch.cartesian_prod(at, at))[0]
     figure = Figure(figsize=(6.4, 6.8), dpi=110)
-    FigureCanvasAgg(figure)
     draw_psf_grid(figure.subplots(), psfs.numpy(), title)
     return figure
 
