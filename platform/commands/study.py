@@ -30,4 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
     if name not in known:
         sys.path.insert(0, str(file.resolve().parent))  # where its own modules lie
     runpy.run_path(str(file), init_globals={CALLED: ["deepblur", "study", name]}, run_name="__main__")
-    return 0
+    print(f"error: {name} ran no study; it ends with STUDY.main(), where it is run as a program", file=sys.stderr)
+    return 2

@@ -290,7 +290,11 @@ def test_a_metric_without_a_name_of_its_own_is_refused(own):
         replace(study, metrics=(Metric(ssim),))
 
 
-def test_a_study_that_is_neither_a_name_nor_a_file_is_told_which_there_are(capsys):
+def test_a_study_that_is_neither_a_name_nor_a_file_is_told_which_there_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "nothing.py").write_text("STUDY = None\n")
+    assert cli.main(["study", str(tmp_path / "nothing.py")]) == 2
+    assert "nothing.py ran no study; it ends with STUDY.main()" in capsys.readouterr().err
     assert cli.main(["study", "nowhere.py"]) == 2
     assert "no study is called 'nowhere.py', and no file; there are ablation_" in capsys.readouterr().err
 
