@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from deepblur.platform.arms.search.history import History, curves
-from deepblur.platform.arms.search.report import search_metrics, search_text, write_search
+from deepblur.platform.arms.search.report import write_search
 from deepblur.platform.arms.search.result import SECONDARY, SearchResult
 from deepblur.platform.arms.search.search import OBJECTIVES, Search
+from deepblur.platform.arms.search.text import search_metrics, search_text
 from deepblur.platform.experiment.result import header
 from deepblur.platform.experiment.study import Plan
 from deepblur.platform.stages.ledger import Ledger

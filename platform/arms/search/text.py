@@ -25,14 +25,13 @@ from deepblur.platform.arms.trained.result import paired_table, summary_table
 from deepblur.platform.arms.trained.text import contrast_sentences as final_contrast
 from deepblur.platform.report.answer import Answer, answer, answers_text
 from deepblur.platform.report.numbers import DASH, SIGNIFICANT, WIDTH, cut
+from deepblur.platform.report.table import Column, Row, Table
 from deepblur.platform.tracking.names import of_arm, word
 
 
 def search_text(result: SearchResult) -> str:
     """The search as plain text, at most 110 columns wide but for the command lines."""
-    lines = [f"{result.title} (preset {result.preset})", ""]
-    head, settings, scores = settings_table(result)
-    lines += _aligned([head, *settings, *scores])
+    lines = [f"{result.title} (preset {result.preset})", "", settings_table(result).text()]
     for heading, sentences in (
         ("Found", [*best_sentences(result), *final_sentences(result)]),
         ("Samplers at equal budget", [*contrast_sentences(result), *sampler_sentences(result)]),
@@ -69,24 +68,25 @@ def search_metrics(result: SearchResult) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if np.isfinite(value)}
 
 
-def settings_table(result: SearchResult) -> tuple[list[str], list[list[str]], list[list[str]]]:
-    """(head, settings, measures), rows of text: name, range, default and each sampler's best."""
+def settings_table(result: SearchResult, caption: str = "") -> Table:
+    """A row per setting (its range, the default and each sampler's best), then one per measure."""
     best = {arm: best_trial(result, arm) for arm in result.arms}
     names = list(dict.fromkeys([*result.space, *(name for settings in result.settings for name in settings)]))
-    rows, scores = [], []
-    for name in names:
-        row = [name, result.space.get(name, ""), value_text(result.defaults[name]) if name in result.defaults else DASH]
-        for trial in best.values():
-            settings = {} if trial is None else result.settings[_row(trial)]
-            row.append(value_text(settings[name]) if name in settings else DASH)
-        rows.append(row)
+    given = [result.defaults, *({} if trial is None else result.settings[_row(trial)] for trial in best.values())]
+    rows = [
+        Row([name, result.space.get(name, ""), *(value_text(s[name]) if name in s else DASH for s in given)])
+        for name in names
+    ]
     default = default_trial(result)
     labels = {objective.name: objective.label for objective in result.objectives}
     for name in result.measures:
         shown = [trial[name] if trial is not None else np.nan for trial in (default, *best.values())]
         if np.isfinite(np.array(shown, dtype=float)).any():
-            scores.append([labels.get(name, name), "", *(number(value) for value in shown)])
-    return ["setting", "range", "default", *(f"best, {arm}" for arm in best)], rows, scores
+            cells = [labels.get(name, name), "", *(number(value) for value in shown)]
+            rows.append(Row(cells, rule=len(rows) == len(names)))
+    columns = [Column("setting", least=14), Column("range", wrap=True, least=14)]
+    columns += [Column(heading, 0, least=14) for heading in ("default", *(f"best, {arm}" for arm in best))]
+    return Table(columns, rows, caption)
 
 
 def default_trial(result: SearchResult) -> pd.Series | None:
@@ -278,17 +278,3 @@ def duration(seconds: float) -> str:
 def _row(trial: pd.Series) -> int:
     assert isinstance(trial.name, int | np.integer)
     return int(trial.name)
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Columns below each other, the first two to the left; the widest ones are cut where a line would be too long."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for i in (1, 0, *range(2, len(widths))):
-        excess = sum(widths) + 2 * (len(widths) - 1) - WIDTH
-        widths[i] -= max(0, min(excess, widths[i] - 14))
-    lines = []
-    for row in rows:
-        cells = [cut(cell, width) for cell, width in zip(row, widths, strict=True)]
-        words = [cell.ljust(width) for cell, width in zip(cells[:2], widths, strict=False)]
-        lines.append("  ".join([*words, *(c.rjust(w) for c, w in zip(cells[2:], widths[2:], strict=True))]))
-    return lines

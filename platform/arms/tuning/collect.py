@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from deepblur.platform.arms.tuning.result import Tuned, TuningResult, tuning_metrics, tuning_text, write_tuning
+from deepblur.platform.arms.tuning.report import tuning_text, write_tuning
+from deepblur.platform.arms.tuning.result import Tuned, TuningResult, tuning_metrics
 from deepblur.platform.arms.tuning.tuning import Tune
 from deepblur.platform.experiment.result import header
 from deepblur.platform.experiment.study import Graph, Plan

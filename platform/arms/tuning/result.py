@@ -2,29 +2,13 @@
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.experiment.result import Result
 from deepblur.platform.report.answer import Answer, answer, answers_text
-from deepblur.platform.report.markup import (
-    cost_section,
-    document,
-    figure,
-    headings,
-    listed,
-    numbers,
-    pairs,
-    table,
-    words,
-)
-from deepblur.platform.report.style import WIDTH_IN, legend, looks, rendered, styled
-from deepblur.platform.system.whole_files import replace_file
 from deepblur.platform.tracking.names import of_arm, subset
 
 FILE = "tuned.json"
@@ -108,82 +92,6 @@ def tuning_metrics(result: TuningResult) -> dict[str, float]:
         for row in tuning_table(result).itertuples()
         for name in ("default_gain_db", "tuned_gain_db")
     }
-
-
-def tuning_text(result: TuningResult) -> str:
-    """The table as plain text: mean PSNR gain over the blurry input on validation images, defaults → tuned."""
-    lines = [f"{result.title} (preset {result.preset}); mean PSNR gain on validation images, dB", ""]
-    lines.append(f"{'method':22} {'noise':8} {'defaults':>9} {'tuned':>9} {'s/image':>8}  settings")
-    for row in tuning_table(result).itertuples():
-        lines.append(
-            f"{row.method:22} {row.noise:8} {row.default_gain_db:+9.2f} {row.tuned_gain_db:+9.2f} {row.seconds:8.2f}  "
-            f"{row.settings}"
-        )
-    lines += ["", *contrast_sentences(result)]
-    return "\n".join(lines)
-
-
-def write_tuning(result: TuningResult, folder: Path) -> Path:
-    """report.html, tuned.json, tuning.csv, trials.csv and the convergence figure; the path of tuned.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tuning_table(result).to_csv(folder / "tuning.csv", index=False)
-    trials = [
-        {"method": s.method, "noise": s.noise.name, "trial": i, **t["settings"]}
-        | {name: value for name, value in t.items() if name not in ("settings", DRAWS)}
-        for s in result.searches
-        for i, t in enumerate(s.trials)
-    ]
-    pd.DataFrame(trials).to_csv(folder / "trials.csv", index=False)
-    (folder / "figures").mkdir(exist_ok=True)
-    pictures = rendered(convergence(result))
-    for kind, content in pictures.items():
-        replace_file(folder / "figures" / f"convergence.{kind}", content)
-    replace_file(folder / "report.html", _page(result, pictures["svg"].decode()).encode())
-    return replace_file(folder / FILE, as_json(result).encode())
-
-
-@styled
-def convergence(result: TuningResult) -> Figure:
-    """The best gain so far against the trial, one panel per noise level, one line per method."""
-    noises = list(dict.fromkeys(search.noise.name for search in result.searches))
-    methods = list(dict.fromkeys(search.method for search in result.searches))
-    drawing = Figure(figsize=(WIDTH_IN, 2.6))
-    panels = drawing.subplots(1, len(noises), squeeze=False)[0]
-    style = looks(methods, methods[0])
-    for axes, noise in zip(panels, noises, strict=True):
-        for search in result.searches:
-            if search.noise.name == noise:
-                best = np.maximum.accumulate([trial["psnr_gain_db"] for trial in search.trials])
-                axes.plot(range(len(best)), best, label=search.method, **style[search.method])
-        axes.set(title=f"noise {noise}", xlabel="trial (0: defaults)")
-    panels[0].set_ylabel("best PSNR gain so far (dB)")
-    legend(drawing, panels, methods)
-    return drawing
-
-
-def _page(result: TuningResult, svg: str) -> str:
-    rows = [
-        (
-            words(row.method) + words(row.noise) + numbers(str(row.trials), f"{row.default_gain_db:+.2f}",
-            f"{row.tuned_gain_db:+.2f}", f"{row.seconds:.2f}") + words(row.settings, wrap=True),
-            "",
-        )
-        for row in tuning_table(result).itertuples()
-    ]  # fmt: skip
-    head = headings("method", "noise", numeric=False)
-    head += headings("trials", "defaults, dB", "tuned, dB", "s per image") + headings("tuned settings", numeric=False)
-    caption = "Mean PSNR gain over the blurry input on validation images; trial 0 is the published defaults."
-    return document(
-        result.title,
-        f"preset {result.preset}",
-        table(head, rows, caption),
-        {
-            "The contrast": listed(said) if (said := contrast_sentences(result)) else "",
-            "Convergence": figure(svg[svg.index("<svg") :], "Best gain so far of each search."),
-            "What it cost": cost_section(result.cost),
-            "Provenance": pairs({"command": result.command, **result.facts}),
-        },
-    )
 
 
 def _short(value: Any) -> str:

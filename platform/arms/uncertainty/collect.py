@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepblur.platform.arms.uncertainty.report import write_doubt
-from deepblur.platform.arms.uncertainty.result import DoubtResult, doubt_metrics, doubt_text, rows_of
+from deepblur.platform.arms.uncertainty.report import doubt_text, write_doubt
+from deepblur.platform.arms.uncertainty.result import DoubtResult, doubt_metrics, rows_of
 from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.result import header
 from deepblur.platform.experiment.study import Graph, Plan

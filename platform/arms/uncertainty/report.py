@@ -1,10 +1,11 @@
 """The report of a study of uncertainties: reliability diagram, risk-coverage curve, table of scores."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
 from deepblur.platform.arms.uncertainty.result import (
     COVERAGES,
@@ -18,44 +19,90 @@ from deepblur.platform.arms.uncertainty.result import (
     risk_curve,
     score_table,
 )
-from deepblur.platform.report.markup import (
-    cost_section,
-    document,
-    estimate,
-    figure,
-    headings,
-    listed,
-    numbers,
-    pairs,
-    table,
-    words,
-)
-from deepblur.platform.report.style import INK, WIDTH_IN, legend, looks, rendered, styled
-from deepblur.platform.system.whole_files import replace_file
+from deepblur.platform.report.numbers import bracketed, fixed, signed
+from deepblur.platform.report.page import Figure, Section, cost_section, write
+from deepblur.platform.report.style import INK, WIDTH_IN, legend, looks, styled
+from deepblur.platform.report.table import Column, Table
 
 KEEP = np.linspace(0.05, 1.0, 39)
+_SCORES = (
+    "Errors of every coefficient of γ̂ towards the nearer twin, on test draws. −log likelihood in nats per "
+    "coefficient (errors in units of 0.01 waves), with the paired difference and its 95 % interval over images; "
+    "observed coverage of the nominal intervals; mean distance of observed and nominal coverage; rank correlation "
+    "of the stated deviation with the size of the error."
+)
+_SHORT = {"where": "range", "nll": "−log lik.", "ece": "ECE", "spearman": "rank", "rmse_waves": "rmse"}
+"""Headings in a log, which is narrow."""
+_RELIABILITY = (
+    "Reliability: share of errors within the stated intervals. Below the diagonal an answer is too sure of itself."
+)
+_RISK = (
+    "What is gained by refusing the draws that an answer is least sure of. An answer that knows its errors falls "
+    "to the left as the dashed line of the reference's estimates does; one that does not stays level."
+)
 
 
 def write_doubt(result: DoubtResult, folder: Path) -> Path:
     """report.html, scores.csv, items.parquet and the figures as files; the path of the report."""
+    return write(result, sections(result), tables(result), folder)
+
+
+def tables(result: DoubtResult) -> dict[str, pd.DataFrame]:
+    """The files NAME.csv beside the report."""
+    return {"scores": score_table(result)}
+
+
+def sections(result: DoubtResult) -> list[Section]:
     scores = score_table(result)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    replace_file(folder / "scores.csv", scores.to_csv(index=False).encode())
-    replace_file(folder / "items.parquet", result.items.to_parquet(index=False))
-    svgs = {}
-    for name, drawn in {"reliability": reliability(result), "risk-coverage": risk_coverage(result)}.items():
-        files = rendered(drawn)
-        for kind, content in files.items():
-            replace_file(folder / "figures" / f"{name}.{kind}", content)
-        svgs[name] = files["svg"].decode()
-    return replace_file(folder / "report.html", _page(result, scores, svgs).encode())
+    said = scores.assign(where=scores["place"].map(PLACES))
+    diagrams = [
+        Figure(reliability(result), _RELIABILITY, "reliability"),
+        Figure(risk_coverage(result), _RISK, "risk-coverage"),
+    ]
+    return [
+        Section("Verdict", [verdict_sentences(result, scores)]),
+        Section("Diagrams", diagrams),
+        Section("Scores", [Table.of(said, _columns(result), _SCORES, rule="place")]),
+        cost_section(result.cost),
+    ]
+
+
+def doubt_text(result: DoubtResult) -> str:
+    """The scores as plain text."""
+    scores = score_table(result)
+    title = f"{result.title} (preset {result.preset}); errors of γ̂ towards the nearer twin, test draws"
+    best = f"best within the trained range: {best_arm(scores)}"
+    columns = _columns(result)
+    columns |= {name: replace(columns[name], heading=heading) for name, heading in _SHORT.items()}
+    table = Table.of(scores.assign(where=scores["place"]), columns)
+    return "\n".join([title, "", table.text(), "", best, *contrast_sentences(result)])
+
+
+def _columns(result: DoubtResult) -> dict[str, Column]:
+    covered = {f"coverage_{100 * c:.0f}": Column(f"{100 * c:.0f} %", 0, form=_percent) for c in COVERAGES}
+    return {
+        "arm": Column("answer"),
+        "where": Column("draws from"),
+        "draws": Column("draws", 0),
+        "nll": Column("−log likelihood", 2),
+        "gain": Column(f"to {result.reference}", 2, sign=True, interval=True),
+        **covered,
+        "ece": Column("calibration error", 3),
+        "spearman": Column("rank correlation", 2),
+        "rmse_waves": Column("rms error (waves)", 4),
+        "flagged": Column("flagged (%)", 0, form=_percent),
+    }
+
+
+def _percent(share: float) -> str:
+    return fixed(100 * share, 0)
 
 
 @styled
-def reliability(result: DoubtResult) -> Figure:
+def reliability(result: DoubtResult) -> Drawing:
     """Observed against nominal coverage, a panel for each side of the trained range."""
     places = [place for place in PLACES if (result.items["place"] == place).any()]
-    drawing = Figure(figsize=(WIDTH_IN, 3.4))
+    drawing = Drawing(figsize=(WIDTH_IN, 3.4))
     panels = drawing.subplots(1, len(places), squeeze=False, sharey=True)[0]
     style = looks(result.arms, result.reference)
     for axes, place in zip(panels, places, strict=True):
@@ -71,9 +118,9 @@ def reliability(result: DoubtResult) -> Figure:
 
 
 @styled
-def risk_coverage(result: DoubtResult) -> Figure:
+def risk_coverage(result: DoubtResult) -> Drawing:
     """Error of the draws that are kept when the least certain ones are refused, all test draws together."""
-    drawing = Figure(figsize=(WIDTH_IN, 3.2))
+    drawing = Drawing(figsize=(WIDTH_IN, 3.2))
     axes = drawing.subplots()
     style = looks(result.arms, result.reference)
     for arm in result.arms:
@@ -89,7 +136,7 @@ def risk_coverage(result: DoubtResult) -> Figure:
     return drawing
 
 
-def sentences(result: DoubtResult, scores: pd.DataFrame) -> list[str]:
+def verdict_sentences(result: DoubtResult, scores: pd.DataFrame) -> list[str]:
     """The verdict in words, with its figures."""
     best = best_arm(scores)
     asked = contrast_sentences(result)
@@ -97,17 +144,15 @@ def sentences(result: DoubtResult, scores: pd.DataFrame) -> list[str]:
     row = inside.loc[best]
     said = [
         *asked,
-        f"Within the trained range {best} is best: {row['nll']:.2f} nats of surprise per coefficient, "
+        f"Within the trained range {best} is best: {fixed(row['nll'], 2)} nats of surprise per coefficient, "
         f"{100 * row['coverage_90']:.0f} % of the errors within its 90 % intervals, rank correlation of stated and "
-        f"actual error {row['spearman']:.2f}.",
+        f"actual error {fixed(row['spearman'], 2)}.",
     ]
     for arm, other in inside.iterrows():
         if arm != result.reference:
             sure = other["gain_high"] < 0 or other["gain_low"] > 0
-            said.append(
-                f"{arm} against {result.reference}: {other['gain']:+.2f} nats [{other['gain_low']:+.2f}, "
-                f"{other['gain_high']:+.2f}]{'' if sure else ', which may be chance'}."
-            )
+            gain = f"{signed(other['gain'], 2)} nats {bracketed(other['gain_low'], other['gain_high'], 2)}"
+            said.append(f"{arm} against {result.reference}: {gain}{'' if sure else ', which may be chance'}.")
     if (scores["place"] == "beyond").any():
         outside = scores[scores["place"] == "beyond"].set_index("arm").loc[best]
         said.append(
@@ -116,43 +161,3 @@ def sentences(result: DoubtResult, scores: pd.DataFrame) -> list[str]:
             "those within it."
         )
     return said
-
-
-def _page(result: DoubtResult, scores: pd.DataFrame, svgs: dict[str, str]) -> str:
-    body = []
-    for row in scores.to_dict("records"):
-        cells = words(row["arm"]) + words(PLACES[row["place"]]) + numbers(f"{row['draws']:,}", f"{row['nll']:.2f}")
-        cells += estimate(row["gain"], row["gain_low"], row["gain_high"], 2, True)
-        cells += numbers(*(f"{100 * row[f'coverage_{100 * c:.0f}']:.0f}" for c in COVERAGES))
-        cells += numbers(f"{row['ece']:.3f}", f"{row['spearman']:.2f}", f"{row['rmse_waves']:.4f}")
-        body.append((cells + numbers(f"{100 * row['flagged']:.0f}"), "first" if row["arm"] == result.arms[0] else ""))
-    head = headings("answer", "draws from", numeric=False) + headings("draws", "−log likelihood")
-    head += headings(f"to {result.reference}", span=2) + headings(*(f"{100 * c:.0f} %" for c in COVERAGES))
-    head += headings("calibration error", "rank correlation", "rms error (waves)", "flagged (%)")
-    caption = (
-        "Errors of every coefficient of γ̂ towards the nearer twin, on test draws. −log likelihood in nats per "
-        "coefficient (errors in units of 0.01 waves), with the paired difference and its 95 % interval over images; "
-        "observed coverage of the nominal intervals; mean distance of observed and nominal coverage; rank correlation "
-        "of the stated deviation with the size of the error."
-    )
-    plots = figure(
-        svgs["reliability"][svgs["reliability"].index("<svg") :],
-        "Reliability: share of errors within the stated intervals. Below the diagonal an answer is too sure of itself.",
-    )
-    plots += figure(
-        svgs["risk-coverage"][svgs["risk-coverage"].index("<svg") :],
-        "What is gained by refusing the draws that an answer is least sure of. An answer that knows its errors falls "
-        "to the left as the dashed line of the reference's estimates does; one that does not stays level.",
-    )
-    return document(
-        result.title,
-        f"Study {result.name}, preset {result.preset}",
-        pairs(result.abstract),
-        {
-            "Verdict": listed(sentences(result, scores)),
-            "Diagrams": plots,
-            "Scores": table(head, body, caption),
-            "What it cost": cost_section(result.cost),
-            "Provenance": pairs({"Command": result.command, **result.facts}),
-        },
-    )

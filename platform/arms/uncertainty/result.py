@@ -168,22 +168,3 @@ def best_arm(table: pd.DataFrame) -> str:
     """The arm with the lowest −log likelihood within the trained range."""
     inside = table[table["place"] == "inside"]
     return str(inside.loc[inside["nll"].idxmin(), "arm"])
-
-
-def doubt_text(result: DoubtResult) -> str:
-    """The scores as plain text."""
-    table = score_table(result)
-    lines = [f"{result.title} (preset {result.preset}); errors of γ̂ towards the nearer twin, test draws", ""]
-    head = f"{'answer':18} {'range':7} {'draws':>5} {'-log lik.':>9} {'to ' + result.reference:>24} "
-    lines.append(
-        head + f"{'50 %':>5} {'68 %':>5} {'90 %':>5} {'95 %':>5} {'ECE':>5} {'rank':>5} {'rmse':>6} {'flagged':>7}"
-    )
-    for row in table.to_dict("records"):
-        covered = " ".join(f"{100 * row[f'coverage_{100 * c:.0f}']:5.0f}" for c in COVERAGES)
-        change = f"{row['gain']:+.2f} [{row['gain_low']:+.2f}, {row['gain_high']:+.2f}]"
-        lines.append(
-            f"{row['arm']:18} {row['place']:7} {row['draws']:5d} {row['nll']:9.2f} {change:>24} {covered} "
-            f"{row['ece']:5.3f} {row['spearman']:5.2f} {row['rmse_waves']:6.4f} {100 * row['flagged']:6.0f}%"
-        )
-    lines += ["", f"best within the trained range: {best_arm(table)}", *contrast_sentences(result)]
-    return "\n".join(lines)

@@ -10,13 +10,12 @@ from micro_uncertainty import STUDY
 
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.arms.uncertainty.answers import ANSWERS, Draws, draws_of, fitted
-from deepblur.platform.arms.uncertainty.report import write_doubt
+from deepblur.platform.arms.uncertainty.report import doubt_text, write_doubt
 from deepblur.platform.arms.uncertainty.result import (
     COVERAGES,
     LEVELS,
     DoubtResult,
     coverage,
-    doubt_text,
     risk_curve,
     score_table,
 )
@@ -102,19 +101,24 @@ def test_the_study_runs_in_small_shares_its_networks_and_reuses_all(tmp_path, ca
     assert len(provenance["outcome"]["arms"]["ensemble/0"]) == 4
 
 
-@pytest.fixture
-def result():
+def made_up(names=("constant", "knows")):
+    """Two answers, of which the second knows its errors."""
     keys = [{"noise": "n", "eta_waves": 0.1, "image": f"i{n % 5}", "draw": n, "noll": 4} for n in range(200)]
     table = pd.DataFrame(keys).assign(seed=0, place=np.where(np.arange(200) < 150, "inside", "beyond"))
     rng = np.random.default_rng(0)
     std = 0.01 + 0.03 * rng.random(200)
     error = std * rng.standard_normal(200)
-    arms = {"constant": np.full(200, math.sqrt(float(np.mean(error**2)))), "knows": std}
+    arms = dict(zip(names, (np.full(200, math.sqrt(float(np.mean(error**2)))), std), strict=True))
     items = pd.concat([table.assign(arm=arm, error=error, std=s, flagged=False) for arm, s in arms.items()])
     return DoubtResult(
         name="made_up", title="Who knows?", abstract={}, preset="quick", command="", items=items.reset_index(drop=True),
-        reference="constant", facts={},
+        reference=names[0], facts={},
     )  # fmt: skip
+
+
+@pytest.fixture
+def result():
+    return made_up()
 
 
 def test_scores_prefer_the_answer_that_knows(result):
@@ -129,7 +133,7 @@ def test_scores_prefer_the_answer_that_knows(result):
 
 def test_the_report_shows_both_diagrams_and_the_verdict(result, tmp_path):
     page = write_doubt(result, tmp_path).read_text()
-    assert page.count("<svg") == 2
+    assert page.count("data:image/svg+xml") == 2
     assert "Within the trained range knows is best" in page
     assert {file.name for file in (tmp_path / "figures").iterdir()} == {
         f"{name}.{kind}" for name in ("reliability", "risk-coverage") for kind in ("svg", "pdf", "png")

@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 from test_report import study
 
-from deepblur.platform.arms.search import charts as search_plots
-from deepblur.platform.arms.search import space_charts as search_space_plots
+from deepblur.platform.arms.search import charts, space_charts
 from deepblur.platform.arms.search.importance import importances
-from deepblur.platform.arms.search.report import FIGURES, search_page, write_search
+from deepblur.platform.arms.search.report import FIGURES, sections, write_search
 from deepblur.platform.arms.search.result import (
     SECONDARY,
     Objective,
@@ -28,6 +27,7 @@ from deepblur.platform.arms.search.result import (
 )
 from deepblur.platform.arms.search.text import sampler_sentences, search_metrics, search_text
 from deepblur.platform.report.numbers import WIDTH
+from deepblur.platform.report.page import page
 
 GAIN = Objective(name="psnr_gain_db", direction="maximize", label="PSNR gain (dB)")
 WORK = Objective(name="gmacs", direction="minimize", label="operations (10⁹)")
@@ -238,7 +238,7 @@ def test_a_table_with_holes_is_refused(change, message):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_outcome_can_be_drawn_and_told(case):
+def test_every_outcome_can_be_drawn_and_told(case, monkeypatch):
     result = search(**CASES[case])
     figures = {name: draw(result) for name, (draw, *_) in FIGURES.items()}
     assert (figures["pareto"] is not None) == (len(result.objectives) > 1 and len(result.scored) > 0)
@@ -248,10 +248,12 @@ def test_every_outcome_can_be_drawn_and_told(case):
     assert all(np.isfinite(value) for value in search_metrics(result).values())
     lines = search_text(result).splitlines()
     assert max(len(line) for line in lines if "python" not in line) <= WIDTH
-    page = search_page(result, {})
-    assert "<restore>" not in page
-    assert "<twin>" not in page
-    assert "<b>" not in page
+    for name in figures:
+        monkeypatch.delitem(FIGURES, name)
+    html = page(result, sections(result))
+    assert "<restore>" not in html
+    assert "<twin>" not in html
+    assert "<b>" not in html
 
 
 def test_the_report_is_one_file_with_its_tables_and_figures(tmp_path, monkeypatch):
@@ -259,8 +261,8 @@ def test_the_report_is_one_file_with_its_tables_and_figures(tmp_path, monkeypatc
         monkeypatch.delitem(FIGURES, name)  # writing three files of each takes its time
     final = study(arms=("best", "default"), seeds=(0,), images=3, pictures=0)
     result = search(final=dataclasses.replace(final, contrast=("best", "default")))
-    page = write_search(result, tmp_path).read_text()
-    assert not re.search(r'(src|href)="(?!data:|#|final/report.html)|<script', page)
+    html = write_search(result, tmp_path).read_text()
+    assert not re.search(r'(src|href)="(?!data:|final/report.html)|<script', html)
     assert len([*(tmp_path / "figures").iterdir()]) == 3 * len(FIGURES)
     trials = pd.read_csv(tmp_path / "trials.csv")
     assert trials["setting widths"][0] == "(16, 32)"
@@ -273,11 +275,11 @@ def test_the_report_is_one_file_with_its_tables_and_figures(tmp_path, monkeypatc
 
 def test_a_trial_that_diverged_does_not_hide_the_others():
     result = scored([1.0, 1.1, 1.2, 1.3, -1e9])
-    assert search_plots.within_reach(result).min() > 0
+    assert charts.within_reach(result).min() > 0
 
 
 def test_an_axis_of_mixed_kinds_has_a_place_for_each():
     result = dataclasses.replace(search(trials=2, arms=("tpe",)), settings=({"lam": None}, {"lam": 0.1}))
-    scale = search_space_plots.Scale.of(result, "lam")
+    scale = space_charts.Scale.of(result, "lam")
     assert scale.levels == (0.05, 0.1, None)
     assert scale.place(None) == 2

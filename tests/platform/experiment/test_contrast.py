@@ -15,8 +15,10 @@ from deepblur.platform.arms.search.text import search_metrics, search_text
 from deepblur.platform.arms.trained.collect import overall as trained_overall
 from deepblur.platform.arms.trained.result import paired_table
 from deepblur.platform.arms.trained.text import text_summary
-from deepblur.platform.arms.tuning.result import Tuned, TuningResult, as_json, tuning_metrics, tuning_text
-from deepblur.platform.arms.uncertainty.result import DoubtResult, doubt_metrics, doubt_text
+from deepblur.platform.arms.tuning.report import tuning_text
+from deepblur.platform.arms.tuning.result import Tuned, TuningResult, as_json, tuning_metrics
+from deepblur.platform.arms.uncertainty.report import doubt_text
+from deepblur.platform.arms.uncertainty.result import DoubtResult, doubt_metrics
 from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.report.answer import Answer, answer
 

@@ -17,7 +17,7 @@ from deepblur import cli
 from deepblur.platform.data.image_file import read_grey
 from deepblur.platform.data.sources import Folder
 from deepblur.platform.data.store import open_store
-from deepblur.platform.report import markup
+from deepblur.platform.report.template import filled
 from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.platform.system.printable import json_text, note, printable
 from deepblur.restoration.images.io import read_recording
@@ -151,8 +151,8 @@ def test_words_of_ours_stay_as_they_are():
 def test_logs_and_pages_show_what_a_name_hides(capsys):
     note(f"first\n{EVIL}")
     assert capsys.readouterr().out.startswith("first\nx\\x1b[2J")
-    assert "\x1b" not in markup.document(EVIL, EVIL, "", {})
-    markup.document(LATIN_1, "", "", {}).encode()
+    assert "\x1b" not in filled("document", EVIL, EVIL, {EVIL: EVIL}, [])
+    filled("document", LATIN_1, "", {}, []).encode()
 
 
 @pytest.fixture
