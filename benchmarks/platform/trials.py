@@ -14,7 +14,8 @@ from overhead import work_of
 from deepblur.platform.arms.methods.method import Assess, Method
 from deepblur.platform.arms.search.history import History
 from deepblur.platform.arms.search.loop import END, Job, Loop
-from deepblur.platform.arms.search.search import Sampler, Search, costs
+from deepblur.platform.arms.search.pruning import costs
+from deepblur.platform.arms.search.search import Sampler, Search
 from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.data.store import open_store

@@ -132,7 +132,7 @@ def plan(study: Design, argv: Sequence[str] | None, *, program: bool = True) -> 
         preset=arguments.preset,
         arms=arms,
         seeds=_numbers(arguments.seeds, "--seeds", int) if arguments.seeds else preset.seeds,
-        grid=_grid(preset.grid, arguments),
+        grid=_grid(preset.grid, vars(arguments)),
         data=data,
         settings=settings,
         runs=runs,
@@ -165,15 +165,15 @@ def _arms(text: str, study: Design) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _grid(grid: Grid | RealImages, arguments: argparse.Namespace) -> Grid | RealImages:
+def _grid(grid: Grid | RealImages, given: Mapping[str, Any]) -> Grid | RealImages:
     """The preset's grid with what the command line changes."""
     changes: dict[str, Any] = {}
-    if arguments.noise:
-        changes["noise"] = _noise(arguments.noise)
-    if arguments.eta:
-        changes["eta_waves"] = _numbers(arguments.eta, "--eta", float)
+    if given["noise"]:
+        changes["noise"] = _noise(given["noise"])
+    if given["eta"]:
+        changes["eta_waves"] = _numbers(given["eta"], "--eta", float)
     for option, name in {"images": "images", "draws": "draws", "crop": "crop_px"}.items():
-        value = getattr(arguments, option)
+        value = given[option]
         if value is not None:
             if value < 1:
                 raise ValueError(f"--{option} must be at least 1; got {value}")

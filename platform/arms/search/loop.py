@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from deepblur.platform.arms.search.history import History, curves
-from deepblur.platform.arms.search.search import MONITORED, Search, costs
+from deepblur.platform.arms.search.pruning import MONITORED, costs, dearer, rungs, should_stop
+from deepblur.platform.arms.search.search import Search
 from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.stages.failure import describe_error, of_the_settings
@@ -188,14 +189,14 @@ class Loop:
             return False
         stage, trial = training_stage(work), self.history.trials[job.number]
         settings = stage.optimization
-        rungs = self.search.rungs(settings.validations)
+        marks = rungs(self.search, settings.validations)
         seen: dict[int, float] = {}
         for row in rows:
             mark = int(row["step"]) * settings.validations // settings.steps
             seen[mark] = row[MONITORED[stage.kind]]
             if mark not in curves(trial).get(stage.kind, {}):
                 self.history.curve(job.number, stage.kind, mark, seen[mark])
-            if mark in rungs and self.search.should_stop(seen, self._peers(job.number, stage.kind)):
+            if mark in marks and should_stop(self.search, seen, self._peers(job.number, stage.kind)):
                 return True
         return False
 
@@ -205,7 +206,7 @@ class Loop:
         return [
             seen
             for peer in before  # one whose settings were refused has no curve, and no costs
-            if (seen := curves(peer).get(kind)) and not self.search.dearer(peer.user_attrs, trial.user_attrs)
+            if (seen := curves(peer).get(kind)) and not dearer(self.search, peer.user_attrs, trial.user_attrs)
         ]
 
     def _complete(self, job: Job) -> None:

@@ -1,26 +1,21 @@
-"""A search: which settings of an arm to try next, and when a trial is not worth going on with. Knows no Ray.
+"""A search: which settings of an arm to try next. Knows no Ray.
 
 Every suggestion and every pruning is a function of the seed, the trial's number and the trials that had ended when it
-was asked for, which are fixed by the number too (`search_loop`). So a search that was killed goes on to the same trials
+was asked for, which are fixed by the number too (`loop`). So a search that was killed goes on to the same trials
 as an undisturbed one, however many run at a time and however long each takes. The trials of the chosen sampler and
-the pruning are Optuna's; Ray Tune runs them (`trials`).
+the pruning are Optuna's; Ray Tune runs them (`ray_trials`).
 """
 
 import hashlib
 import inspect
 import itertools
 import json
-import math
 import shlex
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from deepblur.platform.arms.search.result import Objective
 from deepblur.platform.arms.trained.arm import Arm, Evaluate
@@ -33,7 +28,6 @@ from deepblur.platform.experiment.study import Design, Plan
 from deepblur.platform.stages.identity import canonical, code_of
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.system.seeds import stream
-from deepblur.platform.training.tasks import build
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -53,14 +47,8 @@ OBJECTIVES = {
         Objective(name="training_s", direction="minimize", label="training (compute seconds)"),
     )
 }
-KNOWN_BEFORE = {"gmacs": "gmacs", "latency_ms": "gmacs", "parameters": "parameters"}
-"""Objective → what tells, before any training, which of two trials costs more in it."""
-KEEP = {"asha": 100 / 3, "median": 50.0}
-"""Pruner → per cent of a trial's peers among whom it must be to go on."""
 WATCHED_IMAGES = 8
 """A training is watched on the first draw of so many images of the grid."""
-MONITORED = {"identify": "grid_psf_snr_db", "deblur": "grid_psnr_db"}
-"""Kind of training → the column of its curve that the pruner looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,51 +277,6 @@ class Search(StudyArm):
         with warnings.catch_warnings():  # Optuna calls the treatment of conditions experimental
             warnings.simplefilter("ignore")
             return samplers.TPESampler(seed=seed, n_startup_trials=self.startup, multivariate=True, group=True)
-
-    def rungs(self, validations: int) -> set[int]:
-        """After which validations (from 1) a trial is held against its peers."""
-        if self.pruner == "asha":  # a ninth and a third of the training: a reduction factor of three
-            return {math.ceil(validations / 9), math.ceil(validations / 3)}
-        return set(range(2, validations)) if self.pruner == "median" else set()
-
-    def should_stop(self, curve: Mapping[int, float], peers: Iterable[Mapping[int, float]]) -> bool:
-        """Whether a training is not among the best of its peers.
-
-        Args:
-            curve: validation (from 1) → value, the more the better.
-            peers: the same of trials that cost no more: one that is worse but cheaper may belong to the Pareto front.
-        """
-        import optuna
-        from optuna.trial import TrialState, create_trial
-
-        study = optuna.create_study(direction="maximize")
-        for peer in peers:
-            if peer:
-                study.add_trial(create_trial(value=peer[max(peer)], intermediate_values=dict(peer)))
-        judge = optuna.pruners.PercentilePruner(KEEP[self.pruner], n_startup_trials=self.startup // 2, n_warmup_steps=0)
-        return judge.prune(study, create_trial(state=TrialState.RUNNING, intermediate_values=dict(curve)))
-
-    def dearer(self, costs: Mapping[str, float], than: Mapping[str, float]) -> bool:
-        """Whether a trial costs more than another in an objective that is known before training."""
-        return any(costs[KNOWN_BEFORE[name]] > than[KNOWN_BEFORE[name]] for name in self.objectives
-                   if name in KNOWN_BEFORE)  # fmt: skip
-
-
-def costs(arm: Arm, grid: Grid) -> dict[str, float]:
-    """What a configuration costs at use, whatever it learns: "gmacs" per crop of the grid, and "parameters".
-
-    Operations are those of convolutions and linear layers; Fourier transforms are not counted.
-    """
-    identifier, deblurrer = build(arm.identify).eval(), build(arm.deblur).eval()
-    operator = arm.identify.degradation.operator
-    image = torch.zeros(1, 1, grid.crop_px, grid.crop_px)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        deblurrer(image, identifier(image).float(), operator)
-    return {"gmacs": counter.get_total_flops() / 2e9, "parameters": float(_size(identifier) + _size(deblurrer))}
-
-
-def _size(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _running(choices: Mapping[str, Any], distributions: Mapping[str, Any]) -> "FrozenTrial":

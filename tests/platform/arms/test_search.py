@@ -12,7 +12,8 @@ from micro_study import STUDY as BASE
 
 from deepblur.platform.arms.search.history import History
 from deepblur.platform.arms.search.loop import END, WAIT, Loop
-from deepblur.platform.arms.search.search import Search, costs
+from deepblur.platform.arms.search.pruning import costs, dearer, rungs, should_stop
+from deepblur.platform.arms.search.search import Search
 from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.experiment.main import main
@@ -178,18 +179,18 @@ def test_trials_that_need_the_same_stage_wait_for_it(tmp_path):
 def test_the_worse_are_stopped_among_their_peers():
     asha = search(pruner="asha", startup=4)
     peers = [{1: value, 3: value} for value in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)]
-    assert asha.should_stop({1: 1.5}, peers)
-    assert not asha.should_stop({1: 5.5}, peers)
-    assert not asha.should_stop({1: 1.5}, peers[:1]), "too few to judge by"
-    assert asha.rungs(9) == {1, 3}
-    assert not search(pruner="median", startup=4).should_stop({1: 4.0}, peers)
+    assert should_stop(asha, {1: 1.5}, peers)
+    assert not should_stop(asha, {1: 5.5}, peers)
+    assert not should_stop(asha, {1: 1.5}, peers[:1]), "too few to judge by"
+    assert rungs(asha, 9) == {1, 3}
+    assert not should_stop(search(pruner="median", startup=4), {1: 4.0}, peers)
 
 
 def test_a_cheap_trial_is_no_peer_of_a_dear_one():
     both = search(objectives=("psnr_gain_db", "latency_ms"))
-    assert both.dearer({"gmacs": 2.0, "parameters": 1.0}, {"gmacs": 1.0, "parameters": 2.0})
-    assert not both.dearer({"gmacs": 1.0, "parameters": 2.0}, {"gmacs": 1.0, "parameters": 1.0})
-    assert not search().dearer({"gmacs": 2.0, "parameters": 2.0}, {"gmacs": 1.0, "parameters": 1.0})
+    assert dearer(both, {"gmacs": 2.0, "parameters": 1.0}, {"gmacs": 1.0, "parameters": 2.0})
+    assert not dearer(both, {"gmacs": 1.0, "parameters": 2.0}, {"gmacs": 1.0, "parameters": 1.0})
+    assert not dearer(search(), {"gmacs": 2.0, "parameters": 2.0}, {"gmacs": 1.0, "parameters": 1.0})
 
 
 def test_costs_are_those_of_the_networks():
