@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from deepblur.platform.arms.search.history import History, curves
-from deepblur.platform.arms.search.report import write_search
+from deepblur.platform.arms.search.report import tables, write_search
 from deepblur.platform.arms.search.result import SECONDARY, SearchResult
 from deepblur.platform.arms.search.search import OBJECTIVES, Search
 from deepblur.platform.arms.search.text import search_metrics, search_text
@@ -22,6 +22,10 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 class SearchStudy(SearchResult):
     """A finished search, as the experiment asks of it."""
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        return tables(self)
 
     def write(self, folder: Path) -> Path:
         return write_search(self, folder)

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from deepblur.platform.arms.tuning.report import tuning_text, write_tuning
+import pandas as pd
+
+from deepblur.platform.arms.tuning.report import tables, tuning_text, write_tuning
 from deepblur.platform.arms.tuning.result import Tuned, TuningResult, tuning_metrics
 from deepblur.platform.arms.tuning.tuning import Tune
 from deepblur.platform.experiment.result import header
@@ -14,6 +16,10 @@ from deepblur.platform.stages.ledger import Ledger
 
 class TuningStudy(TuningResult):
     """A finished tuning study, as the experiment asks of it."""
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        return tables(self)
 
     def write(self, folder: Path) -> Path:
         return write_tuning(self, folder)

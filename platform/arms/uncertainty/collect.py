@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepblur.platform.arms.uncertainty.report import doubt_text, write_doubt
+from deepblur.platform.arms.uncertainty.report import doubt_text, tables, write_doubt
 from deepblur.platform.arms.uncertainty.result import DoubtResult, doubt_metrics, rows_of
 from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.result import header
@@ -14,6 +14,10 @@ from deepblur.platform.stages.ledger import Ledger
 
 class DoubtStudy(DoubtResult):
     """A finished study of uncertainties, as the experiment asks of it."""
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        return {"items": self.items, **tables(self)}
 
     def write(self, folder: Path) -> Path:
         return write_doubt(self, folder)
@@ -27,9 +31,9 @@ class DoubtStudy(DoubtResult):
 
 def collect(plan: Plan, graph: Graph, ledger: Ledger, facts: dict[str, str]) -> DoubtStudy:
     assert isinstance(plan.grid, Grid)
-    tables = []
+    found = []
     for (name, seed), keys in graph.results.items():
         readings = [pd.read_parquet(ledger.folder(key) / "items.parquet") for key in keys]
-        tables.append(rows_of(graph.arms[name, seed], readings, plan.grid.crop_px).assign(arm=name, seed=seed))
-    items = pd.concat(tables, ignore_index=True)
+        found.append(rows_of(graph.arms[name, seed], readings, plan.grid.crop_px).assign(arm=name, seed=seed))
+    items = pd.concat(found, ignore_index=True)
     return DoubtStudy(**header(plan, facts, ledger, graph.works), items=items, reference=plan.reference)

@@ -20,6 +20,7 @@ from deepblur.platform.arms.methods.method import Assess
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.evaluation.measure import Metric
 from deepblur.platform.experiment.main import main
+from deepblur.platform.experiment.result import Result
 from deepblur.platform.stages.identity import canonical, said
 from deepblur.platform.system.definition import definition
 from deepblur.platform.system.errors import SettingsError
@@ -322,6 +323,14 @@ def test_an_own_network_restores_without_an_operator(own):
     network = RestoreTask(stage).network()
     assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 1, 8, 8)
     assert stage.key(PRINTS) != replace(stage, network=partial(nn.Conv2d, 1, 1, 5, padding=2)).key(PRINTS)
+
+
+@pytest.mark.parametrize("kind", ["methods", "search", "trained", "tuning", "uncertainty"])
+def test_the_result_of_every_kind_of_study_has_its_tables(kind):
+    module = importlib.import_module(f"deepblur.platform.arms.{kind}.collect")
+    (own,) = (c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__)
+    assert issubclass(own, Result)
+    assert "tables" in vars(own)
 
 
 def test_a_part_that_no_other_process_finds_is_refused():
