@@ -17,9 +17,9 @@ from micro_study import STUDY
 from PIL import Image
 from places import TESTS
 
+from deepblur.platform.arms.trained import collect
 from deepblur.platform.data.sources import Folder
 from deepblur.platform.data.store import open_store
-from deepblur.platform.experiment import run as study_run
 from deepblur.platform.experiment.main import main
 from deepblur.platform.stages.finished import RESULT
 from deepblur.platform.stages.ledger import Ledger
@@ -99,7 +99,7 @@ def before(monkeypatch, place, name, action, call=1):
 @pytest.mark.parametrize(
     ("place", "name", "finished"),
     [(in_process, "save_state", 0), (in_process, "save_file", 0), (Ledger, "finish", 0),
-     (study_run, "collect", 3)],
+     (collect, "collect", 3)],
 )  # fmt: skip
 def test_a_study_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     disk, undisturbed, place, name, finished, monkeypatch, capsys
