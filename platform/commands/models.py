@@ -245,10 +245,10 @@ def _row(version: "Version") -> tuple[str, ...]:
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
-    rows = [tuple(map(printable, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    from deepblur.platform.report.table import aligned
+
+    for line in aligned(rows):
+        say(line)
 
 
 def _print_json(value: Any) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from deepblur.platform.experiment.provenance import FILE, Json, argv, part_of
+from deepblur.platform.report.table import aligned
 from deepblur.platform.reproduce.recorded_run import read_run
 from deepblur.platform.reproduce.requirements import Requirement, Requirements
 from deepblur.platform.system import child
@@ -218,7 +219,7 @@ def _flat(outcome: Json) -> dict[tuple[str, str], Any]:
 
 def _table(requirements: list[Requirement]) -> str:
     rows = [("ingredient", "recorded", "here", ""), *((i.name, i.recorded, i.here, i.verdict) for i in requirements)]
-    return _columns([(a, b, "" if b == c else c, d) for a, b, c, d in rows])
+    return "\n".join(aligned([(a, b, "" if b == c else c, d) for a, b, c, d in rows]))
 
 
 def _comparison(values: list[Value]) -> str:
@@ -229,7 +230,7 @@ def _comparison(values: list[Value]) -> str:
     for value in [*hashes, *[m for m in metrics if not m.same][:SHOWN]]:
         rows.append((value.name, _short(value.recorded), _short(value.reproduced), "same" if value.same else "differs"))
     same = sum(metric.same for metric in metrics)
-    return _columns(rows) + f"\n{same} of {len(metrics)} metrics are equal to the last bit"
+    return "\n".join(aligned(rows)) + f"\n{same} of {len(metrics)} metrics are equal to the last bit"
 
 
 def _short(value: Any) -> str:
@@ -243,9 +244,3 @@ def _how_far(different: list[Value]) -> str:
         if isinstance(a, (int, float)) and isinstance(b, (int, float)) and math.isfinite(a) and math.isfinite(b)
     ]
     return f"; of metrics, by a factor of at most 1 ± {max(far):.1g}" if far else ""
-
-
-def _columns(rows: list[tuple[str, str, str, str]]) -> str:
-    rows = [(printable(a), printable(b), printable(c), printable(d)) for a, b, c, d in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join("  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]).rstrip() for row in rows)
