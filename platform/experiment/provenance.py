@@ -16,20 +16,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
 
 from deepblur.platform.experiment.command_line import parser, words
-from deepblur.platform.experiment.study import Design, Plan
+from deepblur.platform.experiment.study import Design, Graph, Plan
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.system import source_tree
 from deepblur.platform.system.imports import own_modules
 from deepblur.platform.system.whole_files import replace_file
-
-if TYPE_CHECKING:
-    from deepblur.platform.experiment.study import Graph
 
 FILE = "provenance.json"
 FORMAT = 1
@@ -68,7 +65,7 @@ class Provenance:
         return json.dumps({**self.ingredients, "part": part, "outcome": cut}, indent=1, sort_keys=True)
 
 
-def take(plan: Plan, graph: "Graph") -> Provenance:
+def take(plan: Plan, graph: Graph) -> Provenance:
     """The ingredients of a plan, and what has to be kept of them."""
     root = source_tree.root()
     study, own, kept = _study(plan.study, plan.program, root)
@@ -128,7 +125,7 @@ def write_made(folder: Path, made_with: Json) -> None:
     replace_file(folder / MADE, json.dumps(made_with).encode())
 
 
-def outcome(graph: "Graph", ledger: Ledger, metrics: Mapping[str, float], made_with: Json) -> Json:
+def outcome(graph: Graph, ledger: Ledger, metrics: Mapping[str, float], made_with: Json) -> Json:
     """What a study ended with.
 
     Returns: `metrics` of the study; `arms`, "arm/seed" → keys of the stages that it rests on; `stages`, key → label,
@@ -238,7 +235,7 @@ def _study(study: Design, program: bool, root: Path) -> tuple[Json, tuple[str, .
     return {"name": study.name, **told.pop(f"{INPUTS}/{STUDY_FILE}"), "modules": told}, tuple(inside), kept
 
 
-def _data(plan: Plan, graph: "Graph") -> Json:
+def _data(plan: Plan, graph: Graph) -> Json:
     """Role → the sources and the fingerprint of their pixels, of what some stage looks at."""
     pixels = {sources: seen for work in graph.works.values() for sources, seen in work.pixels.items()}
     roles = {"train": plan.data.train, "validation": plan.data.validation, "test": plan.data.test}

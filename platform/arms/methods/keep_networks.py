@@ -1,9 +1,9 @@
 """The networks that a study trained for a calibrated microscope, put beside its optics for `deepblur restore`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deepblur.platform.arms.methods.method import Method
+from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.optics.family import FieldBlur, OpticsFile
 from deepblur.platform.optics.networks import save_trained
 from deepblur.platform.system.printable import note
@@ -11,11 +11,8 @@ from deepblur.platform.training.in_process import load_network
 from deepblur.platform.training.specification import Deblur, Identify
 from deepblur.platform.training.tasks import identifier_config
 
-if TYPE_CHECKING:
-    from deepblur.platform.experiment.study import Graph, Plan
 
-
-def keep_networks(plan: "Plan", graph: "Graph") -> None:
+def keep_networks(plan: Plan, graph: Graph) -> None:
     """Writes those of the first arm that reads patches of optics in a file; nothing where there is none.
 
     Args:

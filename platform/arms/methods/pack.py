@@ -4,7 +4,7 @@
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors.torch import load_file
 
@@ -12,6 +12,7 @@ from deepblur.baselines import SpectralIdentifier
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.arms.methods.method import Method
 from deepblur.platform.data.store import open_store
+from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.models.card import LICENCE, licences, limits, render, trained_for
 from deepblur.platform.models.model import save_model
 from deepblur.platform.models.shipped import write_sums
@@ -21,15 +22,11 @@ from deepblur.platform.system.source_tree import commit
 from deepblur.platform.training.in_process import load_network
 from deepblur.platform.training.specification import Deblur
 
-if TYPE_CHECKING:
-    from deepblur.platform.experiment.study import Graph, Plan
-
-
 READER = "reader.safetensors"
 """In the folder of results: weights of a `SpectrumReader`, which then informs the likelihood."""
 
 
-def pack(plan: "Plan", graph: "Graph", arm: str, *, name: str) -> Path | None:
+def pack(plan: Plan, graph: Graph, arm: str, *, name: str) -> Path | None:
     """Writes RUNS/models/NAME with the network of the arm's first seed.
 
     Args:
