@@ -14,7 +14,7 @@ from deepblur.platform.arms.trained.arm import Arm
 from deepblur.platform.arms.tuning.space import Between, OneOf
 from deepblur.platform.arms.tuning.tuned import read_tuned
 from deepblur.platform.arms.tuning.tuning import Tuning
-from deepblur.platform.arms.uncertainty.uncertainty import Answer, Doubt
+from deepblur.platform.arms.uncertainty.uncertainty import Answer, Uncertainty
 from deepblur.platform.data.observations import Degradation
 from deepblur.platform.data.sources import Data
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
@@ -25,6 +25,8 @@ from deepblur.platform.models.shipped import reference_for
 from deepblur.platform.optics.family import FieldBlur, OpticsFile, VirtualScope
 from deepblur.platform.optics.simulate import Slide
 from deepblur.platform.training.specification import Deblur, Identify, Joint, Optimization, Restore, Training
+
+Doubt = Uncertainty  # for one release: what it was called
 
 __all__ = [
     "Answer",
@@ -57,6 +59,7 @@ __all__ = [
     "Study",
     "Training",
     "Tuning",
+    "Uncertainty",
     "VirtualScope",
     "extends",
     "gallery",

@@ -24,12 +24,12 @@ Outcome  quick, 168 test draws within the trained range, 2026-11-26: no. -log li
 from dataclasses import replace
 from typing import Any
 
-from deepblur.platform.study import Answer, Arm, Data, Doubt, Grid, NoiseLevel, Preset, Study, extends
+from deepblur.platform.study import Answer, Arm, Data, Grid, NoiseLevel, Preset, Study, Uncertainty, extends
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 
 @extends(BASE.arm, without=("operator",))
-def arm(*, answer: Answer, members: int = 1, data: Data, seed: int, **training: Any) -> Doubt:
+def arm(*, answer: Answer, members: int = 1, data: Data, seed: int, **training: Any) -> Uncertainty:
     """`members` is the number of INs; the first is the one that the other answers ask."""
 
     def member(number: int) -> Arm:
@@ -38,7 +38,7 @@ def arm(*, answer: Answer, members: int = 1, data: Data, seed: int, **training: 
         return built
 
     numbers = [seed + 1000 * i for i in range(members)]
-    return Doubt(answer=answer, members=tuple(member(number).identify for number in numbers))
+    return Uncertainty(answer=answer, members=tuple(member(number).identify for number in numbers))
 
 
 def grid(preset: str, draws: int, beyond: NoiseLevel, eta_waves: tuple[float, ...]) -> Grid:

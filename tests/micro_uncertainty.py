@@ -8,13 +8,13 @@ from typing import Any
 
 from micro_study import STUDY as BASE
 
-from deepblur.platform.study import Answer, Data, Doubt, Grid, NoiseLevel, Preset, Study, extends
+from deepblur.platform.study import Answer, Data, Grid, NoiseLevel, Preset, Study, Uncertainty, extends
 
 
 @extends(BASE.arm, without=("operator",))
-def arm(*, answer: Answer, members: int = 1, data: Data, seed: int, **training: Any) -> Doubt:
+def arm(*, answer: Answer, members: int = 1, data: Data, seed: int, **training: Any) -> Uncertainty:
     built = [BASE.arm(operator="true", data=data, seed=seed + i, **training) for i in range(members)]
-    return Doubt(answer=answer, members=tuple(part.identify for part in built))
+    return Uncertainty(answer=answer, members=tuple(part.identify for part in built))
 
 
 STUDY = Study(

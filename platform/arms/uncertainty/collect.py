@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepblur.platform.arms.uncertainty.report import doubt_text, tables, write_doubt
-from deepblur.platform.arms.uncertainty.result import DoubtResult, doubt_metrics, rows_of
+from deepblur.platform.arms.uncertainty.report import tables, uncertainty_text, write_uncertainty
+from deepblur.platform.arms.uncertainty.result import UncertaintyResult, rows_of, uncertainty_metrics
 from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.result import header
 from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.stages.ledger import Ledger
 
 
-class DoubtStudy(DoubtResult):
+class UncertaintyStudy(UncertaintyResult):
     """A finished study of uncertainties, as the experiment asks of it."""
 
     @property
@@ -20,20 +20,20 @@ class DoubtStudy(DoubtResult):
         return {"items": self.items, **tables(self)}
 
     def write(self, folder: Path) -> Path:
-        return write_doubt(self, folder)
+        return write_uncertainty(self, folder)
 
     def text(self) -> str:
-        return doubt_text(self)
+        return uncertainty_text(self)
 
     def metrics(self) -> dict[str, float]:
-        return doubt_metrics(self)
+        return uncertainty_metrics(self)
 
 
-def collect(plan: Plan, graph: Graph, ledger: Ledger, facts: dict[str, str]) -> DoubtStudy:
+def collect(plan: Plan, graph: Graph, ledger: Ledger, facts: dict[str, str]) -> UncertaintyStudy:
     assert isinstance(plan.grid, Grid)
     found = []
     for (name, seed), keys in graph.results.items():
         readings = [pd.read_parquet(ledger.folder(key) / "items.parquet") for key in keys]
         found.append(rows_of(graph.arms[name, seed], readings, plan.grid.crop_px).assign(arm=name, seed=seed))
     items = pd.concat(found, ignore_index=True)
-    return DoubtStudy(**header(plan, facts, ledger, graph.works), items=items, reference=plan.reference)
+    return UncertaintyStudy(**header(plan, facts, ledger, graph.works), items=items, reference=plan.reference)

@@ -11,7 +11,7 @@ from deepblur.platform.arms.uncertainty.result import (
     COVERAGES,
     LEVELS,
     PLACES,
-    DoubtResult,
+    UncertaintyResult,
     best_arm,
     contrast_sentences,
     coverage,
@@ -42,17 +42,17 @@ _RISK = (
 )
 
 
-def write_doubt(result: DoubtResult, folder: Path) -> Path:
+def write_uncertainty(result: UncertaintyResult, folder: Path) -> Path:
     """report.html, scores.csv, items.parquet and the figures as files; the path of the report."""
     return write(result, sections(result), tables(result), folder)
 
 
-def tables(result: DoubtResult) -> dict[str, pd.DataFrame]:
+def tables(result: UncertaintyResult) -> dict[str, pd.DataFrame]:
     """The files NAME.csv beside the report."""
     return {"scores": score_table(result)}
 
 
-def sections(result: DoubtResult) -> list[Section]:
+def sections(result: UncertaintyResult) -> list[Section]:
     scores = score_table(result)
     said = scores.assign(where=scores["place"].map(PLACES))
     diagrams = [
@@ -67,7 +67,7 @@ def sections(result: DoubtResult) -> list[Section]:
     ]
 
 
-def doubt_text(result: DoubtResult) -> str:
+def uncertainty_text(result: UncertaintyResult) -> str:
     """The scores as plain text."""
     scores = score_table(result)
     title = f"{result.title} (preset {result.preset}); errors of γ̂ towards the nearer twin, test draws"
@@ -78,7 +78,7 @@ def doubt_text(result: DoubtResult) -> str:
     return "\n".join([title, "", table.text(), "", best, *contrast_sentences(result)])
 
 
-def _columns(result: DoubtResult) -> dict[str, Column]:
+def _columns(result: UncertaintyResult) -> dict[str, Column]:
     covered = {f"coverage_{100 * c:.0f}": Column(f"{100 * c:.0f} %", 0, form=_percent) for c in COVERAGES}
     return {
         "arm": Column("answer"),
@@ -99,7 +99,7 @@ def _percent(share: float) -> str:
 
 
 @styled
-def reliability(result: DoubtResult) -> Drawing:
+def reliability(result: UncertaintyResult) -> Drawing:
     """Observed against nominal coverage, a panel for each side of the trained range."""
     places = [place for place in PLACES if (result.items["place"] == place).any()]
     drawing = Drawing(figsize=(WIDTH_IN, 3.4))
@@ -118,7 +118,7 @@ def reliability(result: DoubtResult) -> Drawing:
 
 
 @styled
-def risk_coverage(result: DoubtResult) -> Drawing:
+def risk_coverage(result: UncertaintyResult) -> Drawing:
     """Error of the draws that are kept when the least certain ones are refused, all test draws together."""
     drawing = Drawing(figsize=(WIDTH_IN, 3.2))
     axes = drawing.subplots()
@@ -136,7 +136,7 @@ def risk_coverage(result: DoubtResult) -> Drawing:
     return drawing
 
 
-def verdict_sentences(result: DoubtResult, scores: pd.DataFrame) -> list[str]:
+def verdict_sentences(result: UncertaintyResult, scores: pd.DataFrame) -> list[str]:
     """The verdict in words, with its figures."""
     best = best_arm(scores)
     asked = contrast_sentences(result)

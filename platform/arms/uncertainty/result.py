@@ -1,7 +1,7 @@
 """What a study of uncertainties hands over: every error beside the deviation that each answer stated for it.
 
-Everything is a function of `DoubtResult.items`. A good answer makes the −log likelihood of the errors small, covers
-what it says it covers, and is large where the error is large; no single figure shows all three.
+Everything is a function of `UncertaintyResult.items`. A good answer makes the −log likelihood of the errors small,
+covers what it says it covers, and is large where the error is large; no single figure shows all three.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import norm, spearmanr
 
 from deepblur.platform.arms.uncertainty.answers import draws_of, fitted
-from deepblur.platform.arms.uncertainty.uncertainty import Doubt
+from deepblur.platform.arms.uncertainty.uncertainty import Uncertainty
 from deepblur.platform.evaluation.intervals import mean_interval
 from deepblur.platform.experiment.result import Result
 from deepblur.platform.models.readings import Identification
@@ -28,7 +28,7 @@ DRAW = ["seed", "noise", "eta_waves", "image", "draw"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DoubtResult(Result):
+class UncertaintyResult(Result):
     """A finished study of uncertainties."""
 
     items: pd.DataFrame
@@ -42,7 +42,7 @@ class DoubtResult(Result):
         return list(dict.fromkeys(self.items["arm"]))
 
 
-def rows_of(arm: Doubt, tables: Sequence[pd.DataFrame], crop_px: int) -> pd.DataFrame:
+def rows_of(arm: Uncertainty, tables: Sequence[pd.DataFrame], crop_px: int) -> pd.DataFrame:
     """The rows of one arm and seed, from what its members read.
 
     The answer's numbers are fitted on every second validation draw, its temperature on the others; test draws have part
@@ -65,7 +65,7 @@ def rows_of(arm: Doubt, tables: Sequence[pd.DataFrame], crop_px: int) -> pd.Data
     )  # fmt: skip
 
 
-def _flagged(arm: Doubt, table: pd.DataFrame, estimate: np.ndarray, std: np.ndarray, crop_px: int) -> np.ndarray:
+def _flagged(arm: Uncertainty, table: pd.DataFrame, estimate: np.ndarray, std: np.ndarray, crop_px: int) -> np.ndarray:
     """(N,): whether an image has any flag."""
     import torch
 
@@ -92,10 +92,10 @@ def surprise(errors: np.ndarray, stds: np.ndarray) -> np.ndarray:
 
 def risk_curve(errors: np.ndarray, stds: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Root mean square error of the share of draws with the smallest stated deviation; errors, stds (N, K)."""
-    doubt = np.mean(stds**2, axis=1)
-    if np.ptp(doubt) < 1e-12:  # which draws are kept is then chance
+    stated = np.mean(stds**2, axis=1)
+    if np.ptp(stated) < 1e-12:  # which draws are kept is then chance
         return np.full(len(keep), np.sqrt(np.mean(errors**2)))
-    order = np.argsort(doubt, kind="stable")
+    order = np.argsort(stated, kind="stable")
     risk = np.sqrt(np.cumsum(np.mean(errors**2, axis=1)[order]) / np.arange(1, len(order) + 1))
     return risk[np.maximum(1, np.round(keep * len(order))).astype(int) - 1]
 
@@ -105,7 +105,7 @@ def per_draw(items: pd.DataFrame, column: str) -> np.ndarray:
     return items.pivot_table(column, DRAW, "noll", sort=False).to_numpy()
 
 
-def score_table(result: DoubtResult) -> pd.DataFrame:
+def score_table(result: UncertaintyResult) -> pd.DataFrame:
     """One row per arm and place: draws, images, nll with its interval and its difference to the reference, coverages,
     ece, spearman (of σ with |error|, the mean over coefficients), rmse, and the share of draws with a flag."""
     rows = []
@@ -141,14 +141,14 @@ def _correlations(items: pd.DataFrame) -> Iterator[float]:
         yield 0.0 if constant else float(spearmanr(part["std"], part["error"].abs()).statistic)
 
 
-def doubt_metrics(result: DoubtResult) -> dict[str, float]:
+def uncertainty_metrics(result: UncertaintyResult) -> dict[str, float]:
     names = ("nll", "ece", "spearman", "coverage_68", "coverage_90", "rmse_waves", "flagged")
     contrast = {key: value for one in contrast_answers(result) for key, value in one.metrics("nll").items()}
     return contrast | {of_arm(row["arm"], f"{word(row['place'])}/{name}"): float(row[name])
             for row in score_table(result).to_dict("records") for name in names}  # fmt: skip
 
 
-def contrast_answers(result: DoubtResult) -> list[Answer]:
+def contrast_answers(result: UncertaintyResult) -> list[Answer]:
     """The contrast in the surprise of the errors, within the trained range."""
     inside = result.items[result.items["place"] == "inside"]
     if result.contrast is None or inside.empty:
@@ -159,7 +159,7 @@ def contrast_answers(result: DoubtResult) -> list[Answer]:
     return [] if one is None else [one]
 
 
-def contrast_sentences(result: DoubtResult) -> list[str]:
+def contrast_sentences(result: UncertaintyResult) -> list[str]:
     """The question that the study asks, with its answer."""
     return [] if result.contrast is None else answers_text(result.contrast, contrast_answers(result), result.arms)
 

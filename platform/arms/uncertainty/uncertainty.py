@@ -30,7 +30,7 @@ Answer = Literal["constant", "views", "views + floor", "ensemble", "ensemble + f
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doubt(StudyArm):
+class Uncertainty(StudyArm):
     """One way to state the standard deviation of γ̂; the estimate is the mean of all readings of all members.
 
     Raises:

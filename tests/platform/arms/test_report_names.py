@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from made_up_methods import ARMS, table
 from made_up_methods import result as comparison
-from test_doubt import made_up as uncertainty
 from test_report import parse, study
 from test_search_report import search
+from test_uncertainty import made_up as uncertainty
 
 from deepblur.platform.arms.methods import report as methods
 from deepblur.platform.arms.methods.text import comparison_text
@@ -25,7 +25,7 @@ from deepblur.platform.arms.trained import report as trained
 from deepblur.platform.arms.trained.text import text_summary
 from deepblur.platform.arms.tuning import report as tuning
 from deepblur.platform.arms.tuning.result import Tuned, TuningResult
-from deepblur.platform.arms.uncertainty import report as doubts
+from deepblur.platform.arms.uncertainty import report as uncertainties
 from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.experiment.result import block, table_and_sentences
 from deepblur.platform.report.page import Code, Folded, Link, Picture, Section, Strip, page
@@ -63,7 +63,7 @@ KINDS = {
     "trained": (networks, trained, text_summary),
     "methods": (methods_of, methods, comparison_text),
     "tuning": (tuned, tuning, tuning.tuning_text),
-    "uncertainty": (uncertainty, doubts, doubts.doubt_text),
+    "uncertainty": (uncertainty, uncertainties, uncertainties.uncertainty_text),
     "search": (lambda names: search(arms=names, trials=3), searches, search_text),
 }
 

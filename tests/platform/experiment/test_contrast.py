@@ -17,8 +17,8 @@ from deepblur.platform.arms.trained.result import paired_table
 from deepblur.platform.arms.trained.text import text_summary
 from deepblur.platform.arms.tuning.report import tuning_text
 from deepblur.platform.arms.tuning.result import Tuned, TuningResult, as_json, tuning_metrics
-from deepblur.platform.arms.uncertainty.report import doubt_text
-from deepblur.platform.arms.uncertainty.result import DoubtResult, doubt_metrics
+from deepblur.platform.arms.uncertainty.report import uncertainty_text
+from deepblur.platform.arms.uncertainty.result import UncertaintyResult, uncertainty_metrics
 from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.report.answer import Answer, answer
 
@@ -90,12 +90,12 @@ def test_answers_of_uncertainty():
         for i in range(8) for d in range(2) for error in [rng.normal(0, 0.02)]
         for arm, std in (("wide", 0.5), ("right", 0.02))
     ]  # fmt: skip
-    result = DoubtResult(name="d", title="d", abstract={}, preset="p", command="c", items=pd.DataFrame(rows),
+    result = UncertaintyResult(name="d", title="d", abstract={}, preset="p", command="c", items=pd.DataFrame(rows),
                          reference="wide", facts={}, contrast=("wide", "right"))  # fmt: skip
-    text = flat(doubt_text(result))
+    text = flat(uncertainty_text(result))
     assert "Does wide do better than right? No." in text
     assert "Surprise within the trained range (lower is better), wide − right: +" in text
-    assert doubt_metrics(result)["contrast/nll/difference"] > 1
+    assert uncertainty_metrics(result)["contrast/nll/difference"] > 1
 
 
 def test_tuned_methods():

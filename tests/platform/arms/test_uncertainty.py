@@ -10,11 +10,11 @@ from micro_uncertainty import STUDY
 
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.arms.uncertainty.answers import ANSWERS, Draws, draws_of, fitted
-from deepblur.platform.arms.uncertainty.report import doubt_text, write_doubt
+from deepblur.platform.arms.uncertainty.report import uncertainty_text, write_uncertainty
 from deepblur.platform.arms.uncertainty.result import (
     COVERAGES,
     LEVELS,
-    DoubtResult,
+    UncertaintyResult,
     coverage,
     risk_curve,
     score_table,
@@ -110,7 +110,7 @@ def made_up(names=("constant", "knows")):
     error = std * rng.standard_normal(200)
     arms = dict(zip(names, (np.full(200, math.sqrt(float(np.mean(error**2)))), std), strict=True))
     items = pd.concat([table.assign(arm=arm, error=error, std=s, flagged=False) for arm, s in arms.items()])
-    return DoubtResult(
+    return UncertaintyResult(
         name="made_up", title="Who knows?", abstract={}, preset="quick", command="", items=items.reset_index(drop=True),
         reference=names[0], facts={},
     )  # fmt: skip
@@ -128,11 +128,11 @@ def test_scores_prefer_the_answer_that_knows(result):
     assert scores.loc[("constant", "inside"), "spearman"] == 0
     assert scores.loc[("knows", "inside"), "spearman"] > 0.2
     assert scores.loc[("knows", "inside"), "draws"] == 150
-    assert "best within the trained range: knows" in doubt_text(result)
+    assert "best within the trained range: knows" in uncertainty_text(result)
 
 
 def test_the_report_shows_both_diagrams_and_the_verdict(result, tmp_path):
-    page = write_doubt(result, tmp_path).read_text()
+    page = write_uncertainty(result, tmp_path).read_text()
     assert page.count("data:image/svg+xml") == 2
     assert "Within the trained range knows is best" in page
     assert {file.name for file in (tmp_path / "figures").iterdir()} == {
