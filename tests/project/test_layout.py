@@ -14,8 +14,9 @@ LEVELS = (
     "platform/system", "platform/data", "platform/evaluation", "platform/models", "platform/stages",
     "platform/training", "platform/report", "platform/tracking", "platform/optics", "platform/cluster",
     "platform/registry", "platform/export", "platform/experiment",
-    "platform/arms/trained", "platform/arms/methods", "platform/arms/uncertainty", "platform/arms/tuning",
-    "platform/arms/search", "platform/arms", "platform/reproduce", "platform/commands", "platform", "studies",
+    "platform/arms/trained", "platform/arms/methods", "platform/arms/agreement", "platform/arms/uncertainty",
+    "platform/arms/tuning", "platform/arms/search", "platform/arms",
+    "platform/reproduce", "platform/commands", "platform", "studies",
     "restoration/images", "restoration/engines", "restoration", "restoration/batch", "restoration/commands",
     "deepblur",
 )  # fmt: skip

@@ -1,0 +1,49 @@
+"""Do the parts of one recording tell of one lens?
+
+Claim    None of the paper's. One microscope has one lens, so the parts of one frame, and two exposures of one field,
+         must give the same PSF: a measure on real recordings that needs no truth.
+Measure  Each method's PSF of one part against that of another, in dB: mean power over that of the difference, a turn
+         by 180 degrees allowed, which no spectrum sees. Parts are the quarters of a frame's middle, and frames whose
+         names differ in _highsnr and _lowsnr. Beside it the share of coefficients at the bound of the search. The mean
+         PSF agrees with itself entirely and knows nothing: agreement counts only beside accuracy, which `protocol`
+         measures.
+Cost     quick: 2 min on 2 cores for the two micrographs that come along, some 40 s a recording.
+Run      python studies/agreement.py --test folder:/my/recordings
+Outcome  not run yet
+"""
+
+from typing import Any
+
+from deepblur.operators import NoiseRange, ZernikeBlur
+from deepblur.platform.study import Agreement, Data, Degradation, Method, Preset, RealImages, Study, reference_for
+
+ARMS: dict[str, dict[str, Any]] = {
+    "compact": {"psf": "shipped"},
+    "spectral": {"psf": "spectral"},
+    "l0": {"psf": "l0_gradient"},
+    "mean PSF": {"psf": "mean"},
+}
+
+
+def arm(
+    *, psf: str, eta_waves: float = 0.15, cutoff: float = 0.2, noll: tuple[int, ...] = (4, 5, 6, 7, 8, 9, 10),
+    data: Data, seed: int,
+) -> Agreement:  # fmt: skip
+    """`eta_waves` is the largest coefficient that a method expects, `cutoff` the pupil's radius in cycles per pixel."""
+    operator, noise = ZernikeBlur(noll=noll, cutoff=cutoff), NoiseRange(gain=(0.0, 0.24), read_std=(0.0, 0.12))
+    degradation = Degradation(operator=operator, eta_waves=eta_waves, noise=noise, crop_px=256)
+    image = "own" if psf == "l0_gradient" else "none"
+    return Agreement(method=Method(degradation=degradation, psf=psf, image=image, shipped=reference_for(psf, image)))
+
+
+STUDY = Study(
+    name="agreement",
+    about=__doc__,
+    arm=arm,
+    arms=ARMS,
+    contrast=("compact", "spectral"),
+    presets={"quick": Preset(seeds=(0,), grid=RealImages(images=16, crop_px=512), test="microscopy")},
+)
+
+if __name__ == "__main__":
+    STUDY.main()
