@@ -7,9 +7,13 @@ Measure  Each method's PSF of one part against that of another, in dB: mean powe
          names differ in _highsnr and _lowsnr. Beside it the share of coefficients at the bound of the search. The mean
          PSF agrees with itself entirely and knows nothing: agreement counts only beside accuracy, which `protocol`
          measures.
-Cost     quick: 2 min on 2 cores for the two micrographs that come along, some 40 s a recording.
+Cost     quick: half a minute of one core a recording.
 Run      python studies/agreement.py --test folder:/my/recordings
-Outcome  not run yet
+Outcome  quick --test folder:..., 14 micrographs, 2026-11-29: quarters agree to 10.8 dB [8.1, 14.0] by compact, 6.5
+         [4.1, 9.3] by the likelihood alone, 4.5 [2.6, 6.7] by l0; compact - likelihood +4.3 dB [+0.8, +8.3]. At the
+         bound are 1 % of compact's coefficients and 10 % of the likelihood's. Compact ranges from 3.4 dB (20x actin) to
+         19.9 (podosomes); its least pair is 0.1 dB. Of the one field with two exposures compact's PSFs agree to 12.0
+         dB, the likelihood's to 6.6, l0's to 6.1.
 """
 
 from typing import Any

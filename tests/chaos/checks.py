@@ -15,6 +15,9 @@ import numpy as np
 _TIMES = re.compile(r"seconds|latency|cost|(^|_)(time|host|node|attempt|started|finished|pid)|_per_s$|_s$|_mb$")
 """Names of values that tell when, where, how fast or with how much memory, and so differ from run to run."""
 
+_HASHES = {"files", "seal"}
+"""Names of hashes of what holds such values; the files themselves are compared without them."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -68,7 +71,7 @@ def _timeless(file: Path) -> bytes:
 
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_times(v) for k, v in sorted(value.items()) if not _TIMES.search(k)}
+        return {k: _without_times(v) for k, v in sorted(value.items()) if k not in _HASHES and not _TIMES.search(k)}
     return [_without_times(v) for v in value] if isinstance(value, list) else value
 
 

@@ -120,7 +120,8 @@ class AgreementResult(Result):
         assert self.contrast is not None
         return answers_text(self.contrast, self.answers(), self.arms)
 
-    def table(self) -> Table:
+    def table(self, *, each: bool = True) -> Table:
+        """Of all recordings and, where `each` is true, of each of them."""
         columns = {
             "arm": Column("arm"),
             "recording": Column("recording", least=20),
@@ -159,7 +160,9 @@ class AgreementResult(Result):
             yield Section(image, [Strip([Picture("recording", png(first))]), *strips])
 
     def text(self) -> str:
-        return "\n".join([f"{self.title} (preset {self.preset})", "", self.table().text(), "", *self.sentences()])
+        return "\n".join(
+            [f"{self.title} (preset {self.preset})", "", self.table(each=False).text(), "", *self.sentences()]
+        )
 
     def metrics(self) -> dict[str, float]:
         rows = self.summary[self.summary["recording"] == "all, quarters"].to_dict("records")
