@@ -156,7 +156,7 @@ def train(reader: AnyReader, maps: Tensor, gamma: Tensor, epochs: int, checkpoin
 
 @torch.no_grad()
 def compare(reader: AnyReader, store: ImageStore, cutoff: float, noise: float, images: int) -> Tensor:
-    """(N, 3), PSF SNR in dB: likelihood with windows of 64 pixels, of 12.8 / cutoff pixels, and of these with reader."""
+    """(N, 3), PSF SNR in dB: likelihood, windows of 64 pixels, of 12.8 / cutoff pixels, and of these with reader."""
     family, rows = ZernikeBlur(noll=NOLL[:7], cutoff=cutoff), []
     side = 192 + family.psf_size - 1
     fits = [i for i in range(len(store)) if min(store.image(i).shape[-2:]) >= side]
