@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from deepblur.platform.arms.methods.result import LOST, MethodPicture, MethodsResult
+from deepblur.platform.arms.methods.collect import MethodsStudy
+from deepblur.platform.arms.methods.result import LOST, MethodPicture
 
 ARMS = {  # arm → PSF SNR without noise (None: estimates no PSF), PSNR gain (None: restores nothing), seconds
     "blurry": (None, 0.0, 0.001),
@@ -120,4 +121,4 @@ def result(items=None, **fields):
         "facts": {"Git commit": "0123abc", "Device": "cpu, 2 threads"},
         "parameters": {"deep-blur": {"unroll": "4"}, "l0_gradient": {"lambda": "0.01"}},
     }
-    return MethodsResult(**given | fields)
+    return MethodsStudy(**given | fields)

@@ -51,6 +51,11 @@ class Result:
         """Name → table; those that lie beside its report, and "items", a row per draw, where it has them."""
         return {}
 
+    @property
+    def lead(self) -> str:
+        """What a report says below its title after name and preset of the study."""
+        return ""
+
     def text(self) -> str:
         """For the job's log."""
         raise NotImplementedError
@@ -69,8 +74,7 @@ class Result:
         """Write the report, and what lies beside it; the file to open first."""
         from deepblur.platform.report.page import write  # and with it Matplotlib, which no worker needs
 
-        tables = {name: table for name, table in self.tables.items() if name != "items"}
-        return write(self, self.sections(), tables, folder)
+        return write(self, self.sections(), self.tables, folder, lead=self.lead)
 
     def outcome(self) -> str:
         """What came out, as Markdown, for the description of the study's run."""

@@ -143,8 +143,8 @@ def write(
 ) -> Path:
     """Write what there is to see of a result, and return the path of report.html.
 
-    Beside it: NAME.csv of each table, items.parquet where the result has items, and figures/NAME.svg, .pdf and .png of
-    each figure with a name. A file is either the old one or the whole new one: it is written under another name and
+    Beside it: NAME.csv of each table, but items.parquet of the one called "items", and figures/NAME.svg, .pdf and .png
+    of each figure with a name. A file is either the old one or the whole new one: it is written under another name and
     renamed.
 
     Args:
@@ -152,9 +152,10 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        replace_file(folder / f"{name}.csv", table.to_csv(index=False).encode())
-    if (items := getattr(result, "items", None)) is not None:
-        replace_file(folder / "items.parquet", items.to_parquet(index=False))
+        if name == "items":  # many, and for programs
+            replace_file(folder / "items.parquet", table.to_parquet(index=False))
+        else:
+            replace_file(folder / f"{name}.csv", table.to_csv(index=False).encode())
     for figure in _figures(sections):
         (folder / "figures").mkdir(exist_ok=True)
         for kind, content in figure.files.items():

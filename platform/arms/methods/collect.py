@@ -1,6 +1,6 @@
 """From finished stages to the result of a comparison of methods, and what is shown of it where."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 
 from deepblur.platform.arms.methods.assess import columns_of
 from deepblur.platform.arms.methods.method import FROM_TRUTH, Assess, Method
-from deepblur.platform.arms.methods.report import tables, write_comparison
+from deepblur.platform.arms.methods.report import sections, tables
 from deepblur.platform.arms.methods.result import EXACT_DB, OK, MethodPicture, MethodsResult
 from deepblur.platform.arms.methods.text import comparison_text, contrast_answers, contrast_sentences, measure_column
 from deepblur.platform.arms.trained.collect import curves, keys_first, means_by_run
@@ -17,6 +17,7 @@ from deepblur.platform.data.sources import categories
 from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.experiment.result import header, table_and_sentences
 from deepblur.platform.experiment.study import Graph, Plan
+from deepblur.platform.report.page import Section
 from deepblur.platform.report.table import Column, Table
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.tracking.names import of_arm
@@ -29,8 +30,12 @@ class MethodsStudy(MethodsResult):
     def tables(self) -> dict[str, pd.DataFrame]:
         return {"items": self.items, **tables(self)}
 
-    def write(self, folder: Path) -> Path:
-        return write_comparison(self, folder)
+    @property
+    def lead(self) -> str:
+        return f"; the reference is {self.reference}"
+
+    def sections(self) -> Sequence[Section]:
+        return sections(self)
 
     def text(self) -> str:
         return comparison_text(self)

@@ -1,7 +1,6 @@
 """The report of a comparison of methods: its sections, its figures, and the tables that lie beside them."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ from deepblur.platform.arms.methods.text import (
 )
 from deepblur.platform.report.curves import by_measure, learning_curves
 from deepblur.platform.report.numbers import p_text
-from deepblur.platform.report.page import Block, Figure, Folded, Section, cost_section, write
+from deepblur.platform.report.page import Block, Figure, Folded, Section, cost_section
 from deepblur.platform.report.table import Column, Row, Table
 
 FIGURES: dict[str, tuple[Callable[[MethodsResult], Drawing | None], str, str]] = {
@@ -94,15 +93,6 @@ _TABLES = {
 }
 PICTURES = ("examples", "real_images")
 """Figures that are shown as pixels."""
-
-
-def write_comparison(result: MethodsResult, folder: Path) -> Path:
-    """Write the report into `folder` and return the path of report.html.
-
-    Beside it: items.parquet (everything follows from it), summary.csv, paired.csv, leads.csv, published.csv, and each
-    figure as figures/NAME.svg, .pdf and .png.
-    """
-    return write(result, sections(result), tables(result), folder, lead=f"; the reference is {result.reference}")
 
 
 def tables(result: MethodsResult) -> dict[str, pd.DataFrame]:

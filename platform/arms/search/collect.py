@@ -1,18 +1,20 @@
 """From the trials of searches to the result of their study, and what is shown of it where."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from deepblur.platform.arms.search.history import History, curves
-from deepblur.platform.arms.search.report import tables, write_search
+from deepblur.platform.arms.search.report import sections, tables
 from deepblur.platform.arms.search.result import SECONDARY, SearchResult
 from deepblur.platform.arms.search.search import OBJECTIVES, Search
 from deepblur.platform.arms.search.text import search_metrics, search_text
+from deepblur.platform.arms.trained.report import write_report
 from deepblur.platform.experiment.result import header
 from deepblur.platform.experiment.study import Plan
+from deepblur.platform.report.page import Section
 from deepblur.platform.stages.ledger import Ledger
 
 Searches = Mapping[tuple[str, int], Search]
@@ -27,8 +29,18 @@ class SearchStudy(SearchResult):
     def tables(self) -> dict[str, pd.DataFrame]:
         return tables(self)
 
+    @property
+    def lead(self) -> str:
+        return f"; {len(self.trials)} trials of {', '.join(self.arms)}"
+
+    def sections(self) -> Sequence[Section]:
+        return sections(self)
+
     def write(self, folder: Path) -> Path:
-        return write_search(self, folder)
+        """With final/, the report of best against default on the test images, where that was run."""
+        if self.final is not None:
+            write_report(self.final, folder / "final")
+        return super().write(folder)
 
     def text(self) -> str:
         return search_text(self)

@@ -1,7 +1,6 @@
 """The report of a search: its sections, its figures, and the tables that lie beside them."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
@@ -21,9 +20,8 @@ from deepblur.platform.arms.search.text import (
     settings_table,
     value_text,
 )
-from deepblur.platform.arms.trained.report import write_report
 from deepblur.platform.report.numbers import p_text
-from deepblur.platform.report.page import Block, Code, Figure, Folded, Link, Section, cost_section, write
+from deepblur.platform.report.page import Block, Code, Figure, Folded, Link, Section, cost_section
 from deepblur.platform.report.table import Column, Row, Table
 
 FIGURES: dict[str, tuple[Callable[[SearchResult], Drawing | None], str, str]] = {
@@ -74,19 +72,6 @@ FIGURES: dict[str, tuple[Callable[[SearchResult], Drawing | None], str, str]] = 
     ),
 }
 """Name of the file → how it is drawn, heading, caption."""
-
-
-def write_search(result: SearchResult, folder: Path) -> Path:
-    """Write the report into `folder` and return the path of report.html.
-
-    Beside it: trials.csv (with the settings), intermediate.csv, pareto.csv, importances.csv, samplers.csv, each figure
-    as figures/NAME.svg, .pdf and .png, and final/ with the report of best against default on the test images, where
-    that was run.
-    """
-    if result.final is not None:
-        write_report(result.final, folder / "final")
-    lead = f"; {len(result.trials)} trials of {', '.join(result.arms)}"
-    return write(result, sections(result), tables(result), folder, lead=lead)
 
 
 def tables(result: SearchResult) -> dict[str, pd.DataFrame]:

@@ -37,7 +37,7 @@ _PICTURES = (
 
 def write_report(result: StudyResult, folder: Path) -> Path:
     """Write report.html into `folder`, beside it summary.csv, paired.csv and items.parquet; return its path."""
-    return write(result, sections(result), tables(result), folder)
+    return write(result, sections(result), {"items": result.items, **tables(result)}, folder)
 
 
 def tables(result: StudyResult) -> dict[str, pd.DataFrame]:

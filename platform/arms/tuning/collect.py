@@ -1,17 +1,20 @@
 """From finished stages to the result of a study that tunes methods, and what is shown of it where."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from deepblur.platform.arms.tuning.report import tables, tuning_text, write_tuning
-from deepblur.platform.arms.tuning.result import Tuned, TuningResult, tuning_metrics
+from deepblur.platform.arms.tuning.report import sections, tables, tuning_text
+from deepblur.platform.arms.tuning.result import FILE, Tuned, TuningResult, as_json, tuning_metrics
 from deepblur.platform.arms.tuning.tuning import Tune
 from deepblur.platform.experiment.result import header
 from deepblur.platform.experiment.study import Graph, Plan
+from deepblur.platform.report.page import Section
 from deepblur.platform.stages.heartbeat import read_rows
 from deepblur.platform.stages.ledger import Ledger
+from deepblur.platform.system.whole_files import replace_file
 
 
 class TuningStudy(TuningResult):
@@ -21,8 +24,13 @@ class TuningStudy(TuningResult):
     def tables(self) -> dict[str, pd.DataFrame]:
         return tables(self)
 
+    def sections(self) -> Sequence[Section]:
+        return sections(self)
+
     def write(self, folder: Path) -> Path:
-        return write_tuning(self, folder)
+        """The path of tuned.json, which other studies take."""
+        super().write(folder)
+        return replace_file(folder / FILE, as_json(self).encode())
 
     def text(self) -> str:
         return tuning_text(self)

@@ -1,29 +1,18 @@
 """The report of a tuning study: the tuned settings beside the defaults, and how each search went."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
 from deepblur.platform.arms.tuning.result import (
     DRAWS,
-    FILE,
     TuningResult,
-    as_json,
     contrast_sentences,
     tuning_table,
 )
-from deepblur.platform.report.page import Figure, Section, cost_section, write
+from deepblur.platform.report.page import Figure, Section, cost_section
 from deepblur.platform.report.style import WIDTH_IN, legend, looks, styled
 from deepblur.platform.report.table import Column, Table
-from deepblur.platform.system.whole_files import replace_file
-
-
-def write_tuning(result: TuningResult, folder: Path) -> Path:
-    """report.html, tuned.json, tuning.csv, trials.csv and the convergence figure; the path of tuned.json."""
-    write(result, sections(result), tables(result), folder)
-    return replace_file(folder / FILE, as_json(result).encode())
 
 
 def tables(result: TuningResult) -> dict[str, pd.DataFrame]:

@@ -1,14 +1,15 @@
 """From finished stages to the result of a study of uncertainties, and what is shown of it where."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import pandas as pd
 
-from deepblur.platform.arms.uncertainty.report import tables, uncertainty_text, write_uncertainty
+from deepblur.platform.arms.uncertainty.report import sections, tables, uncertainty_text
 from deepblur.platform.arms.uncertainty.result import UncertaintyResult, rows_of, uncertainty_metrics
 from deepblur.platform.evaluation.levels import Grid
 from deepblur.platform.experiment.result import header
 from deepblur.platform.experiment.study import Graph, Plan
+from deepblur.platform.report.page import Section
 from deepblur.platform.stages.ledger import Ledger
 
 
@@ -19,8 +20,8 @@ class UncertaintyStudy(UncertaintyResult):
     def tables(self) -> dict[str, pd.DataFrame]:
         return {"items": self.items, **tables(self)}
 
-    def write(self, folder: Path) -> Path:
-        return write_uncertainty(self, folder)
+    def sections(self) -> Sequence[Section]:
+        return sections(self)
 
     def text(self) -> str:
         return uncertainty_text(self)

@@ -1,7 +1,6 @@
 """The report of a study of uncertainties: reliability diagram, risk-coverage curve, table of scores."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from deepblur.platform.arms.uncertainty.result import (
     score_table,
 )
 from deepblur.platform.report.numbers import bracketed, fixed, signed
-from deepblur.platform.report.page import Figure, Section, cost_section, write
+from deepblur.platform.report.page import Figure, Section, cost_section
 from deepblur.platform.report.style import INK, WIDTH_IN, legend, looks, styled
 from deepblur.platform.report.table import Column, Table
 
@@ -40,11 +39,6 @@ _RISK = (
     "What is gained by refusing the draws that an answer is least sure of. An answer that knows its errors falls "
     "to the left as the dashed line of the reference's estimates does; one that does not stays level."
 )
-
-
-def write_uncertainty(result: UncertaintyResult, folder: Path) -> Path:
-    """report.html, scores.csv, items.parquet and the figures as files; the path of the report."""
-    return write(result, sections(result), tables(result), folder)
 
 
 def tables(result: UncertaintyResult) -> dict[str, pd.DataFrame]:

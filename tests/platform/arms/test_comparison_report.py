@@ -13,7 +13,7 @@ from test_report import parse
 from deepblur.platform.arms.methods import report as comparison_report
 from deepblur.platform.arms.methods.claims import paper_claims
 from deepblur.platform.arms.methods.published import verdicts
-from deepblur.platform.arms.methods.report import FIGURES, sections, write_comparison
+from deepblur.platform.arms.methods.report import FIGURES, sections
 from deepblur.platform.arms.methods.text import caveats, comparison_text, draws_text, lead_sentences, loss_sentences
 from deepblur.platform.report.numbers import WIDTH
 from deepblur.platform.report.page import page
@@ -61,7 +61,7 @@ def test_the_report_is_one_well_formed_file_without_links_scripts_or_nan(case, t
     study = CASES[case]()
     few = {name: FIGURES[name] for name in ("examples", "real_images", "noise_dependence")}
     monkeypatch.setattr(comparison_report, "FIGURES", few)  # the others have their own tests
-    path = write_comparison(study, tmp_path)
+    path = study.write(tmp_path)
     html = path.read_text(encoding="utf-8")
     read = parse(html)
     assert path.name == "report.html"

@@ -10,12 +10,12 @@ import pytest
 from test_report import study
 
 from deepblur.platform.arms.search import charts, space_charts
+from deepblur.platform.arms.search.collect import SearchStudy
 from deepblur.platform.arms.search.importance import importances
-from deepblur.platform.arms.search.report import FIGURES, sections, write_search
+from deepblur.platform.arms.search.report import FIGURES, sections
 from deepblur.platform.arms.search.result import (
     SECONDARY,
     Objective,
-    SearchResult,
     best_trial,
     compare_samplers,
     convergence,
@@ -88,7 +88,7 @@ def search(*, objectives=(GAIN, WORK), arms=("tpe", "random"), seeds=(0,), trial
         )
         settings.append(given)
         seen += [(arm, seed, number, "identify", step, gain - 1 / step) for step in range(1, 2 + (ended == "complete"))]
-    return SearchResult(
+    return SearchStudy(
         name="search_made_up",
         title="Which settings <restore> best?",
         abstract={"Claim": "1 < 2", "Outcome": "not run yet"},
@@ -261,7 +261,7 @@ def test_the_report_is_one_file_with_its_tables_and_figures(tmp_path, monkeypatc
         monkeypatch.delitem(FIGURES, name)  # writing three files of each takes its time
     final = study(arms=("best", "default"), seeds=(0,), images=3, pictures=0)
     result = search(final=dataclasses.replace(final, contrast=("best", "default")))
-    html = write_search(result, tmp_path).read_text()
+    html = result.write(tmp_path).read_text()
     assert not re.search(r'(src|href)="(?!data:|final/report.html)|<script', html)
     assert len([*(tmp_path / "figures").iterdir()]) == 3 * len(FIGURES)
     trials = pd.read_csv(tmp_path / "trials.csv")

@@ -10,11 +10,11 @@ from micro_uncertainty import STUDY
 
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.arms.uncertainty.answers import ANSWERS, Draws, draws_of, fitted
-from deepblur.platform.arms.uncertainty.report import uncertainty_text, write_uncertainty
+from deepblur.platform.arms.uncertainty.collect import UncertaintyStudy
+from deepblur.platform.arms.uncertainty.report import uncertainty_text
 from deepblur.platform.arms.uncertainty.result import (
     COVERAGES,
     LEVELS,
-    UncertaintyResult,
     coverage,
     risk_curve,
     score_table,
@@ -110,7 +110,7 @@ def made_up(names=("constant", "knows")):
     error = std * rng.standard_normal(200)
     arms = dict(zip(names, (np.full(200, math.sqrt(float(np.mean(error**2)))), std), strict=True))
     items = pd.concat([table.assign(arm=arm, error=error, std=s, flagged=False) for arm, s in arms.items()])
-    return UncertaintyResult(
+    return UncertaintyStudy(
         name="made_up", title="Who knows?", abstract={}, preset="quick", command="", items=items.reset_index(drop=True),
         reference=names[0], facts={},
     )  # fmt: skip
@@ -132,7 +132,7 @@ def test_scores_prefer_the_answer_that_knows(result):
 
 
 def test_the_report_shows_both_diagrams_and_the_verdict(result, tmp_path):
-    page = write_uncertainty(result, tmp_path).read_text()
+    page = result.write(tmp_path).read_text()
     assert page.count("data:image/svg+xml") == 2
     assert "Within the trained range knows is best" in page
     assert {file.name for file in (tmp_path / "figures").iterdir()} == {
