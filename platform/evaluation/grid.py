@@ -27,6 +27,13 @@ class Cell:
     batch: Batch
 
 
+def middle(image: Tensor, most_px: int) -> Tensor:
+    """The middle of an image (H, W), at most `most_px` a side."""
+    h, w = (min(side, most_px) for side in image.shape)
+    top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
+    return image[top : top + h, left : left + w]
+
+
 def usable_images(grid: Grid | RealImages, operator: Blur, store: ImageStore) -> list[int]:
     """Which images of the store the grid takes: the first `grid.images` that are large enough for its crops.
 

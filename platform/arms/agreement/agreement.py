@@ -11,7 +11,7 @@ from deepblur.baselines import DivergedError
 from deepblur.platform.arms.methods.method import Method, estimate
 from deepblur.platform.data.sources import Source
 from deepblur.platform.data.store import open_store
-from deepblur.platform.evaluation.grid import usable_images
+from deepblur.platform.evaluation.grid import middle, usable_images
 from deepblur.platform.evaluation.levels import RealImages
 from deepblur.platform.experiment.arm import Stores, StudyArm
 from deepblur.platform.experiment.study import Plan
@@ -84,12 +84,12 @@ class Identified(Stage):
 
 def parts(image: Tensor, crop_px: int) -> Iterator[Tensor]:
     """The four quarters of the image's middle, at most `crop_px` a side, then all of it."""
-    h, w = (min(side, crop_px) // 2 * 2 for side in image.shape)
-    top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
-    middle = image[top : top + h, left : left + w]
-    for rows in middle.split(h // 2, 0):
-        yield from (quarter.clone() for quarter in rows.split(w // 2, 1))
-    yield middle.clone()
+    whole = middle(image, crop_px // 2 * 2)
+    h, w = (side // 2 for side in whole.shape)
+    whole = whole[: 2 * h, : 2 * w]
+    for rows in whole.split(h, 0):
+        yield from (quarter.clone() for quarter in rows.split(w, 1))
+    yield whole.clone()
 
 
 def carry_out(work: Work, watch: Callable[[], None]) -> dict[str, Any]:

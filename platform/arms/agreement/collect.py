@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -93,7 +94,7 @@ class AgreementResult(Result):
     def quarters(self) -> pd.DataFrame:
         return self.items[self.items["pair"] != EXPOSURES]
 
-    @property
+    @cached_property
     def summary(self) -> pd.DataFrame:
         """A row per arm and recording, all recordings first: pairs, agreement_db with its interval over recordings and
         its least value, share of coefficients at the bound."""

@@ -21,7 +21,7 @@ from deepblur.operators import ZernikeBlur
 from deepblur.platform.arms.methods.method import Assess, Method, estimate
 from deepblur.platform.data.observations import Batch
 from deepblur.platform.data.store import ImageStore, open_store
-from deepblur.platform.evaluation.grid import image_cells, usable_images
+from deepblur.platform.evaluation.grid import image_cells, middle, usable_images
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
 from deepblur.platform.evaluation.measure import Score, name_of, scores_of
 from deepblur.platform.evaluation.metrics import otf_error, psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db, ssim
@@ -59,11 +59,7 @@ def draws(stage: Assess, store: ImageStore) -> Iterator[Draw]:
 
 def _real(grid: RealImages, method: Method, store: ImageStore, position: int) -> Draw:
     index = usable_images(grid, method.degradation.operator, store)[position]
-    image = store.image(index)[0]
-    H, W = image.shape
-    h, w = min(H, grid.crop_px), min(W, grid.crop_px)
-    top, left = (H - h) // 2, (W - w) // 2
-    image = image[top : top + h, left : left + w].clone()
+    image = middle(store.image(index)[0], grid.crop_px).clone()
     keys = {"noise": "as recorded", "noise_std": noise_level(image), "gain": 0.0, "eta_waves": 0.0}
     return Draw({**keys, "image": str(store.names[index]), "draw": 0}, image, None, None)
 

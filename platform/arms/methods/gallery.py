@@ -11,6 +11,7 @@ from deepblur.platform.arms.methods.assess import draws, measure
 from deepblur.platform.arms.methods.method import Assess, Method
 from deepblur.platform.arms.methods.result import OK, MethodPicture
 from deepblur.platform.data.store import ImageStore, open_store
+from deepblur.platform.evaluation.grid import middle
 from deepblur.platform.report.numbers import fixed, signed
 from deepblur.platform.system.printable import note
 from deepblur.platform.system.whole_files import replace_file
@@ -88,9 +89,7 @@ def _picture(stage: Assess, store: ImageStore, row: dict[str, Any], arm: str) ->
 
 
 def _middle(image: torch.Tensor) -> Any:
-    H, W = image.shape
-    top, left = (max(0, (n - SIDE_PX) // 2) for n in (H, W))
-    return image[top : top + SIDE_PX, left : left + SIDE_PX].float().numpy()
+    return middle(image, SIDE_PX).float().numpy()
 
 
 def _plain(text: str) -> str:
