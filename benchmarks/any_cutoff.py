@@ -10,12 +10,12 @@ stopped. At the end: PSF SNR in dB, a turn by 180° allowed, K = 7, η 0.15, 192
 """
 
 import argparse
-import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from deepblur.baselines.spectral import search
@@ -26,9 +26,7 @@ from deepblur.baselines.spectrum_reader import _picture as picture
 from deepblur.operators import PoissonGaussian, ZernikeBlur
 from deepblur.platform.data.sources import Folder
 from deepblur.platform.data.store import ImageStore, open_store
-from deepblur.platform.system.seeds import generator
-from deepblur.platform.system.whole_files import replace_file
-from deepblur.platform.training.spectrum_reader import BATCH, CHUNK, CLIP, DECAY, RATE, misfit, set_coordinates
+from deepblur.platform.training.spectrum_reader import BATCH, kept, train
 
 NOLL, CUTOFF, ETA = (4, 5, 6, 7, 8, 9, 10, 11), (0.1, 0.25), (0.02, 0.25)
 MICROGRAPHS = 0.4  # share of the draws
@@ -89,8 +87,8 @@ def spectrum_of(family: ZernikeBlur) -> Spectrum:
     return average_spectrum(y, Grid(window_px(family.cutoff), y), passband=2 * family.cutoff)
 
 
-def draw(stores: tuple[ImageStore, ImageStore], rng: torch.Generator) -> list[Tensor]:
-    """Maps and γ of one blurry image."""
+def draw(stores: tuple[ImageStore, ImageStore], rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Maps (3, 53, 27) and γ (K,) of one blurry image."""
     u = torch.rand(13, generator=rng).tolist()
     micrograph = u[11] < MICROGRAPHS
     store = stores[micrograph]
@@ -111,47 +109,7 @@ def draw(stores: tuple[ImageStore, ImageStore], rng: torch.Generator) -> list[Te
     gain = 0.0 if u[9] < 0.6 else 1e-3 * 250 ** u[10]
     y = PoissonGaussian(gain, read)(family.forward(x, gamma), rng)[0, 0]
     grid = Grid(window, y)
-    return [AnyReader.maps(grid, average_spectrum(y, grid, passband=2 * cutoff)).half(), gamma[0]]
-
-
-def draws_of(stores: tuple[ImageStore, ImageStore], count: int, folder: Path) -> list[Tensor]:
-    """Maps (N, 3, 53, 27) and γ (N, K), in chunks that are kept."""
-    parts = []
-    for first in range(0, count, CHUNK):
-        file = folder / f"draws_{first}.pt"
-        if not file.is_file():
-            made = [draw(stores, generator(0, "reader", i)) for i in range(first, min(first + CHUNK, count))]
-            keep([torch.stack(column) for column in zip(*made, strict=True)], file)
-            print(f"{first + len(made):,} of {count:,} draws", flush=True)
-        parts.append(torch.load(file, weights_only=True))
-    return [torch.cat(column) for column in zip(*parts, strict=True)]
-
-
-def train(reader: AnyReader, maps: Tensor, gamma: Tensor, epochs: int, checkpoint: Path) -> None:
-    coordinates = set_coordinates(reader, gamma)
-    steps = len(maps) // BATCH
-    optimizer = torch.optim.AdamW(reader.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, max(2, epochs * steps), pct_start=0.1)
-    parts, done = {"reader": reader, "optimizer": optimizer, "schedule": schedule}, 0
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        done = state.pop("epochs")
-        for name, values in state.items():
-            parts[name].load_state_dict(values)
-    for epoch in range(done, epochs):
-        torch.manual_seed(epoch)  # of dropout
-        order = torch.randperm(len(maps), generator=generator(0, "reader order", epoch))
-        reader.train()
-        for part in order[: steps * BATCH].split(BATCH):
-            loss = misfit(reader, maps[part], coordinates[part]).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(reader.parameters(), CLIP)
-            optimizer.step()
-            schedule.step()
-        print(f"epoch {epoch + 1} of {epochs}: {float(loss.detach()):.3f}", flush=True)
-        keep({name: part.state_dict() for name, part in parts.items()} | {"epochs": epoch + 1}, checkpoint)
-    reader.eval()
+    return AnyReader.maps(grid, average_spectrum(y, grid, passband=2 * cutoff)).half(), gamma[0]
 
 
 @torch.no_grad()
@@ -180,12 +138,6 @@ def compare(reader: AnyReader, store: ImageStore, cutoff: float, noise: float, i
     return torch.tensor(rows)
 
 
-def keep(value: object, file: Path) -> None:
-    content = io.BytesIO()
-    torch.save(value, content)
-    replace_file(file, content.getvalue())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -206,8 +158,13 @@ def main() -> None:
         for folder in (arguments.photographs, arguments.micrographs, arguments.held)
     )
     reader = AnyReader(eta_waves=ETA[1])
-    maps, gamma = draws_of((learnt[0], learnt[1]), arguments.draws, arguments.work)
-    train(reader, maps, gamma, arguments.epochs, arguments.work / "reader.pt")
+    sources = {"learnt": (learnt[0], learnt[1]), "held": (held, held)}
+    sizes = {"learnt": arguments.draws, "held": max(BATCH, arguments.draws // 50)}
+    draws, validation = (
+        kept(partial(draw, stores), sizes[name], seed, arguments.work / f"draws_{name}")
+        for seed, (name, stores) in enumerate(sources.items())
+    )
+    train(reader, draws, validation, arguments.epochs, 0, arguments.work / "reader.pt")
     for cutoff in arguments.cutoffs:
         for noise in (0.0, 0.01, 0.05, 0.12):
             found = compare(reader, held, cutoff, noise, arguments.images)

@@ -8,7 +8,7 @@ same command goes on where it was killed, and ends with the same weights.
 import argparse
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,13 +72,21 @@ def draw(store: ImageStore, family: ZernikeBlur, eta_waves: float, rng: torch.Ge
 
 def draws_of(store: ImageStore, reader: SpectrumReader, count: int, seed: int, folder: Path) -> Draws:
     """`count` draws, kept in chunks in the folder; a chunk that is there is not drawn again."""
-    family, parts = ZernikeBlur(noll=reader.noll, cutoff=reader.cutoff), []
+    family = ZernikeBlur(noll=reader.noll, cutoff=reader.cutoff)
+    return kept(
+        lambda rng: draw(store, family, reader.eta_waves, rng), count, seed, folder / f"draws_{store.fingerprint[:12]}"
+    )
+
+
+def kept(one: Callable[[torch.Generator], tuple[Tensor, Tensor]], count: int, seed: int, path: Path) -> Draws:
+    """`count` times maps and γ of `one` blurry image, in chunks whose files begin with `path`."""
+    parts = []
     with tqdm(total=count, desc="draws", unit="image", mininterval=2) as bar:
         for first in range(0, count, CHUNK):
-            file = folder / f"draws_{store.fingerprint[:12]}_{seed}_{first}.pt"
+            file = path.with_name(f"{path.name}_{seed}_{first}.pt")
             if not file.is_file():
                 numbers = range(first, min(first + CHUNK, count))
-                made = [draw(store, family, reader.eta_waves, generator(seed, "reader", i)) for i in numbers]
+                made = [one(generator(seed, "reader", i)) for i in numbers]
                 _keep([torch.stack(column) for column in zip(*made, strict=True)], file)
             parts.append(torch.load(file, weights_only=True))
             bar.update(len(parts[-1][1]))
@@ -138,7 +146,7 @@ def train(reader: SpectrumReader, draws: Draws, held: Draws, epochs: int, seed: 
         with torch.no_grad():
             parts = zip(held.maps.split(500), truth.split(500), strict=True)
             found = torch.cat([misfit(reader, maps, told) for maps, told in parts]).mean()
-        print(f"epoch {epoch + 1}: training {total / steps:.4f}, held-out photographs {found:.4f}", flush=True)
+        print(f"epoch {epoch + 1}: training {total / steps:.4f}, held-out images {found:.4f}", flush=True)
         _keep({"reader": reader.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
                "epochs": epoch + 1}, checkpoint)  # fmt: skip
     reader.eval()
