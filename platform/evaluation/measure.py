@@ -80,6 +80,6 @@ def scores_of(scores: Sequence[Score], image: Tensor, sharp: Tensor, border: int
     for score in scores:
         pairs = zip(*(batch[:, 0, inside, inside].float().cpu() for batch in (image, sharp)), strict=True)
         found[name_of(score)] = values = [float(score(restored, truth)) for restored, truth in pairs]
-        if not all(map(math.isfinite, values)):
-            raise ValueError(f"the metric {name_of(score)} gives {values[0]} for an image; it must give finite numbers")
+        if bad := [value for value in values if not math.isfinite(value)]:
+            raise ValueError(f"the metric {name_of(score)} gives {bad[0]} for an image; it must give finite numbers")
     return found

@@ -91,7 +91,7 @@ def written(options: Mapping[str, Any]) -> dict[str, Any]:
             found["set"] = [f"{setting}={chosen!r}" for setting, chosen in value.items()]
         elif isinstance(value, (tuple, list)):
             found[name] = ",".join(map(str, value))
-        elif value not in (None, False):
+        elif value is not None and value is not False:  # a zero is said, and refused where it makes no sense
             found[name] = value
     return found
 

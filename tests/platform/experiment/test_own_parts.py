@@ -269,6 +269,7 @@ def test_own_methods_are_measured_and_named_and_a_faulty_one_says_what_it_did(ow
         ({"imges": 1}, "unrecognized arguments: --imges=1"),
         ({"preset": "huge"}, "invalid choice: 'huge'"),
         ({"images": "one"}, "argument --images: invalid int value"),
+        ({"images": 0}, "--images must be at least 1; got 0"),
         ({"arms": ("wide", "none")}, "--arms names 'none'; this study has narrow, wide"),
         ({"settings": {"widht": 1}}, "did you mean 'width'"),
         ({"settings": {"width": "1"}}, "the setting width is a int such as 4"),
