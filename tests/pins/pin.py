@@ -42,8 +42,8 @@ VARIES = (
     # columns of times, which carry no unit
     (r"^(\w+( \| \d+){2})( \| [\d.]+){4,}$", r"\1 | TIMES"),
     (r"(?<=\d \| )[\d,]+$", "TIME"),
-    (r"^(.* \| \d+ \| )\d+(\.\d+)?( \| TIME)$", r"\1TIME\3"),
-    (r"(?<=[\]—])\s+\d+(\.\d+)?$", " TIME"),
+    (r"^(.* \| \d+ \| )\d+(\.\d+)?(?:e-\d+)?( \| TIME)$", r"\1TIME\3"),
+    (r"(?<=[\]—])\s+\d+(\.\d+)?(e-\d+)?$", " TIME"),
     (r"([+−]\d+\.\d\d(?: \|)? +)\d+\.\d\d(?=\s|$)", r"\1TIME"),
     (r"\| [\d.]+( \| [\d.]+ \| QUANTITY)$", r"| TIME\1"),
     (r"^latency_ms\b.*", "latency_ms TIMES"),
