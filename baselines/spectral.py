@@ -28,11 +28,10 @@ from torch import Tensor
 from deepblur.baselines.estimate import Estimate, check_image
 from deepblur.baselines.spectral_choice import equivalents, sparsest
 from deepblur.baselines.spectral_objective import Objective
-from deepblur.baselines.spectrum_model import Grid, average_spectrum
+from deepblur.baselines.spectrum_model import Grid, average_spectrum, window_px
 from deepblur.baselines.spectrum_reader import SpectrumReader
 from deepblur.operators import ZernikeBlur
 
-_WINDOW = 64  # pixels; the power spectrum of a 31×31 PSF is fully sampled by 61
 LEAST_SIDE = 16
 _CORRELATED = 2.0  # the misfit of S is alike over many cells; with it training photographs err by about gamma_std
 _LEAST_CURVATURE = 1e-3  # where artanh(γ/η) runs off to infinity
@@ -96,7 +95,7 @@ def spectral(
             f"a spectrum needs an image of at least {LEAST_SIDE}x{LEAST_SIDE} pixels; got {y.shape[0]}x{y.shape[1]}; "
             "take a larger crop"
         )
-    grid = Grid(min(_WINDOW, *y.shape), y)
+    grid = Grid(min(window_px(family.cutoff), *y.shape), y)
     spectrum = average_spectrum(y, grid, passband=2 * family.cutoff, noise_std=noise_std)
     makes = Objective if reader is None or not reader.knows(family, eta_waves, grid.n) else reader.objective
     objective = makes(family, eta_waves, grid, spectrum)

@@ -42,6 +42,7 @@ class Objective:
     ):
         self.family = replace(family, pupil_size=max(family.nodes - _SPARE_NODES, 8))
         self.eta, self.grid, self.spectrum = eta_waves, grid, spectrum
+        self.cells = grid.cells  # where ĥ is computed; those of the data come first
         self.scene_mean, self.scene_factor = grid.scene_prior()
         self.log_power, self.log_noise = spectrum.power.log(), spectrum.noise_var.log()
         signal = (1 - spectrum.noise_var * spectrum.unit_noise / spectrum.power).clamp(0, 1)
@@ -66,18 +67,19 @@ class Objective:
 
     def log_model(self, free: Tensor) -> Tensor:
         """log v: (S, M)."""
-        return self._parts(free)[0]
+        return self._parts(free, self._log_gain(free[:, : self.sizes[0]]))[0]
 
     def __call__(self, free: Tensor) -> Tensor:
         """(S,)."""
-        return self._value(free, self.log_power - self.log_model(free))
+        log_gains = self._log_gain(free[:, : self.sizes[0]])
+        return self._value(free, self.log_power - self._parts(free, log_gains)[0]) + self._informed(log_gains)
 
     def gauss_newton(self, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Value (S,), gradient (S, P) and the Gauss–Newton matrix (S, P, P) with reweighted squares, P = K + 37."""
         blur = self.sizes[0]
-        log_v, signal = self._parts(free)
-        slope = self._log_gain_jacobian(free[:, :blur])
-        by_blur = slope * signal[:, None]
+        log_gains, slope = self._log_gain_and_slope(free[:, :blur])
+        log_v, signal = self._parts(free, log_gains)
+        by_blur = slope[:, :, : len(self.log_power)] * signal[:, None]
         by_scene = self.scene_factor * signal[:, None]
         jacobian = torch.cat([by_blur, by_scene, 1 - signal[:, None]], 1)  # (S, P, M)
         deviation = self.log_power - log_v
@@ -88,32 +90,36 @@ class Objective:
         weighted = jacobian * weight[:, None]
         gradient = prior * offset - (weighted @ deviation[..., None])[..., 0]
         matrix = weighted @ jacobian.mT + torch.diag_embed(prior)
-        self._inform(free, slope, gradient, matrix)
-        return self._value(free, deviation), gradient, matrix
+        value = self._value(free, deviation) + self._inform(log_gains, slope, gradient, matrix)
+        return value, gradient, matrix
 
-    def _inform(self, free: Tensor, slope: Tensor, gradient: Tensor, matrix: Tensor) -> None:
-        """Adds to gradient and matrix what else is known of γ; slope is ∂ log|Ĥ|² / ∂a, (S, K, M)."""
+    def _informed(self, log_gains: Tensor) -> Tensor:
+        """What else is known of γ, as part of the value: (S,)."""
+        return log_gains.new_zeros(len(log_gains))
 
-    @torch.enable_grad()
-    def _log_gain_jacobian(self, a: Tensor) -> Tensor:
-        """∂ log|Ĥ|² / ∂a at a = artanh(γ/η) (S, K): (S, K, M).
-
-        The transpose product g = Jᵀu is linear in u, so that ∂g_k/∂u is row k of the transposed Jacobian.
-        """
-        a = a.detach().requires_grad_()
-        log_gain = self._log_gain(a)
-        u = torch.zeros_like(log_gain).requires_grad_()
-        (g,) = torch.autograd.grad(log_gain, a, u, create_graph=True)
-        rows = [torch.autograd.grad(g[:, k].sum(), u, retain_graph=True)[0] for k in range(g.shape[1])]
-        return torch.stack(rows, 1)
+    def _inform(self, log_gains: Tensor, slope: Tensor, gradient: Tensor, matrix: Tensor) -> Tensor:
+        """`_informed`, whose derivatives are added to gradient and matrix; slope is ∂ log|Ĥ|² / ∂a, (S, K, cells)."""
+        return self._informed(log_gains)
 
     def _log_gain(self, a: Tensor) -> Tensor:
-        return log_gain(self.grid, self.family.psf(self.eta * torch.tanh(a))[:, 0])
+        """log|Ĥ|² at a = artanh(γ/η) (S, K): (S, cells)."""
+        return log_gain(self.grid, self.family.psf(self.eta * torch.tanh(a))[:, 0], self.cells)
 
-    def _parts(self, free: Tensor) -> tuple[Tensor, Tensor]:
+    def _log_gain_and_slope(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """`_log_gain` and its derivatives by a, (S, K, cells)."""
+        inside = torch.tanh(a)
+        psf, slopes = self.family.psf_and_slopes(self.eta * inside)
+        parts = self.grid.transform(torch.cat([psf, slopes], 1), self.cells)
+        real, imaginary = (part[:, :1] for part in parts)
+        gain = real.square() + imaginary.square()
+        change = real * parts[0][:, 1:] + imaginary * parts[1][:, 1:]
+        change = torch.where(gain > _TINY, 2 * change / gain.clamp_min(_TINY), 0.0)
+        return gain[:, 0].clamp_min(_TINY).log(), change * (self.eta * (1 - inside.square()))[..., None]
+
+    def _parts(self, free: Tensor, log_gains: Tensor) -> tuple[Tensor, Tensor]:
         """log v and the signal's share of v, both (S, M)."""
-        a, z, log_noise = free.split(self.sizes, dim=1)
-        log_scene = self.scene_mean + z @ self.scene_factor + self._log_gain(a)
+        _, z, log_noise = free.split(self.sizes, dim=1)
+        log_scene = self.scene_mean + z @ self.scene_factor + log_gains[:, : len(self.log_power)]
         log_v = torch.logaddexp(log_scene, log_noise + self.spectrum.unit_noise.log())
         return log_v, (log_scene - log_v).exp()
 
@@ -124,6 +130,6 @@ class Objective:
         return misfit + 0.5 * z.square().sum(1) + 0.5 * noise.square()
 
 
-def log_gain(grid: Grid, psf: Tensor) -> Tensor:
-    """log|ĥ|² of PSFs (S, h, w) at a grid's cells, (S, M); finite where |ĥ| vanishes."""
-    return grid.gain(psf).clamp_min(_TINY).log()
+def log_gain(grid: Grid, psf: Tensor, cells: Tensor | None = None) -> Tensor:
+    """log|ĥ|² of PSFs (S, h, w) at cells of a grid, (S, M); finite where |ĥ| vanishes."""
+    return grid.gain(psf, cells).clamp_min(_TINY).log()

@@ -19,6 +19,7 @@ _BAND = (0.05, 0.3)  # where a window's contrast is measured
 _LEAST_CONTRAST = 0.01  # of the mean: flatter windows do not count as more than this
 _LEAST_SNR = 1e-3  # below it a window is noise
 _OVERLAP = 0.8  # independent looks per window, at half overlap
+WINDOW_CELLS = 12.8  # of a spectrum, between the zero frequency and the pupil's radius
 
 # Learnt from photographs by `benchmarks/spectral.py --learn`: 231 training images of BSDS and COCO, twice each. Rows
 # are the angular functions 1, cos 2θ, sin 2θ, …, sin 8θ; a factor is the lower triangle of a 4×4 Cholesky factor.
@@ -46,6 +47,14 @@ _FACTOR = (
 )
 
 
+def window_px(cutoff: float) -> int:
+    """Side of the windows for a pupil of this radius, in cycles per pixel: 64 pixels at 0.2, even.
+
+    The PSF grows as 1 / cutoff, and a cell of the spectrum is so the same share of the passband whatever the cutoff.
+    """
+    return 2 * round(WINDOW_CELLS / 2 / cutoff)
+
+
 class Spectrum(NamedTuple):
     """One image's power spectrum on the cells of a `Grid`, in squared intensity. M cells."""
 
@@ -69,17 +78,27 @@ class Grid:
         self.columns = torch.fft.rfftfreq(n, dtype=like.dtype, device=like.device)
         self.radius = torch.hypot(self.rows[:, None], self.columns)
         self.keep = (self.radius > LOWEST) & (self.radius < HIGHEST)
+        self.cells = self.keep.flatten().nonzero()[:, 0]  # of the half plane, row by row
         self.angle = torch.atan2(self.rows[:, None].expand_as(self.radius), self.columns.expand_as(self.radius))
         # The other half plane repeats all columns but the first.
         self.multiplicity = torch.where(self.columns > 0, 2.0, 1.0).to(like).expand_as(self.radius)[self.keep]
 
-    def gain(self, psf: Tensor) -> Tensor:
-        """|ĥ|² of PSFs (S, h, w) at the cells: (S, M). Differentiable, real arithmetic throughout."""
-        h, w = psf.shape[-2:]
+    def gain(self, psf: Tensor, cells: Tensor | None = None) -> Tensor:
+        """|ĥ|² of PSFs (S, h, w) at the cells, those of the grid or others of the half plane: (S, M).
+
+        Differentiable, real arithmetic throughout.
+        """
+        real, imaginary = self.transform(psf, cells)
+        return real.square() + imaginary.square()
+
+    def transform(self, images: Tensor, cells: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Real and imaginary part of the Fourier transform of images (…, h, w) at the cells, both (…, M)."""
+        h, w = images.shape[-2:]
         (cos_r, sin_r), (cos_c, sin_c) = self._waves(self.rows, h), self._waves(self.columns, w)
-        real, imaginary = psf @ cos_c.T, psf @ sin_c.T
+        real, imaginary = images @ cos_c.T, images @ sin_c.T
         real, imaginary = cos_r @ real - sin_r @ imaginary, sin_r @ real + cos_r @ imaginary
-        return (real.square() + imaginary.square())[:, self.keep]
+        chosen = self.cells if cells is None else cells
+        return real.flatten(-2)[..., chosen], imaginary.flatten(-2)[..., chosen]
 
     def scene_prior(self) -> tuple[Tensor, Tensor]:
         """Mean (M,) and factor (36, M) of log scene power: a scene is mean + z @ factor with z ~ N(0, I).

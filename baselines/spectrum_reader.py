@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from deepblur.baselines.spectral_objective import Objective, log_gain
-from deepblur.baselines.spectrum_model import Grid, Spectrum
+from deepblur.baselines.spectrum_model import Grid, Spectrum, window_px
 from deepblur.operators import UniformGamma, ZernikeBlur
 
-SIDE = 64
-"""Of the windows whose spectra are read, in pixels."""
+CUTOFF = 0.2
+"""Of the optics whose |ĥ| gives the coordinates; on cells that are a share of the passband all optics have the same."""
 REACH = 26
-"""Cells on each side of the zero frequency; with 64 pixels they hold |f| < 0.41, a little beyond a passband of 0.4."""
+"""Cells on each side of the zero frequency: a little more than the passband, whatever the cutoff."""
 _KNOWN = 1024  # γ whose coordinates are kept to start searches from
 _LARGEST = 0.98  # of η, for a start: artanh(1) is infinite
 _NEAR = 0.75  # share of the starts that the reader chooses
@@ -27,17 +27,17 @@ _MAPS = 3
 
 
 class SpectrumReader(nn.Module):
-    """Maps of an average spectrum (B, 3, 64, 33) → mean (B, D) and Cholesky factor (B, D, D) of the precision.
+    """Maps of an average spectrum (B, 3, 53, 27) → mean (B, D) and Cholesky factor (B, D, D) of the precision.
 
     Args:
-        noll, cutoff, eta_waves: the blurs that it was trained on; others it must not be asked about, see `knows`.
+        noll, cutoffs, eta_waves: the blurs that it was trained on, the smallest and largest cutoff; others it must not
+            be asked about, see `knows`.
         coordinates: D, principal components of |ĥ|.
         widths: channels of the convolutions, each after the first halves the sides.
         hidden: units before the output.
     """
 
     inside: Tensor
-    cells: Tensor
     root: Tensor
     places: Tensor
     lower: Tensor
@@ -48,7 +48,7 @@ class SpectrumReader(nn.Module):
     def __init__(
         self,
         noll: tuple[int, ...] = (4, 5, 6, 7, 8, 9, 10, 11),
-        cutoff: float = 0.2,
+        cutoffs: tuple[float, float] = (CUTOFF, CUTOFF),
         eta_waves: float = 0.22,
         *,
         coordinates: int = 20,
@@ -56,23 +56,21 @@ class SpectrumReader(nn.Module):
         hidden: int = 256,
     ):
         super().__init__()
-        self.noll, self.cutoff, self.eta_waves, self.size = noll, cutoff, eta_waves, coordinates
+        self.noll, self.cutoffs, self.eta_waves, self.size = noll, tuple(cutoffs), eta_waves, coordinates
         cpu = torch.device("cpu")  # constants have values also where weights have shapes alone
-        grid = Grid(SIDE, torch.zeros(1, device=cpu))
-        inside = _picture((grid.keep & (grid.radius < (REACH + 0.24) / SIDE))[None, None])[0, 0]
-        numbers = torch.full(grid.keep.shape, -1, device=cpu)
-        numbers[grid.keep] = torch.arange(int(grid.keep.sum()), device=cpu)
+        grid = Grid(window_px(CUTOFF), torch.zeros(1, device=cpu))
+        inside = _picture(grid.keep & (grid.radius < (REACH + 0.24) / grid.n))
         self.register_buffer("inside", inside, persistent=False)
-        self.register_buffer("cells", _picture(numbers[None, None])[0, 0][inside], persistent=False)
-        self.register_buffer("root", grid.multiplicity[self.cells].sqrt(), persistent=False)
+        whole_plane = torch.where(inside.nonzero()[:, 1] > 0, 2.0, 1.0)  # the other half repeats all columns but one
+        self.register_buffer("root", whole_plane.sqrt(), persistent=False)
         rows, columns = torch.meshgrid(
             torch.linspace(-1, 1, 2 * REACH + 1, device=cpu), torch.linspace(0, 1, REACH + 1, device=cpu), indexing="ij"
         )
         places = torch.stack([rows, columns, inside.float(), torch.hypot(rows, columns)])
         self.register_buffer("places", places, persistent=False)
         self.register_buffer("lower", torch.tril_indices(coordinates, coordinates, device=cpu), persistent=False)
-        self.register_buffer("mean", torch.zeros(len(self.cells)))
-        self.register_buffer("components", torch.zeros(coordinates, len(self.cells)))
+        self.register_buffer("mean", torch.zeros(len(self.root)))
+        self.register_buffer("components", torch.zeros(coordinates, len(self.root)))
         self.register_buffer("scale", torch.ones(coordinates))
         self.body = nn.Sequential(*_layers((_MAPS + len(places), *widths)))
         with torch.no_grad():
@@ -85,33 +83,40 @@ class SpectrumReader(nn.Module):
     def knows(self, family: ZernikeBlur, eta_waves: float, side: int) -> bool:
         """Whether these blurs are among those of the training, and the windows as large."""
         return (
-            side == SIDE
+            side == window_px(family.cutoff)
             and not family.z_px
             and set(family.noll) <= set(self.noll)
-            and abs(family.cutoff - self.cutoff) < 1e-6
+            and self.cutoffs[0] - 1e-6 < family.cutoff < self.cutoffs[1] + 1e-6
             and eta_waves <= self.eta_waves
         )
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        shown = _picture(maps)
-        count = self.inside.sum()
-        power, snr, looks = shown.unbind(1)
-        level = (power * self.inside).sum((1, 2), keepdim=True) / count
-        channels = torch.stack([(power - level) / 2, snr.clamp(-7, 14) / 4, (looks - 4) / 2], 1) * self.inside
-        out = self.head(self.body(torch.cat([channels, self.places.expand(len(maps), -1, -1, -1)], 1)))
+        compared = (maps[:, 2] != 0) & self.inside
+        power, snr, looks = maps.unbind(1)
+        level = (power * compared).sum((1, 2), keepdim=True) / compared.sum((1, 2), keepdim=True)
+        channels = torch.stack([(power - level) / 2, snr.clamp(-7, 14) / 4, (looks - 4) / 2], 1) * compared[:, None]
+        places = self.places.expand(len(maps), -1, -1, -1).clone()
+        places[:, 2] = compared
+        out = self.head(self.body(torch.cat([channels, places], 1)))
         factor = out.new_zeros(len(out), self.size, self.size)
         factor[:, self.lower[0], self.lower[1]] = out[:, self.size :]
         diagonal = factor.diagonal(dim1=1, dim2=2)
         return out[:, : self.size], factor + torch.diag_embed(diagonal.clamp(-6, 6).exp() - diagonal)
 
+    def cells(self, grid: Grid) -> Tensor:
+        """The reader's cells among those of a grid's half plane, row by row."""
+        rows, columns = self.inside.nonzero().unbind(1)
+        return (rows - REACH) % grid.n * len(grid.columns) + columns
+
     def modulation(self, log_gains: Tensor) -> Tensor:
-        """log|ĥ|² at a grid's cells (S, M) → |ĥ| at the reader's, weighted for both half planes."""
-        return (0.5 * log_gains[:, self.cells]).exp() * self.root
+        """log|ĥ|² at the reader's cells → |ĥ|, weighted for both half planes."""
+        return (0.5 * log_gains).exp() * self.root
 
     def modulation_of(self, family: ZernikeBlur, gamma: Tensor) -> Tensor:
         """`modulation` of the PSFs of many γ (N, K)."""
-        grid = Grid(SIDE, gamma)
-        return torch.cat([self.modulation(log_gain(grid, family.psf(part)[:, 0])) for part in gamma.split(256)])
+        grid = Grid(window_px(family.cutoff), gamma)
+        cells = self.cells(grid)
+        return torch.cat([self.modulation(log_gain(grid, family.psf(part)[:, 0], cells)) for part in gamma.split(256)])
 
     def coordinates(self, modulation: Tensor) -> Tensor:
         """(S, D)."""
@@ -123,12 +128,12 @@ class SpectrumReader(nn.Module):
 
     @staticmethod
     def maps(grid: Grid, spectrum: Spectrum) -> Tensor:
-        """(3, 64, 33): log power, log ratio of power to noise, log number of looks; zero where nothing is compared."""
+        """(3, 53, 27): log power, log ratio of power to noise, log number of looks; zero where nothing is compared."""
         found = spectrum.power.new_zeros(_MAPS, *grid.keep.shape)
         ratio = spectrum.power / (spectrum.noise_var * spectrum.unit_noise)
         for row, values in zip(found, (spectrum.power, ratio.clamp(1e-3, 1e9), spectrum.looks), strict=True):
             row[grid.keep] = values.log()
-        return found
+        return _picture(found)
 
 
 class InformedObjective(Objective):
@@ -143,6 +148,10 @@ class InformedObjective(Objective):
         self, family: ZernikeBlur, eta_waves: float, grid: Grid, spectrum: Spectrum, reader: SpectrumReader
     ) -> None:
         super().__init__(family, eta_waves, grid, spectrum)
+        own, read = self.cells.tolist(), reader.cells(grid).tolist()
+        places = {cell: place for place, cell in enumerate([*own, *sorted(set(read) - set(own))])}
+        self.cells = torch.tensor(list(places), device=grid.cells.device)
+        self.read = torch.tensor([places[cell] for cell in read], device=grid.cells.device)
         self.reader = reader
         mean, factor = reader(reader.maps(grid, spectrum)[None])
         self.expected, self.factor = mean[0], factor[0]
@@ -155,20 +164,20 @@ class InformedObjective(Objective):
         free[: len(nearest), : self.sizes[0]] = torch.atanh(nearest.clamp(-_LARGEST, _LARGEST)).to(free)
         return free
 
-    def _value(self, free: Tensor, deviation: Tensor) -> Tensor:
-        residual, _ = self._residual(free)
-        return super()._value(free, deviation) + 0.5 * residual.square().sum(1)
+    def _informed(self, log_gains: Tensor) -> Tensor:
+        return 0.5 * self._residual(log_gains)[0].square().sum(1)
 
-    def _inform(self, free: Tensor, slope: Tensor, gradient: Tensor, matrix: Tensor) -> None:
-        residual, modulation = self._residual(free)
-        change = slope[:, :, self.reader.cells] * (0.5 * modulation)[:, None]  # (S, K, cells)
+    def _inform(self, log_gains: Tensor, slope: Tensor, gradient: Tensor, matrix: Tensor) -> Tensor:
+        residual, modulation = self._residual(log_gains)
+        change = slope[:, :, self.read] * (0.5 * modulation)[:, None]  # (S, K, cells)
         jacobian = (change @ self.reader.components.T / self.reader.scale) @ self.factor
         blur = self.sizes[0]
         gradient[:, :blur] += (jacobian @ residual[..., None])[..., 0]
         matrix[:, :blur, :blur] += jacobian @ jacobian.mT
+        return 0.5 * residual.square().sum(1)
 
-    def _residual(self, free: Tensor) -> tuple[Tensor, Tensor]:
-        modulation = self.reader.modulation(self._log_gain(free[:, : self.sizes[0]]))
+    def _residual(self, log_gains: Tensor) -> tuple[Tensor, Tensor]:
+        modulation = self.reader.modulation(log_gains[:, self.read])
         return (self.reader.coordinates(modulation) - self.expected) @ self.factor, modulation
 
 
@@ -182,7 +191,7 @@ def _known(reader: SpectrumReader, family: ZernikeBlur, eta_waves: float) -> tup
 
 
 def _picture(maps: Tensor) -> Tensor:
-    """(B, C, 64, 33) → (B, C, 53, 27): frequencies up to REACH cells, the zero frequency in the middle row."""
+    """(…, n, n/2 + 1) → (…, 53, 27): frequencies up to REACH cells, the zero frequency in the middle row."""
     return torch.cat([maps[..., -REACH:, : REACH + 1], maps[..., : REACH + 1, : REACH + 1]], -2)
 
 

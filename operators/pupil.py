@@ -24,6 +24,14 @@ from deepblur.operators.zernike import noll_to_nm, zernike
 NYQUIST = 0.25  # cycles per pixel: an intensity PSF holds frequencies up to twice the pupil radius
 
 
+def psf_px(cutoff: float) -> int:
+    """Side in pixels, odd, of a support for moderately aberrated PSFs: 31 at a cutoff of 0.2 cycles per pixel.
+
+    The PSF grows as 1 / cutoff; below 0.1 it is cut off, since few images are large enough for more.
+    """
+    return 2 * round(3 / max(cutoff, 0.1)) + 1
+
+
 @dataclass(frozen=True)
 class ZernikeBlur(Blur):
     """Convolution with the PSF of an aberrated lens. A plain value: hashable, picklable, the same on every device.
@@ -177,6 +185,27 @@ class ZernikeBlur(Blur):
         intensity = self._intensity(gamma)
         return intensity / intensity.sum(dim=(-2, -1), keepdim=True)
 
+    def psf_and_slopes(self, gamma: Tensor) -> tuple[Tensor, Tensor]:
+        """The PSF and its derivatives by the coefficients: one more transform for each, where reverse mode takes two.
+
+        Args:
+            gamma: (B, K), in waves.
+        Returns:
+            (B, 1, h, w), as `psf`; (B, K, h, w), per wave.
+        Raises:
+            ValueError: gamma is not (B, K).
+        """
+        gamma = self.check_gamma(gamma)
+        rule, pupil = self._pupil(gamma)
+        slopes = pupil[:, None] * torch.complex(torch.zeros_like(rule.modes), rule.modes)
+        fields = self._field(rule, torch.cat([pupil[:, None], slopes], 1).flatten(0, 1)).unflatten(0, (len(gamma), -1))
+        field = fields[:, :1]
+        intensity = field.real**2 + field.imag**2
+        change = 2 * (field.real * fields[:, 1:].real + field.imag * fields[:, 1:].imag)
+        light = intensity.sum(dim=(-2, -1), keepdim=True)
+        psf = intensity / light
+        return psf, change / light - psf * (change.sum(dim=(-2, -1), keepdim=True) / light)
+
     def outside_energy(self, gamma: Tensor) -> Tensor:
         """(B,): the fraction of the light that falls outside the support and that psf() leaves out.
 
@@ -192,18 +221,24 @@ class ZernikeBlur(Blur):
 
     def _intensity(self, gamma: Tensor) -> Tensor:
         """(B, 1, h, w), in units of all the light that passes the pupil."""
-        gamma = self.check_gamma(gamma)
+        with torch.autocast(gamma.device.type, enabled=False):  # half precision would cost 40 dB
+            field = self._field(*self._pupil(self.check_gamma(gamma)))
+        return (field.real**2 + field.imag**2).unsqueeze(1)
+
+    def _pupil(self, gamma: Tensor) -> tuple["_PupilRule", Tensor]:
+        """The quadrature and φ at its nodes, (B, chords · nodes)."""
         rule = pupil_rule(
             self.noll, self.cutoff, self.psf_size, self.z_px, self.wavenumber or 0.0, self.nodes,
             gamma.dtype, gamma.device,
         )  # fmt: skip
-        with torch.autocast(gamma.device.type, enabled=False):  # half precision would cost 40 dB
-            phase = torch.addmm(rule.defocus, gamma, rule.modes)  # radians, (B, chords · nodes)
-            pupil = torch.polar(torch.ones_like(phase), phase)
-            chords = pupil.unflatten(1, (self.nodes, -1)).transpose(0, 1)  # (chords, B, nodes)
-            columns = torch.bmm(chords, rule.across)  # (chords, B, w)
-            field = torch.tensordot(columns, rule.along, dims=([0], [0]))  # (B, w, h)
-        return (field.real**2 + field.imag**2).mT.unsqueeze(1)
+        phase = torch.addmm(rule.defocus, gamma, rule.modes)  # radians
+        return rule, torch.polar(torch.ones_like(phase), phase)
+
+    def _field(self, rule: "_PupilRule", pupil: Tensor) -> Tensor:
+        """Amplitude in the image plane of pupils (B, chords · nodes): (B, h, w)."""
+        chords = pupil.unflatten(1, (self.nodes, -1)).transpose(0, 1)  # (chords, B, nodes)
+        columns = torch.bmm(chords, rule.across)  # (chords, B, w)
+        return torch.tensordot(columns, rule.along, dims=([0], [0])).mT  # (B, h, w)
 
 
 class _PupilRule(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from deepblur.baselines import SpectralIdentifier
+from deepblur.operators.pupil import psf_px
 from deepblur.platform.models import shipped
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.registry.choice import Chosen, NoChampionError, choose_model
@@ -43,7 +44,7 @@ def choose_engine(choice: EngineChoice) -> tuple[Engine, str]:
     if choice.method in TRAINING_FREE:
         if choice.model is not None:
             raise ModelError(f"method {choice.method} takes no model; leave out --model {choice.model} or --method")
-        return _each(choice, lambda one: _training_free(choice.method, one)), ""
+        return _each(choice, lambda one, support: _training_free(choice.method, one, support)), ""
     device, note = _device(choice.device), ""
     try:
         chosen = _model(choice, device)
@@ -52,10 +53,10 @@ def choose_engine(choice: EngineChoice) -> tuple[Engine, str]:
             raise
         if shipped.DEFAULT not in shipped.names():
             note = f"no trained model is at hand ({error}); using the training-free method spectral"
-            return _each(choice, lambda one: _training_free("spectral", one)), note
+            return _each(choice, lambda one, support: _training_free("spectral", one, support)), note
         note = f"using the model that ships with deepblur, {shipped.DEFAULT}: {error}"
         chosen = Chosen(shipped.shipped(shipped.DEFAULT, device=device), shipped.DEFAULT, None)
-    return _each(choice, lambda one: _trained(chosen.model, chosen.name, one, device)), note
+    return _each(choice, lambda one, support: _trained(chosen.model, chosen.name, one, support, device)), note
 
 
 def _model(choice: EngineChoice, device: str) -> Chosen:
@@ -66,11 +67,13 @@ def _model(choice: EngineChoice, device: str) -> Chosen:
     return choose_model(choice.model, tracking_uri=choice.tracking_uri, device=device)
 
 
-def _each(choice: EngineChoice, make: Callable[[EngineChoice], Engine]) -> Engine:
-    """The engine, with one for each channel where the user knows their cutoffs."""
+def _each(choice: EngineChoice, make: Callable[[EngineChoice, dict[str, Any]], Engine]) -> Engine:
+    """The engine, with one for each channel where the user knows their cutoffs, all PSFs of one size."""
     cutoffs = choice.cutoff if isinstance(choice.cutoff, tuple) else (choice.cutoff,)
+    known = [cutoff for cutoff in cutoffs if cutoff is not None]
+    support = {"psf_size": psf_px(min(known))} if known else {}  # where the user does not say it
     try:
-        engines = [make(replace(choice, cutoff=cutoff)) for cutoff in cutoffs]
+        engines = [make(replace(choice, cutoff=cutoff), support) for cutoff in cutoffs]
     except ModelError:
         raise
     except ValueError as error:  # the operator refuses the optics
@@ -82,7 +85,7 @@ def _each(choice: EngineChoice, make: Callable[[EngineChoice], Engine]) -> Engin
     return engines[0]
 
 
-def _trained(model: BlindModel, name: str, choice: EngineChoice, device: str) -> Engine:
+def _trained(model: BlindModel, name: str, choice: EngineChoice, support: dict[str, Any], device: str) -> Engine:
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
     given = _optics(choice)
     if not isinstance(model.identifier, SpectralIdentifier):
@@ -95,6 +98,7 @@ def _trained(model: BlindModel, name: str, choice: EngineChoice, device: str) ->
             )
         return TrainedEngine(model, name, restorer, device)
     if given:
+        given = support | given
         eta_waves = given.pop("eta_waves", model.identifier.eta_waves)
         model = shipped.for_optics(model, replace(model.operator, **given), eta_waves)
     assert isinstance(model.identifier, SpectralIdentifier)
@@ -131,13 +135,13 @@ def _calibrated(choice: EngineChoice) -> Engine:
     return OpticsEngine(load_trained(optics, device=device), optics.name, device)
 
 
-def _training_free(method: str, choice: EngineChoice) -> Engine:
+def _training_free(method: str, choice: EngineChoice, support: dict[str, Any]) -> Engine:
     restorer = "tv" if choice.restorer == "auto" else choice.restorer
     given = _optics(choice)
     unused = {name: value for name, value in given.items() if method != "spectral" and name != "psf_size"}
     if unused:
         raise ModelError(f"method {method} finds any PSF and knows no aberrations; leave out {_listed(unused)}")
-    return TrainingFreeEngine(method, restorer, **OPTICS | given)
+    return TrainingFreeEngine(method, restorer, **OPTICS | support | given)
 
 
 def _device(name: str) -> str:

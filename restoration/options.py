@@ -40,7 +40,8 @@ class EngineChoice:
     """auto, cpu, cuda or cuda:N."""
     psf_size: int | None = None
     """Side of the PSF in pixels, odd, 3 to 1023. This and what follows is for what identifies by the spectral
-    likelihood, the size for l0 and goldstein-fattal too; None: what its model was made for, `OPTICS` without one."""
+    likelihood, the size for l0 and goldstein-fattal too; None: what follows from a given cutoff, else what its
+    model was made for, `OPTICS` without one."""
     eta_waves: float | None = None
     """Largest aberration to expect, in waves, above 0 and at most 10."""
     cutoff: float | tuple[float, ...] | None = None

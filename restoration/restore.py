@@ -66,7 +66,7 @@ def restore(
         cutoff: pupil radius NA / wavelength * pixel size in cycles per pixel, or one for each channel; None assumes
             that of the model, 0.2, and no verdict is better than doubtful.
         eta: largest aberration to expect, in waves; default 0.15.
-        psf_size: side of the PSF in pixels, odd; default 31.
+        psf_size: side of the PSF in pixels, odd; default 6 / cutoff, 31 at 0.2.
         scale: what counts as black and white, "percentile:LOW,HIGH", "bits:N" or "range:BLACK,WHITE".
         channels: auto, shared (one PSF from the luminance) or each.
         varying: the blur changes over the field: identify and restore tile by tile.

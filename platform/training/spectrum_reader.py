@@ -1,92 +1,102 @@
 """Train the reader of spectra that informs the spectral likelihood (`python -m` runs this module).
 
-Draws are crops of sharp photographs at several scales, contrasts and brightnesses, blurred and noisy; all that is kept
-of each is the average spectrum, 13 kB. The network learns mean and precision of its |ĥ| by Gaussian likelihood. The
-same command goes on where it was killed, and ends with the same weights.
+Draws are crops of sharp photographs and micrographs at several scales, contrasts and brightnesses, blurred by lenses of
+many cutoffs and noisy; all that is kept of each is the average spectrum, 9 kB. The network learns mean and precision of
+its |ĥ| by Gaussian likelihood. The same command goes on where it was killed, and ends with the same weights.
 """
 
 import argparse
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from deepblur.baselines.spectrum_model import Grid, average_spectrum
-from deepblur.baselines.spectrum_reader import SIDE, SpectrumReader
+from deepblur.baselines.spectrum_model import WINDOW_CELLS, Grid, average_spectrum, window_px
+from deepblur.baselines.spectrum_reader import CUTOFF, SpectrumReader
 from deepblur.operators import PoissonGaussian, ZernikeBlur
-from deepblur.platform.data.sources import parse_data
+from deepblur.operators.pupil import NYQUIST, psf_px
+from deepblur.platform.data.sources import parse_data, parse_test
 from deepblur.platform.data.store import ImageStore, open_store
 from deepblur.platform.models.model import weights_of
 from deepblur.platform.system.seeds import generator
 from deepblur.platform.system.whole_files import replace_file
 
-NETWORK: dict[str, Any] = {}
-"""Keyword arguments of the reader; its defaults are what ships."""
+NETWORK: dict[str, Any] = {"cutoffs": (0.1, 0.25)}
+"""Keyword arguments of the reader that ships."""
 CHUNK = 2000
-BATCH, RATE, DECAY, CLIP = 256, 2e-3, 1e-2, 1.0
-SIDES_PX = (96, 256)
+BATCH, RATE, DECAY, CLIP = 256, 1e-3, 1e-2, 1.0
+LARGEST_PX, LEAST_PX = 320, 96
 LARGEST_SCALE = 2.0
+MICROGRAPHS = 0.4  # share of the draws
+INVERTED = 0.3, 0.1  # share of photographs, of micrographs
 CLEAN = 0.15  # share of draws without read noise; of the others its standard deviation is log-uniform, as is the gain
 READ_STD, GAIN = (1e-3, 0.2), (1e-3, 0.25)
 WITHOUT_GAIN = 0.6
 LEAST_ETA = 0.02
 FOR_COMPONENTS = 20_000
+NODES = 20
 
 
 @dataclass(frozen=True)
 class Draws:
-    """N blurry images as the reader sees them: maps (N, 3, 64, 33) in half precision, γ (N, K)."""
+    """N blurry images as the reader sees them: maps (N, 3, 53, 27) in half precision, γ (N, K)."""
 
     maps: Tensor
     gamma: Tensor
 
 
-def draw(store: ImageStore, family: ZernikeBlur, eta_waves: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One blurry image: its maps and γ (K,)."""
-    u = torch.rand(11, generator=rng).tolist()
-    reach = family.psf_size - 1
-    largest = int(store.heights.minimum(store.widths).max())
-    side = min(round(SIDES_PX[0] + (SIDES_PX[1] - SIDES_PX[0]) * u[0]), largest - reach)
+def draw(stores: tuple[ImageStore, ...], reader: SpectrumReader, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One blurry image: its maps and γ (K,).
+
+    Args:
+        stores: sharp photographs and, where there are any, micrographs.
+        reader: whose blurs are drawn.
+        rng: decides all.
+    """
+    u = torch.rand(13, generator=rng).tolist()
+    kind = int(len(stores) > 1 and u[11] < MICROGRAPHS)
+    store = stores[kind]
+    sides = [window_px(cutoff) for cutoff in reversed(reader.cutoffs)]
+    window = sides[0] + 2 * int(u[12] * ((sides[1] - sides[0]) // 2 + 1))
+    cutoff = min(WINDOW_CELLS / window, NYQUIST)  # one for each window, so that few optics are computed
+    family = ZernikeBlur(noll=reader.noll, cutoff=cutoff, psf_size=psf_px(cutoff), pupil_size=NODES)
+    reach, largest = family.psf_size - 1, int(store.heights.minimum(store.widths).max())
+    least = max(LEAST_PX, window)
+    side = min(round(least + (LARGEST_PX - least) * u[0]), largest - reach)
     room = min(LARGEST_SCALE, largest / (side + reach))
     size = int((side + reach) * (1 + (room - 1) * u[1] if u[2] < 0.5 else 1))
     x = store.crops(1, (size, size), rng)
     x = interpolate(x, size=(side + reach,) * 2, mode="bilinear", antialias=True, align_corners=False)
-    x = (1 - x if u[3] < 0.3 else x).clamp(0, 1) ** (0.6 + u[4])
-    gamma = (LEAST_ETA + (eta_waves - LEAST_ETA) * u[5]) * (2 * torch.rand(1, family.num_parameters, generator=rng) - 1)
+    x = (1 - x if u[3] < INVERTED[kind] else x).clamp(0, 1) ** (0.6 + u[4])
+    eta = LEAST_ETA + (reader.eta_waves - LEAST_ETA) * u[5]
+    gamma = eta * (2 * torch.rand(1, family.num_parameters, generator=rng) - 1)
     if u[6] < 0.5 and 11 in family.noll:
         gamma[:, family.noll.index(11)] = 0.0  # half of the lenses have no spherical aberration
     read_std = 0.0 if u[7] < CLEAN else _log_uniform(READ_STD, u[8])
     gain = 0.0 if u[9] < WITHOUT_GAIN else _log_uniform(GAIN, u[10])
     y = PoissonGaussian(gain, read_std)(family.forward(x, gamma), rng)[0, 0]
-    grid = Grid(SIDE, y)
-    return SpectrumReader.maps(grid, average_spectrum(y, grid, passband=2 * family.cutoff)).half(), gamma[0]
+    grid = Grid(window, y)
+    return SpectrumReader.maps(grid, average_spectrum(y, grid, passband=2 * cutoff)).half(), gamma[0]
 
 
-def draws_of(store: ImageStore, reader: SpectrumReader, count: int, seed: int, folder: Path) -> Draws:
+def draws_of(stores: tuple[ImageStore, ...], reader: SpectrumReader, count: int, seed: int, folder: Path) -> Draws:
     """`count` draws, kept in chunks in the folder; a chunk that is there is not drawn again."""
-    family = ZernikeBlur(noll=reader.noll, cutoff=reader.cutoff)
-    return kept(
-        lambda rng: draw(store, family, reader.eta_waves, rng), count, seed, folder / f"draws_{store.fingerprint[:12]}"
-    )
-
-
-def kept(one: Callable[[torch.Generator], tuple[Tensor, Tensor]], count: int, seed: int, path: Path) -> Draws:
-    """`count` times maps and γ of `one` blurry image, in chunks whose files begin with `path`."""
+    images = "_".join(store.fingerprint[:12] for store in stores)
     parts = []
     with tqdm(total=count, desc="draws", unit="image", mininterval=2) as bar:
         for first in range(0, count, CHUNK):
-            file = path.with_name(f"{path.name}_{seed}_{first}.pt")
+            file = folder / f"draws_{images}_{seed}_{first}.pt"
             if not file.is_file():
                 numbers = range(first, min(first + CHUNK, count))
-                made = [one(generator(seed, "reader", i)) for i in numbers]
+                made = [draw(stores, reader, generator(seed, "reader", i)) for i in numbers]
                 _keep([torch.stack(column) for column in zip(*made, strict=True)], file)
             parts.append(torch.load(file, weights_only=True))
             bar.update(len(parts[-1][1]))
@@ -96,7 +106,7 @@ def kept(one: Callable[[torch.Generator], tuple[Tensor, Tensor]], count: int, se
 @torch.no_grad()
 def set_coordinates(reader: SpectrumReader, gamma: Tensor) -> Tensor:
     """Principal components of |ĥ| into the reader's buffers; the coordinates (N, D) of all γ (N, K)."""
-    modulation = reader.modulation_of(ZernikeBlur(noll=reader.noll, cutoff=reader.cutoff, pupil_size=20), gamma)
+    modulation = reader.modulation_of(ZernikeBlur(noll=reader.noll, cutoff=CUTOFF, pupil_size=NODES), gamma)
     some = modulation[:FOR_COMPONENTS]
     reader.mean.copy_(some.mean(0))
     values, vectors = torch.linalg.eigh(torch.cov((some - reader.mean).double().T))
@@ -173,9 +183,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data", default="photos", help="sharp photographs: photos, coco:ROOT or folder:ROOT (default: photos)")
-    add("--draws", type=int, default=100_000, help="blurry images to learn from (default: 100000, 10 minutes)")
-    add("--epochs", type=int, default=8, help="passes over them (default: 8, half an hour)")
+    add("--micrographs", metavar="DATA", help="sharp micrographs, 4 of 10 draws (default: none)")
+    add("--held", nargs="+", metavar="DATA", help="sharp images to validate on, one for each of the above, which are "
+        "then learned from as a whole (default: a tenth of each)")  # fmt: skip
+    add("--draws", type=int, default=240_000, help="blurry images to learn from (default: 240000, 40 minutes)")
+    add("--epochs", type=int, default=8, help="passes over them (default: 8, an hour)")
     add("--seed", type=int, default=0)
+    add("--start", type=Path, metavar="FILE", help="safetensors file of a reader to go on from (default: random)")
     add(
         "--work", type=Path, default=Path("runs/reader"), help="folder for draws and checkpoints (default: runs/reader)"
     )
@@ -183,13 +197,24 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
-    reader, data = SpectrumReader(**NETWORK), parse_data(arguments.data)
-    stores = [open_store(sources, arguments.work / "cache") for sources in (data.train, data.validation)]
+    reader = SpectrumReader(**NETWORK)
+    if arguments.start is not None:
+        state = load_file(arguments.start)  # an identifier holds its reader under that name
+        reader.load_state_dict({name.removeprefix("reader."): values for name, values in state.items()})
+    named = [text for text in (arguments.data, arguments.micrographs) if text is not None]
+    if arguments.held is None:
+        parts = [[parse_data(text).train for text in named], [parse_data(text).validation for text in named]]
+    elif len(arguments.held) == len(named):
+        parts = [[parse_test(text) for text in named], [parse_test(text) for text in arguments.held]]
+    else:
+        parser.error(f"--held takes one for each of {', '.join(named)}; got {', '.join(arguments.held)}")
+    learnt, held = (tuple(open_store(sources, arguments.work / "cache") for sources in part) for part in parts)
     sizes = arguments.draws, max(BATCH, arguments.draws // 50)
-    draws, held = (draws_of(store, reader, n, arguments.seed, arguments.work)
-                   for store, n in zip(stores, sizes, strict=True))  # fmt: skip
-    name = f"reader_{stores[0].fingerprint[:12]}_{arguments.draws}_{arguments.epochs}_{arguments.seed}.pt"
-    train(reader, draws, held, arguments.epochs, arguments.seed, arguments.work / name)
+    draws, validation = (draws_of(stores, reader, n, arguments.seed, arguments.work)
+                         for stores, n in zip((learnt, held), sizes, strict=True))  # fmt: skip
+    images = "_".join(store.fingerprint[:12] for store in learnt)
+    name = f"reader_{images}_{arguments.draws}_{arguments.epochs}_{arguments.seed}.pt"
+    train(reader, draws, validation, arguments.epochs, arguments.seed, arguments.work / name)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     replace_file(arguments.output, save(weights_of(reader)))
     print(arguments.output)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur, zernike_name
+from deepblur.operators.pupil import psf_px
 from deepblur.platform.system.errors import InputError
 from deepblur.platform.system.seeds import generator
 from deepblur.platform.system.whole_files import replacing
@@ -35,7 +36,7 @@ def simulate_file(
     gamma: Sequence[float] | None = None,
     eta: float = 0.1,
     cutoff: float = 0.2,
-    psf_size: int = 31,
+    psf_size: int | None = None,
     gain: float = 0.0,
     read_std: float = 0.01,
     seed: int = 0,
@@ -54,7 +55,7 @@ def simulate_file(
         gamma: coefficient of each mode, in waves; None draws them with eta and seed.
         eta: coefficients are uniform in ±eta, in waves.
         cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25.
-        psf_size: side of the PSF in pixels, odd.
+        psf_size: side of the PSF in pixels, odd; None: 6 / cutoff, 31 at 0.2.
         gain: variance per unit of signal, white being 1.
         read_std: standard deviation of the read noise, white being 1.
         seed: of coefficients and noise.
@@ -69,7 +70,8 @@ def simulate_file(
     image, output = Path(image), Path(output)
     with output_folder(output):
         _check(noll, {"gain": [gain], "read_std": [read_std], "eta": [eta], "gamma": gamma or []})
-        operator = ZernikeBlur(noll=tuple(noll), cutoff=cutoff, psf_size=psf_size)
+        size = psf_px(cutoff) if psf_size is None else psf_size
+        operator = ZernikeBlur(noll=tuple(noll), cutoff=cutoff, psf_size=size)
         noise = PoissonGaussian(gain, read_std)
         waves = _gamma(gamma, eta, seed, operator)
         recording = read_recording(image)

@@ -78,7 +78,9 @@ def engine(command: argparse.ArgumentParser) -> None:
         "network knows one cutoff takes only that")  # fmt: skip
     optics.add_argument("--eta", dest="eta_waves", type=float, metavar="WAVES",
         help="largest aberration to expect (default: 0.15)")  # fmt: skip
-    optics.add_argument("--psf-size", type=int, metavar="PX", help="side of the PSF, odd (default: 31)")
+    optics.add_argument(
+        "--psf-size", type=int, metavar="PX", help="side of the PSF, odd (default: 6 / cutoff, 31 at 0.2)"
+    )
 
 
 def _cutoffs(text: str) -> float | tuple[float, ...]:

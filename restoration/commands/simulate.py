@@ -35,7 +35,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--eta", type=float, default=0.1, metavar="WAVES", help="coefficients are uniform in ±ETA (default: 0.1)")
     add("--cutoff", type=float, default=0.2, metavar="F",
         help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25 (default: 0.2)")  # fmt: skip
-    add("--psf-size", type=int, default=31, metavar="PX", help="side of the PSF, odd (default: 31)")
+    add("--psf-size", type=int, metavar="PX", help="side of the PSF, odd (default: 6 / cutoff, 31 at 0.2)")
     add("--gain", type=float, default=0.0, help="variance per unit of signal, white being 1 (default: 0)")
     add("--read-std", type=float, default=0.01, help="standard deviation of the read noise (default: 0.01)")
     add("--seed", type=int, default=0, help="of coefficients and noise (default: 0)")

@@ -10,8 +10,9 @@ from deepblur.baselines import METHODS
 from deepblur.baselines.spectral import search, spectral
 from deepblur.baselines.spectral_choice import equivalents, sparsest
 from deepblur.baselines.spectral_objective import Objective
-from deepblur.baselines.spectrum_model import Grid, average_spectrum, basis
+from deepblur.baselines.spectrum_model import Grid, average_spectrum, basis, window_px
 from deepblur.operators import UniformGamma, ZernikeBlur
+from deepblur.operators.pupil import psf_px
 from deepblur.platform.data.image_file import read_grey
 from deepblur.platform.evaluation.metrics import psf_snr_db
 
@@ -131,6 +132,19 @@ def test_gain_is_the_squared_transfer_function(draw):
     grid = Grid(16, psf)
     padded = torch.nn.functional.pad(psf, (0, 9, 0, 11))
     assert_close(grid.gain(psf)[0], torch.fft.rfft2(padded)[0].abs().square()[grid.keep])
+
+
+@pytest.mark.parametrize("cutoff", [0.1, 0.13, 0.16, 0.2, 0.25])
+def test_a_cell_is_the_same_share_of_the_passband_whatever_the_cutoff(cutoff):
+    """So the PSFs of all cutoffs have one modulation on them, as far as an even number of pixels allows."""
+    sizes = [psf_px(each) for each in (cutoff, 0.2)]
+    gains = [
+        Grid(window_px(each), GAMMA).gain(ZernikeBlur(cutoff=each, psf_size=size).psf(GAMMA)[:, 0], cells)
+        for each, size in zip((cutoff, 0.2), sizes, strict=True)
+        for cells in [torch.arange(4, 24)]  # of the first row
+    ]
+    assert window_px(0.2) == 64
+    assert_close(gains[0].sqrt(), gains[1].sqrt(), rtol=0, atol=0.012)
 
 
 @pytest.mark.parametrize("noise_std", [None, 0.1])

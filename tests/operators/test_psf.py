@@ -51,6 +51,20 @@ def test_the_number_of_nodes_follows_the_size_and_the_defocus(operator):
     assert snr_db(operator.psf(gammas(8)), fine.psf(gammas(8))) > 90
 
 
+@pytest.mark.parametrize("operator", [
+    ZernikeBlur(), ZernikeBlur(noll=(4, 11, 7), cutoff=0.13, psf_size=21),
+    ZernikeBlur(noll=(5, 8), z_px=6.0, wavenumber=0.5, pupil_size=30),
+])  # fmt: skip
+def test_slopes_are_the_derivatives_of_the_psf(operator):
+    gamma = gammas(3, operator.num_parameters)
+    psf, slopes = operator.psf_and_slopes(gamma)
+    assert_close(psf, operator.psf(gamma))
+    by_autograd = torch.autograd.functional.jacobian(lambda g: operator.psf(g).sum(0), gamma)  # (1, h, w, B, K)
+    assert_close(slopes, by_autograd[0].permute(2, 3, 0, 1))
+    with pytest.raises(ValueError, match="gamma"):
+        operator.psf_and_slopes(gamma[0])
+
+
 def test_constants_first_used_for_inference_serve_training_later():
     operator, gamma = ZernikeBlur(cutoff=0.1234), gammas(1)
     with torch.inference_mode():

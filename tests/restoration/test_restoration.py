@@ -198,3 +198,17 @@ def test_a_flat_tile_stays_flat():
     remove = classical("tv", y, OPERATOR.psf(GAMMA[None])[0, 0])
     flat = torch.full((64, 64), 0.25)
     assert torch.equal(remove(flat, (0, 0)), flat)
+
+
+def test_the_support_of_the_psf_follows_the_smallest_cutoff_unless_it_is_said():
+    def sizes(**choice):
+        engine, _ = choose_engine(EngineChoice(model="compact", **choice))
+        return [each.psf_size for each in engine.of_channels or (engine,)]
+
+    assert sizes() == [31]
+    assert sizes(cutoff=0.1) == [61]
+    assert sizes(cutoff=(0.12, 0.1, 0.2)) == [61, 61, 61]
+    assert sizes(cutoff=0.02) == [61]
+    assert sizes(cutoff=0.1, psf_size=21) == [21]
+    engine, _ = choose_engine(EngineChoice(method="spectral", cutoff=0.25))
+    assert engine.psf_size == engine.operator.psf_size == 25
