@@ -35,6 +35,7 @@ from deepblur.operators import ZernikeBlur
 LEAST_SIDE = 16
 _CORRELATED = 2.0  # the misfit of S is alike over many cells; with it training photographs err by about gamma_std
 _LEAST_CURVATURE = 1e-3  # where artanh(γ/η) runs off to infinity
+_SETTLED = 1e-3  # of the objective, a logarithm of probability
 _EDGE = 1.5  # of artanh(γ/η): further out nothing changes any more, and curvature there would mean false certainty
 
 
@@ -121,23 +122,33 @@ def search(
 def _minimize(objective: Objective, free: Tensor, steps: int, deadline: float) -> tuple[Tensor, Tensor]:
     """Levenberg–Marquardt, each start (S, K + 37) with its own damping: where they end, and the objective there (S,).
 
+    A start whose next step promises less than _SETTLED is left where it is.
+
     Source: Moré, "The Levenberg–Marquardt algorithm", Lecture Notes in Mathematics 630, 1978.
     """
     damping = torch.ones_like(free[:, 0])
+    ends, values = free.clone(), free.new_empty(len(free))
+    moving = torch.arange(len(free), device=free.device)
     value, gradient, matrix = objective.gauss_newton(free)
     for _ in range(steps):
-        if time.monotonic() > deadline:
-            break
         diagonal = matrix.diagonal(dim1=-2, dim2=-1) + _LEAST_CURVATURE
-        trial = free - torch.linalg.solve(matrix + torch.diag_embed(damping[:, None] * diagonal), gradient)
-        there = objective.gauss_newton(trial)
+        step = torch.linalg.solve(matrix + torch.diag_embed(damping[:, None] * diagonal), gradient)
+        on = 0.5 * (gradient * step).sum(1) > _SETTLED
+        ends[moving], values[moving] = free, value
+        if not on.any() or time.monotonic() > deadline:
+            return ends, values
+        moving, free, step, damping, value, gradient, matrix = (
+            each[on] for each in (moving, free, step, damping, value, gradient, matrix)
+        )
+        there = objective.gauss_newton(free - step)
         better = there[0] < value
-        free = torch.where(better[:, None], trial, free)
+        free = torch.where(better[:, None], free - step, free)
         value = torch.where(better, there[0], value)
         gradient = torch.where(better[:, None], there[1], gradient)
         matrix = torch.where(better[:, None, None], there[2], matrix)
         damping = torch.where(better, damping / 4, damping * 4).clamp(1e-4, 1e4)
-    return free, value
+    ends[moving], values[moving] = free, value
+    return ends, values
 
 
 def _curvature_std(objective: Objective, free: Tensor) -> Tensor:

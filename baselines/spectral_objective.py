@@ -44,6 +44,8 @@ class Objective:
         self.eta, self.grid, self.spectrum = eta_waves, grid, spectrum
         self.cells = grid.cells  # where ĥ is computed; those of the data come first
         self.scene_mean, self.scene_factor = grid.scene_prior()
+        rows, columns = torch.tril_indices(len(self.scene_factor), len(self.scene_factor))
+        self.scene_products = (self.scene_factor[rows] * self.scene_factor[columns]).T  # (M, 666)
         self.log_power, self.log_noise = spectrum.power.log(), spectrum.noise_var.log()
         signal = (1 - spectrum.noise_var * spectrum.unit_noise / spectrum.power).clamp(0, 1)
         variance = 1 / spectrum.looks + (misfit * signal).square()
@@ -79,19 +81,34 @@ class Objective:
         blur = self.sizes[0]
         log_gains, slope = self._log_gain_and_slope(free[:, :blur])
         log_v, signal = self._parts(free, log_gains)
-        by_blur = slope[:, :, : len(self.log_power)] * signal[:, None]
-        by_scene = self.scene_factor * signal[:, None]
-        jacobian = torch.cat([by_blur, by_scene, 1 - signal[:, None]], 1)  # (S, P, M)
         deviation = self.log_power - log_v
         weight = 2 * self.weight / (self.scale + deviation.square())
         prior = torch.ones_like(free)
         prior[:, :blur], prior[:, -1] = 0.0, _NOISE_LOG_STD**-2
         offset = torch.cat([free[:, :-1], free[:, -1:] - self.log_noise], 1)
-        weighted = jacobian * weight[:, None]
-        gradient = prior * offset - (weighted @ deviation[..., None])[..., 0]
-        matrix = weighted @ jacobian.mT + torch.diag_embed(prior)
+        # The derivatives of log v are signal·slope, signal·scene_factor and 1 − signal; the blocks one by one, for the
+        # scene's derivatives are alike in all starts but for a factor per cell.
+        slopes, scene = slope[:, :, : len(self.log_power)], self.scene_factor
+        noise = 1 - signal
+        both, mixed = weight * signal.square(), weight * signal * noise
+        gradient = prior * offset - self._by_each(slopes, weight * signal * deviation, weight * noise * deviation)
+        matrix = torch.diag_embed(prior)
+        weighted = slopes * both[:, None]
+        matrix[:, :blur, :blur] = weighted @ slopes.mT
+        matrix[:, :blur, blur:-1] = (weighted.flatten(0, 1) @ scene.T).unflatten(0, (len(free), blur))
+        matrix[:, blur:-1, :blur] = matrix[:, :blur, blur:-1].mT
+        rows, columns = torch.tril_indices(len(scene), len(scene), device=scene.device)
+        matrix[:, blur + rows, blur + columns] += both @ self.scene_products
+        matrix[:, blur + columns, blur + rows] = matrix[:, blur + rows, blur + columns]
+        matrix[:, -1] += self._by_each(slopes, mixed, weight * noise.square())
+        matrix[:, :-1, -1] = matrix[:, -1, :-1]
         value = self._value(free, deviation) + self._inform(log_gains, slope, gradient, matrix)
         return value, gradient, matrix
+
+    def _by_each(self, slopes: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+        """Sums over the cells of what each free parameter changes: (S, P)."""
+        by_blur = (slopes @ signal[..., None])[..., 0]
+        return torch.cat([by_blur, signal @ self.scene_factor.T, noise.sum(1, keepdim=True)], 1)
 
     def _informed(self, log_gains: Tensor) -> Tensor:
         """What else is known of γ, as part of the value: (S,)."""

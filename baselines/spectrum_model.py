@@ -94,11 +94,16 @@ class Grid:
     def transform(self, images: Tensor, cells: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Real and imaginary part of the Fourier transform of images (…, h, w) at the cells, both (…, M)."""
         h, w = images.shape[-2:]
-        (cos_r, sin_r), (cos_c, sin_c) = self._waves(self.rows, h), self._waves(self.columns, w)
+        upper = self.rows[: self.n // 2 + 1].abs()  # the rows below zero follow by symmetry
+        (cos_r, sin_r), (cos_c, sin_c) = self._waves(upper, h), self._waves(self.columns, w)
         real, imaginary = images @ cos_c.T, images @ sin_c.T
-        real, imaginary = cos_r @ real - sin_r @ imaginary, sin_r @ real + cos_r @ imaginary
+        even, odd = (cos_r @ real, cos_r @ imaginary), (sin_r @ imaginary, sin_r @ real)
+        below = slice(1, (self.n - 1) // 2 + 1)
         chosen = self.cells if cells is None else cells
-        return real.flatten(-2)[..., chosen], imaginary.flatten(-2)[..., chosen]
+        return (
+            torch.cat([even[0] - odd[0], (even[0] + odd[0])[..., below, :].flip(-2)], -2).flatten(-2)[..., chosen],
+            torch.cat([even[1] + odd[1], (even[1] - odd[1])[..., below, :].flip(-2)], -2).flatten(-2)[..., chosen],
+        )
 
     def scene_prior(self) -> tuple[Tensor, Tensor]:
         """Mean (M,) and factor (36, M) of log scene power: a scene is mean + z @ factor with z ~ N(0, I).
