@@ -6,11 +6,13 @@ A wrong PSF leaves echoes beside every edge of the restoration, so the sparsest 
 import torch
 from torch import Tensor
 
+from deepblur.baselines.estimate import richest
 from deepblur.baselines.nonblind import tv
 from deepblur.operators import ZernikeBlur
 
 _SAME = 0.01  # squared distance of PSFs, of their energy, below which they count as one
 _CANDIDATES = 6
+_PART_PX = 256  # where the image is richest; all of 384² pixels chooses no better
 _SPARSITY_WEIGHT = 300.0  # of log(‖∇u‖₁/‖∇u‖₂) against the spectral objective; tuned on training photographs
 
 
@@ -39,16 +41,20 @@ def sparsest(
     Returns:
         The index among the ends, that γ or its equivalent with the PSF turned (K,), and its restoration (H, W).
     """
+    part = richest(y, _PART_PX)
     best: tuple[float, int, Tensor, Tensor] | None = None
     for index in _distinct(family.psf(gammas)[:, 0], losses):
         both = equivalents(family, gammas[index : index + 1])[:2, 0]
         for gamma in both[:1] if torch.equal(both[0], both[1]) else both:
-            restored = tv(y, family.psf(gamma[None])[0, 0], noise_std=noise_std)
+            restored = tv(part, family.psf(gamma[None])[0, 0], noise_std=noise_std)
             score = float(losses[index]) + _SPARSITY_WEIGHT * float(_gradient_spread(restored).log())
             if best is None or score < best[0]:
                 best = score, index, gamma, restored
     assert best is not None
-    return best[1:]
+    _, index, gamma, restored = best
+    if part.shape != y.shape:
+        restored = tv(y, family.psf(gamma[None])[0, 0], noise_std=noise_std)
+    return index, gamma, restored
 
 
 def _distinct(psfs: Tensor, losses: Tensor) -> list[int]:
