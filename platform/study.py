@@ -5,7 +5,7 @@ What blurs, restores and trains lies in `deepblur.operators`, `deepblur.baseline
 
 from deepblur.baselines import Estimate
 from deepblur.platform.arms.agreement.agreement import Agreement
-from deepblur.platform.arms.methods.claims import Claim, paper_claims
+from deepblur.platform.arms.methods.claims import HIGHEST_NOISE, Claim, paper_claims
 from deepblur.platform.arms.methods.gallery import gallery
 from deepblur.platform.arms.methods.keep_networks import keep_networks
 from deepblur.platform.arms.methods.method import Method
@@ -30,6 +30,7 @@ from deepblur.platform.training.specification import Deblur, Identify, Joint, Op
 Doubt = Uncertainty  # for one release: what it was called
 
 __all__ = [
+    "HIGHEST_NOISE",
     "Agreement",
     "Answer",
     "Arm",

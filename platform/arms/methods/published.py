@@ -1,14 +1,16 @@
 """The paper's claims beside our figures, and an honest word on how they compare."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from deepblur.platform.arms.methods.claims import ANY, CLEAN, Claim
+from deepblur.platform.arms.methods.claims import ANY, CLEAN, HIGHEST_NOISE, Claim
 from deepblur.platform.arms.methods.result import MethodsResult
+from deepblur.platform.evaluation.levels import NoiseLevel
 from deepblur.platform.evaluation.paired import mean_interval
 
 
@@ -49,16 +51,30 @@ def verdicts(result: MethodsResult, claims: Iterable[Claim]) -> list[Verdict]:
 
     Where the paper prints a bound and our whole interval keeps to it, the verdict is "as published".
     A claim cannot be compared where the study says so, where it has no draw under the claim's condition, or where
-    nothing bounds the figure (one image).
+    nothing bounds the figure (one image). One at the paper's highest noise is held against every reading of it that the
+    study has.
     """
     found = []
-    for claim in claims:
+    for claim in chain.from_iterable(_readings(claim, result.items) for claim in claims):
         arms = [arm for arm in result.arms if _speaks_of(claim, arm, result.reference)]
         if not arms:
             absent = "the study has no such method"
             found.append(Verdict(claim, "—", np.nan, np.nan, np.nan, 0, "not comparable", absent))
         found += [_verdict(result, claim, arm) for arm in arms]
     return found
+
+
+def _readings(claim: Claim, items: pd.DataFrame) -> list[Claim]:
+    """The claim for each reading of the highest noise that the items have; as it is where that does not matter."""
+    if claim.reading != "":
+        return [claim]
+    there = [name for name, level in HIGHEST_NOISE.items() if _has(items, level).any()]
+    return [replace(claim, reading=name) for name in there] or [claim]
+
+
+def _has(items: pd.DataFrame, level: NoiseLevel) -> np.ndarray:
+    """Which rows have this noise, whatever it is called."""
+    return np.isclose(items["gain"], level.gain) & np.isclose(items["noise_std"], level.std)
 
 
 def _speaks_of(claim: Claim, arm: str, reference: str) -> bool:
@@ -103,19 +119,26 @@ def _under_condition(result: MethodsResult, claim: Claim, arm: str) -> tuple[pd.
         rows = there
         if rows.empty:
             return rows, f"no draw has η = {low:g}" if low == high else f"no draw has η from {low:g} to {high:.2g}"
-    low, high = claim.noise_std
-    if claim.noise_std == ANY:
+    if claim.noise_std == ANY and claim.reading is None:
         return rows, ""
-    there = rows[rows["noise_std"].between(low, high)]
-    if claim.noise_std == CLEAN:
-        there = there[there["gain"] == 0]
+    there, missing = _at_noise(rows, claim)
     if there.empty and claim.because:
         there = rows
-    rows = there
-    if rows.empty:
-        clean = claim.noise_std == CLEAN
-        return rows, "no draw is free of noise" if clean else f"no draw has a noise of standard deviation {low:g} or so"
-    return rows[rows["noise"] == rows.loc[rows["noise_std"].idxmax(), "noise"]], ""
+    if there.empty:
+        return there, missing
+    return there[there["noise"] == there.loc[there["noise_std"].idxmax(), "noise"]], ""
+
+
+def _at_noise(rows: pd.DataFrame, claim: Claim) -> tuple[pd.DataFrame, str]:
+    """The rows with the claim's noise, and what to say where there is none."""
+    if claim.reading is not None:
+        there = rows[_has(rows, HIGHEST_NOISE[claim.reading])] if claim.reading else rows.iloc[:0]
+        return there, "no draw has the paper's highest noise in any reading of it"
+    low, high = claim.noise_std
+    there = rows[rows["noise_std"].between(low, high)]
+    if claim.noise_std == CLEAN:
+        return there[there["gain"] == 0], "no draw is free of noise"
+    return there, f"no draw has a noise of standard deviation {low:g} or so"
 
 
 def _figure(rows: pd.DataFrame, claim: Claim) -> tuple[float, float, float]:

@@ -104,7 +104,7 @@ def tables(result: MethodsResult) -> dict[str, pd.DataFrame]:
 def published_table(result: MethodsResult) -> pd.DataFrame:
     """The paper's figures beside ours: claim, where, arm, published, ours, low, high, draws, verdict, because."""
     rows = [
-        (v.claim.text, v.claim.where, v.arm, v.published_figure, v.ours, v.low, v.high, v.draws, v.outcome, v.because)
+        (v.claim.said, v.claim.where, v.arm, v.published_figure, v.ours, v.low, v.high, v.draws, v.outcome, v.because)
         for v in verdicts(result, result.published)
     ]
     columns = ["claim", "where", "arm", "published", "ours", "low", "high", "draws", "verdict", "because"]
@@ -208,7 +208,7 @@ def _paired(result: MethodsResult) -> list[Block]:
 
 def _published(result: MethodsResult) -> list[Block]:
     rows = [
-        Row([f"{v.claim.text} ({v.claim.where})", v.arm, v.published_figure, v.our_figure, v.words])
+        Row([f"{v.claim.said} ({v.claim.where})", v.arm, v.published_figure, v.our_figure, v.words])
         for v in verdicts(result, result.published)
     ]
     columns = [

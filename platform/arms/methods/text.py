@@ -122,7 +122,7 @@ def paper_sentences(found: Sequence[Verdict]) -> list[str]:
     sentences: dict[str, list[str]] = {}
     for verdict in found:
         claim = verdict.claim
-        head = f"{claim.text} ({claim.where}), paper {verdict.published_figure}"
+        head = f"{claim.said} ({claim.where}), paper {verdict.published_figure}"
         words = "not comparable*" if common and verdict.because == common else verdict.words
         sentences.setdefault(head, []).append(f"{verdict.arm} {verdict.our_figure}, {words}")
     lines = [f"{head}: {'; '.join(arms)}." for head, arms in sentences.items()]

@@ -11,10 +11,17 @@ from made_up_methods import ARMS, picture, result, table
 from test_report import parse
 
 from deepblur.platform.arms.methods import report as comparison_report
-from deepblur.platform.arms.methods.claims import paper_claims
+from deepblur.platform.arms.methods.claims import HIGHEST_NOISE, paper_claims
 from deepblur.platform.arms.methods.published import verdicts
 from deepblur.platform.arms.methods.report import FIGURES, sections
-from deepblur.platform.arms.methods.text import caveats, comparison_text, draws_text, lead_sentences, loss_sentences
+from deepblur.platform.arms.methods.text import (
+    caveats,
+    comparison_text,
+    draws_text,
+    lead_sentences,
+    loss_sentences,
+    paper_sentences,
+)
 from deepblur.platform.report.numbers import WIDTH
 from deepblur.platform.report.page import page
 
@@ -182,7 +189,9 @@ def test_a_rival_that_does_better_than_the_paper_says_is_told(snr_db, outcome):
     [
         ({"etas": (0.1,)}, "psf_snr_clean", "no draw has η = 0.15"),
         ({"noises": {"low": 0.02}}, "psf_snr_clean", "no draw is free of noise"),
-        ({}, "psf_snr_noisy", "no draw has a noise of standard deviation 0.1 or so"),
+        ({}, "psf_snr_noisy", "no draw has the paper's highest noise in any reading of it"),
+        ({"noises": {"strong": 0.37}}, "psf_snr_noisy", "no draw has the paper's highest noise in any reading of it"),
+        ({}, "error_at_noise", "no draw has a noise of standard deviation 0.09 or so"),
         ({}, "rivals_ssim_clean", "the study has no such method"),
         ({"images": 1}, "psf_snr_clean", "one image gives no interval"),
         ({}, "seconds", "machine and image size are not the paper's"),
@@ -204,6 +213,46 @@ def test_shot_noise_is_not_taken_for_no_noise():
     study = cleaned(25.0)
     study = dataclasses.replace(study, items=study.items.assign(gain=0.05))
     assert "free of noise" in paper(study, "psf_snr_clean")[0].because
+
+
+def at_highest(*readings):
+    """A study with white noise of 0.8 beside the paper's highest in these readings."""
+    levels = {HIGHEST_NOISE[reading].name: HIGHEST_NOISE[reading] for reading in readings}
+    study = cleaned(12.0, noises={name: level.std for name, level in levels.items()} | {"white": 0.8})
+    gain = study.items["noise"].map({name: level.gain for name, level in levels.items()}).fillna(0.0)
+    return dataclasses.replace(study, items=study.items.assign(gain=gain))
+
+
+def test_the_highest_noise_is_compared_in_each_reading_that_a_study_has_and_says_which():
+    first, second, _ = HIGHEST_NOISE
+    study = at_highest(first, second)
+    found = paper(study, "psf_snr_noisy")
+    assert [verdict.claim.reading for verdict in found] == [first, second]
+    for verdict in found:
+        level = HIGHEST_NOISE[verdict.claim.reading]
+        assert verdict.claim.said.endswith(f"at the highest noise, read as {verdict.claim.reading}")
+        assert verdict.ours == study.items.loc[study.items["noise"] == level.name, "psf_snr_db"].mean()
+    assert [verdict.claim.reading for verdict in paper(at_highest(second), "psf_snr_noisy")] == [second]
+    (sentence,) = paper_sentences(paper(at_highest(second), "psf_snr_noisy"))
+    assert f"read as {second} (section 3.1.2" in sentence
+
+
+def test_where_a_study_says_why_it_cannot_be_compared_its_strongest_noise_is_shown():
+    (verdict,) = paper(cleaned(25.0, noises={"clean": 0.0, "low": 0.02}), "psf_snr_noisy", because="K = 3")
+    assert verdict.words == "not comparable because K = 3"
+    assert verdict.claim.said == verdict.claim.text
+    assert verdict.draws == 12
+
+
+def test_readings_of_the_highest_noise_follow_from_the_papers_alpha_and_beta():
+    alpha, beta = 0.12, 0.24
+    gain_and_variance = [(level.gain, level.read_std**2) for level in HIGHEST_NOISE.values()]
+    assert gain_and_variance == [
+        (pytest.approx(beta), pytest.approx(alpha**2)),
+        (pytest.approx(beta**2), pytest.approx(alpha**2)),
+        (pytest.approx(alpha), pytest.approx(beta)),
+    ]
+    assert [round(level.std, 2) for level in HIGHEST_NOISE.values()] == [0.37, 0.21, 0.55]
 
 
 def test_an_unknown_claim_is_refused_with_those_that_exist():
