@@ -33,6 +33,7 @@ from deepblur.baselines.spectrum_reader import SpectrumReader
 from deepblur.operators import ZernikeBlur
 
 LEAST_SIDE = 16
+STEPS = 40
 _CORRELATED = 2.0  # the misfit of S is alike over many cells; with it training photographs err by about gamma_std
 _LEAST_CURVATURE = 1e-3  # where artanh(γ/η) runs off to infinity
 _SETTLED = 1e-3  # of the objective, a logarithm of probability
@@ -62,7 +63,7 @@ def spectral(
     starts: int = 48,
     noise_std: float | None = None,
     seconds: float | None = None,
-    steps: int = 40,
+    steps: int = STEPS,
     reader: SpectrumReader | None = None,
 ) -> Estimate:
     """Estimate the aberrations of a lens from one image, and restore it by TV.
@@ -96,16 +97,38 @@ def spectral(
             f"a spectrum needs an image of at least {LEAST_SIDE}x{LEAST_SIDE} pixels; got {y.shape[0]}x{y.shape[1]}; "
             "take a larger crop"
         )
-    grid = Grid(min(window_px(family.cutoff), *y.shape), y)
-    spectrum = average_spectrum(y, grid, passband=2 * family.cutoff, noise_std=noise_std)
-    makes = Objective if reader is None or not reader.knows(family, eta_waves, grid.n) else reader.objective
-    objective = makes(family, eta_waves, grid, spectrum)
+    objective = objective_of(y, family, eta_waves, reader, noise_std)
     free, loss = search(objective, starts, steps, seed, math.inf if seconds is None else time.monotonic() + seconds)
     gamma = objective.gamma(free)
-    best, chosen, restored = sparsest(y, family, gamma, loss, float(spectrum.noise_var) ** 0.5)
+    best, chosen, restored = sparsest(y, family, gamma, loss, float(objective.spectrum.noise_var) ** 0.5)
     within = _curvature_std(objective, free[best])
     std = (within.square() + _spread(family, gamma, loss, gamma[best]).square()).sqrt()
     return Estimate(image=restored, psf=family.psf(chosen[None])[0, 0], gamma=chosen, gamma_std=std)
+
+
+def objective_of(
+    y: Tensor,
+    family: ZernikeBlur,
+    eta_waves: float,
+    reader: SpectrumReader | None = None,
+    noise_std: float | None = None,
+) -> Objective:
+    """What `spectral` minimises for an image (H, W), with the reader where it knows such blurs."""
+    grid = Grid(min(window_px(family.cutoff), *y.shape), y)
+    spectrum = average_spectrum(y, grid, passband=2 * family.cutoff, noise_std=noise_std)
+    makes = Objective if reader is None or not reader.knows(family, eta_waves, grid.n) else reader.objective
+    return makes(family, eta_waves, grid, spectrum)
+
+
+@_one_thread()
+@torch.no_grad()
+def likeliest(
+    y: Tensor, family: ZernikeBlur, *, eta_waves: float, starts: int, reader: SpectrumReader | None = None
+) -> Tensor:
+    """The PSF (h, w) that explains the spectrum of an image (H, W) best; which way it is turned stays open."""
+    objective = objective_of(y, family, eta_waves, reader)
+    free, loss = search(objective, starts, STEPS, 0)
+    return family.psf(objective.gamma(free[loss.argmin()][None]))[0, 0]
 
 
 @torch.no_grad()

@@ -6,10 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deepblur.baselines.agreement import agreement_db, halves
 from deepblur.baselines.estimate import READ_PX, DivergedError, Estimate, richest
-from deepblur.baselines.spectral import LEAST_SIDE, check_search, spectral
+from deepblur.baselines.spectral import LEAST_SIDE, check_search, likeliest, spectral
+from deepblur.baselines.spectrum_model import window_px
 from deepblur.baselines.spectrum_reader import SpectrumReader
 from deepblur.operators import ZernikeBlur
+
+_FEW_STARTS = 16
+"""For half an image: three of four are chosen by the reader, where there is one."""
 
 
 class SpectralIdentifier(nn.Module):
@@ -45,6 +50,15 @@ class SpectralIdentifier(nn.Module):
         with torch.inference_mode(False):  # the search differentiates, whatever its caller does
             part = richest(y, READ_PX).clone()
             return spectral(part, self.operator, eta_waves=self.eta_waves, starts=self.starts, reader=self.reader)
+
+    def agreement_db(self, y: Tensor) -> float | None:
+        """How like the PSFs of two halves of an image (H, W) are, in dB; None where it is too small to be halved."""
+        with torch.inference_mode(False):
+            parts = halves(richest(y, READ_PX).clone(), window_px(self.operator.cutoff))
+            if parts is None:
+                return None
+            options = {"eta_waves": self.eta_waves, "starts": min(self.starts, _FEW_STARTS), "reader": self.reader}
+            return agreement_db(*(likeliest(part, self.operator, **options) for part in parts))
 
     def forward(self, y: Tensor) -> Tensor:
         """(B, 1, H, W) → (B, K).

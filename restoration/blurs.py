@@ -83,6 +83,7 @@ class JudgedBlur:
             "cutoff": self.cutoff,
             "gamma": modes,
             "gamma_std_calibrated": self.found.calibrated,
+            "agreement_db": self.found.agreement_db,
             "noise_std": self.noise_std,
             "scale": None if self.scale is None else asdict(self.scale),
             "restored_by": list(self.restored_by),

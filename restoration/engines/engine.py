@@ -12,6 +12,9 @@ from deepblur.restoration.engines.names import Restorer
 from deepblur.restoration.engines.reliability import Residual, residual_of
 from deepblur.restoration.engines.removal import Removal
 
+LEAST_AGREEMENT_DB = 2.0
+"""Of the PSFs of two halves of an image, below which the PSF is hardly known, by benchmarks/halves.py. A blur of
+another kind than the model's passes: halves agree on what is wrong for both."""
 NEAR_BOUND = 0.9
 """Of η: a search that is bounded by η ends below it."""
 
@@ -28,6 +31,8 @@ class IdentifiedBlur:
     """(K,), in waves; None where the method states none."""
     calibrated: bool = False
     """Whether the uncertainty was checked against known blurs."""
+    agreement_db: float | None = None
+    """How like the PSFs of two halves of the image are; None where that was not asked, or the image is too small."""
     network_overtaxed: bool = False
     """Whether TV removes it, for the noise is stronger than the model's network was trained for."""
 
@@ -120,6 +125,13 @@ def at_bound(found: IdentifiedBlur, eta_waves: float) -> tuple[str, ...]:
         f"an aberration reaches {eta_waves:g} waves, the most that the search allows: the true one may be "
         "larger, or the image not blurred in this way at all (--eta allows more)",
     )
+
+
+def disagreement(found: IdentifiedBlur) -> tuple[str, ...]:
+    """A sentence where two halves of the image give different PSFs."""
+    if found.agreement_db is None or found.agreement_db >= LEAST_AGREEMENT_DB:
+        return ()
+    return (f"the PSF is hardly known: those of the two halves of the image agree to {found.agreement_db:.1f} dB only",)
 
 
 def hash_of(*networks: nn.Module | None) -> str:

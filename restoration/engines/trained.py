@@ -12,7 +12,7 @@ from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import identify
 from deepblur.platform.models.trained_range import largest_noise
 from deepblur.platform.system.errors import ModelError
-from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, at_bound, hash_of
+from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, at_bound, disagreement, hash_of
 from deepblur.restoration.engines.names import Restorer
 from deepblur.restoration.engines.removal import CLASSICAL_BYTES, Removal, classical, network_bytes
 
@@ -86,7 +86,7 @@ class SpectralEngine(TrainedEngine):
 
     def limits(self, found: IdentifiedBlur) -> tuple[str, ...]:
         by_tv = ("TV restored it, not the network, which has not seen such noise",) if found.network_overtaxed else ()
-        return by_tv + at_bound(found, self.identifier.eta_waves)
+        return by_tv + at_bound(found, self.identifier.eta_waves) + disagreement(found)
 
     def identify(self, y: Tensor) -> IdentifiedBlur:
         estimate = self.identifier.estimate(y.to(self.device))
@@ -96,7 +96,9 @@ class SpectralEngine(TrainedEngine):
         most = largest_noise(self.card, y)
         overtaxed = self._or_tv and most is not None and float(noise_std_of(y)) > most
         psf, gamma, gamma_std = (part.cpu() for part in (estimate.psf, estimate.gamma, estimate.gamma_std))
-        return IdentifiedBlur(psf, gamma, gamma_std, network_overtaxed=overtaxed)
+        return IdentifiedBlur(
+            psf, gamma, gamma_std, agreement_db=self.identifier.agreement_db(y), network_overtaxed=overtaxed
+        )
 
     def prepare(self, y: Tensor, found: IdentifiedBlur) -> Removal:
         return classical("tv", y, found.psf) if found.network_overtaxed else super().prepare(y, found)

@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
-from deepblur.baselines import METHODS, DivergedError
+from deepblur.baselines import METHODS, DivergedError, SpectralIdentifier
 from deepblur.baselines.estimate import READ_PX, richest
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.system.errors import InputError, ModelError
-from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, at_bound
+from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, at_bound, disagreement
 from deepblur.restoration.engines.names import TRAINING_FREE, Restorer
 from deepblur.restoration.engines.removal import CLASSICAL_BYTES, Removal, classical
 
@@ -35,10 +35,13 @@ class TrainingFreeEngine(Engine):
         except DivergedError as error:
             raise InputError(f"{self.name} comes to no result on this image ({error}); try another method") from None
         assert found.psf is not None
-        return IdentifiedBlur(found.psf, found.gamma, found.gamma_std)
+        agreement = None
+        if self.operator is not None:
+            agreement = SpectralIdentifier(self.operator, eta_waves=self._eta_waves).agreement_db(y)
+        return IdentifiedBlur(found.psf, found.gamma, found.gamma_std, agreement_db=agreement)
 
     def limits(self, found: IdentifiedBlur) -> tuple[str, ...]:
-        return at_bound(found, self._eta_waves)
+        return at_bound(found, self._eta_waves) + disagreement(found)
 
     def described(self) -> dict[str, Any]:
         described = super().described()

@@ -135,8 +135,9 @@ class Cluster:
 
     def start_head(self) -> None:
         port = self.address.rpartition(":")[2]
-        self.head = self._node("--head", f"--port={port}", "--include-dashboard=false",
-                               f"--ray-client-server-port={free_port()}")  # fmt: skip
+        # With its dashboard, without which Ray's own cleaner of a training never learns that the training is gone.
+        ports = {name: f"--{name}-port={free_port()}" for name in ("dashboard", "ray-client-server")}
+        self.head = self._node("--head", f"--port={port}", "--dashboard-host=127.0.0.1", *ports.values())
         wait_for(self._answers, START_S, "the start of the Ray head")
 
     def start_node(self) -> None:

@@ -183,6 +183,9 @@ def test_a_search_that_ends_at_its_bound_says_so():
     (sentence,) = engine.limits(IdentifiedBlur(psf, torch.tensor([0.0, 0.1, -0.14])))
     assert "reaches 0.15 waves" in sentence
     assert choose_engine(EngineChoice(method="l0"))[0].limits(IdentifiedBlur(psf)) == ()
+    (doubt,) = engine.limits(IdentifiedBlur(psf, agreement_db=1.3))
+    assert "agree to 1.3 dB only" in doubt
+    assert engine.limits(IdentifiedBlur(psf, agreement_db=12.0)) == ()
 
 
 def test_the_blur_is_read_where_the_image_is_richest(draw):
