@@ -134,6 +134,18 @@ def _render(card: Mapping[str, Any], title: str) -> str:
                 }
             )
         )
+    if reader := card.get("reader"):
+        rows = {
+            "Zernike modes (Noll)": ", ".join(map(str, reader["noll"])),
+            "cutoff": _range(reader["cutoffs"], "cycles per pixel"),
+            "largest coefficient η": _unit(reader["eta_waves"], "waves"),
+            "images": " + ".join(map(str, reader["images"])),
+            "fingerprints of the pixels": ", ".join(reader["fingerprints"]),
+            "blurry images drawn": reader["draws"],
+            "epochs": f"{reader['epochs']}{', from the reader before' if reader['went_on'] else ''}",
+            "commit": reader["commit"],
+        }
+        parts += ["## The reader of spectra was trained for", _table(rows)]
     if means := card.get("test_means"):
         grid = card.get("test_grid", {})
         about = f" on {grid['observations']} observations of {grid['images']} images" if grid else ""

@@ -7,8 +7,9 @@ its |ĥ| by Gaussian likelihood. The same command goes on where it was killed, a
 
 import argparse
 import io
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,18 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from deepblur.baselines import SpectralIdentifier
 from deepblur.baselines.spectrum_model import WINDOW_CELLS, Grid, average_spectrum, window_px
 from deepblur.baselines.spectrum_reader import CUTOFF, SpectrumReader
 from deepblur.operators import PoissonGaussian, ZernikeBlur
 from deepblur.operators.pupil import NYQUIST, psf_px
 from deepblur.platform.data.sources import parse_data, parse_test
 from deepblur.platform.data.store import ImageStore, open_store
-from deepblur.platform.models.model import weights_of
+from deepblur.platform.models.card import render
+from deepblur.platform.models.model import load_model, save_model, weights_of
+from deepblur.platform.models.shipped import write_sums
 from deepblur.platform.system.seeds import generator
+from deepblur.platform.system.source_tree import commit
 from deepblur.platform.system.whole_files import replace_file
 
 NETWORK: dict[str, Any] = {"cutoffs": (0.1, 0.25)}
@@ -162,6 +167,40 @@ def train(reader: SpectrumReader, draws: Draws, held: Draws, epochs: int, seed: 
     reader.eval()
 
 
+def put_into(folder: Path, reader: SpectrumReader, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Gives the model of a folder another reader; the folder is written anew, with its hashes.
+
+    Args:
+        folder: of a model whose blur the spectral likelihood identifies.
+        reader: trained.
+        config: the keyword arguments that build it.
+        facts: of its training, plain values for the card.
+    Raises:
+        ModelError: no such model.
+        ValueError: the model has an identification network.
+    """
+    model, description = load_model(folder), json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if not isinstance(model.identifier, SpectralIdentifier):
+        raise ValueError(f"{folder} has no spectral likelihood, so no reader of spectra; give another model")
+    identifier = {**description["identifier"], "reader": dict(config)}
+    whole = SpectralIdentifier(model.operator, **{k: v for k, v in identifier.items() if k != "method"})
+    assert whole.reader is not None
+    whole.reader.load_state_dict(reader.state_dict())
+    card = {**description["card"], "reader": dict(facts)}
+    save_model(
+        folder,
+        operator=model.operator,
+        identifier_config=identifier,
+        identifier=whole,
+        deblurrer_config=description["deblurrer"],
+        deblurrer=model.deblurrer,
+        card=card,
+        readme=render(card, f"deepblur {folder.name}"),
+        half=True,
+    )
+    write_sums(folder)
+
+
 def _batches(count: int, seed: int, epoch: int) -> Iterator[Tensor]:
     order = torch.randperm(count, generator=generator(seed, "reader order", epoch))
     yield from order[: count // BATCH * BATCH].split(BATCH)
@@ -194,6 +233,7 @@ def main() -> None:
         "--work", type=Path, default=Path("runs/reader"), help="folder for draws and checkpoints (default: runs/reader)"
     )
     add("-o", "--output", type=Path, required=True, help="safetensors file to write")
+    add("--into", type=Path, metavar="MODEL", help="folder of a model that gets this reader in the place of its own")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
@@ -218,6 +258,21 @@ def main() -> None:
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     replace_file(arguments.output, save(weights_of(reader)))
     print(arguments.output)
+    if arguments.into is not None:
+        facts = {
+            "noll": reader.noll,
+            "cutoffs": reader.cutoffs,
+            "eta_waves": reader.eta_waves,
+            "images": [len(store) for store in learnt],
+            "fingerprints": [store.fingerprint[:16] for store in learnt],
+            "draws": arguments.draws,
+            "epochs": arguments.epochs,
+            "seed": arguments.seed,
+            "went_on": arguments.start is not None,
+            "commit": commit(),
+        }
+        put_into(arguments.into, reader, NETWORK, facts)
+        print(arguments.into)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from deepblur.platform.system.printable import note
 from deepblur.platform.system.source_tree import commit
 from deepblur.platform.training.in_process import load_network
 from deepblur.platform.training.specification import Deblur
+from deepblur.platform.training.spectrum_reader import NETWORK
 
 READER = "reader.safetensors"
 """In the folder of results: weights of a `SpectrumReader`, which then informs the likelihood."""
@@ -49,7 +50,7 @@ def pack(plan: Plan, graph: Graph, arm: str, *, name: str) -> Path | None:
     degradation = stage.degradation
     assert isinstance(degradation.operator, ZernikeBlur)
     weights = plan.runs / READER
-    config: dict[str, Any] = {"eta_waves": degradation.eta_waves, **({"reader": {}} if weights.is_file() else {})}
+    config: dict[str, Any] = {"eta_waves": degradation.eta_waves, **({"reader": NETWORK} if weights.is_file() else {})}
     identifier = SpectralIdentifier(degradation.operator, **config)
     if identifier.reader is not None:
         identifier.reader.load_state_dict(load_file(weights))

@@ -13,6 +13,8 @@ from deepblur.platform.evaluation.metrics import psf_snr_db, psnr_db
 from deepblur.platform.models import shipped
 from deepblur.platform.models.model import load_model, save_model, weights_of
 from deepblur.platform.system.errors import ModelError
+from deepblur.platform.training.spectrum_reader import NETWORK as READER
+from deepblur.platform.training.spectrum_reader import put_into
 from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.restoration.options import EngineChoice
@@ -20,6 +22,8 @@ from deepblur.studies.compact import STUDY
 
 OPERATOR = ZernikeBlur()
 SPECTRAL = {"method": "spectral", "eta_waves": 0.15, "reader": {}}
+FACTS = {"noll": [4, 5], "cutoffs": [0.1, 0.25], "eta_waves": 0.22, "images": [3, 2], "fingerprints": ["ab", "cd"],
+         "draws": 10, "epochs": 1, "seed": 0, "went_on": True, "commit": "0123"}  # fmt: skip
 NETWORK = {"unroll": 2, "widths": (4, 6), "blocks": 1, "noise_map": True, "lam": 4.0, "lam_by_noise": True}
 
 
@@ -144,7 +148,7 @@ def test_what_ships_is_whole_and_restores():
 
 def test_a_study_leaves_a_model_as_it_ships(tmp_path):
     torch.manual_seed(0)
-    reader = SpectrumReader()
+    reader = SpectrumReader(**READER)
     save_file(weights_of(reader), tmp_path / "reader.safetensors")
     small = ["dn_steps=1", "dn_widths=(4, 6)", "dn_unroll=1", "crop_px=32", "validations=1"]
     command = ["--preset", "quick", "--arms", "compact,TV", "--images", "1", "--eta", "0.15", "--noise", "clean:0:0"]
@@ -157,5 +161,26 @@ def test_a_study_leaves_a_model_as_it_ships(tmp_path):
     shipped.check(folder)
     model = load_model(folder)
     assert torch.allclose(model.identifier.reader.body[0].weight, reader.body[0].weight, atol=1e-3)
+    assert model.identifier.reader.cutoffs == READER["cutoffs"]
     assert model.card["trained"]["crop_px"] == 32
     assert "# deepblur compact" in (folder / "README.md").read_text()
+
+
+def test_a_model_gets_another_reader_and_keeps_the_rest(weights):
+    folder, (small, facts) = weights / "compact", ({"coordinates": 5, "widths": (4, 6), "hidden": 8}, FACTS)
+    before = load_model(folder)
+    reader = SpectrumReader(**small, cutoffs=(0.1, 0.25))
+    put_into(folder, reader, {**small, "cutoffs": (0.1, 0.25)}, facts)
+    shipped.check(folder)
+    after = load_model(folder)
+    assert after.identifier.reader.knows(ZernikeBlur(cutoff=0.1), 0.15, 128)
+    assert torch.allclose(after.identifier.reader.body[0].weight, reader.body[0].weight, atol=1e-3)
+    for name, values in before.deblurrer.state_dict().items():
+        assert torch.equal(after.deblurrer.state_dict()[name], values)
+    assert after.operator == before.operator
+    assert after.card == {**before.card, "reader": facts}
+    assert "| cutoff | 0.1 to 0.25 cycles per pixel |" in (folder / "README.md").read_text()
+    save_model(folder, operator=OPERATOR, identifier_config=None, identifier=None, deblurrer_config=NETWORK,
+               deblurrer=Deblurrer(**NETWORK), card={})  # fmt: skip
+    with pytest.raises(ValueError, match="no reader of spectra"):
+        put_into(folder, reader, small, facts)
