@@ -82,8 +82,9 @@ def spectral(
         steps: of Levenberg–Marquardt: a quarter of them from all starts, the rest from the best quarter of the starts.
         reader: what training adds, where it knows such blurs.
     Returns:
-        image, psf, gamma, and gamma_std in waves: within the optimum found by the curvature of the objective, between
-        optima by the spread of the other starts, equal PSFs counted as equal and starts weighted by their likelihood.
+        image; psf, that of gamma, or where several are nearly as likely their mean; gamma, the likeliest; gamma_std, in
+        waves: within the optimum found by the curvature of the objective, between optima by the spread of the other
+        starts, equal PSFs counted as equal and starts weighted by their likelihood.
     Raises:
         ValueError: what `check_image` refuses; a side below 16 pixels; starts or steps below 1; eta_waves, noise_std or
             seconds out of range.
@@ -100,10 +101,10 @@ def spectral(
     objective = objective_of(y, family, eta_waves, reader, noise_std)
     free, loss = search(objective, starts, steps, seed, math.inf if seconds is None else time.monotonic() + seconds)
     gamma = objective.gamma(free)
-    best, chosen, restored = sparsest(y, family, gamma, loss, float(objective.spectrum.noise_var) ** 0.5)
-    within = _curvature_std(objective, free[best])
-    std = (within.square() + _spread(family, gamma, loss, gamma[best]).square()).sqrt()
-    return Estimate(image=restored, psf=family.psf(chosen[None])[0, 0], gamma=chosen, gamma_std=std)
+    best = sparsest(y, family, gamma, loss, float(objective.spectrum.noise_var) ** 0.5)
+    within = _curvature_std(objective, free[best.index])
+    std = (within.square() + _spread(family, gamma, loss, gamma[best.index]).square()).sqrt()
+    return Estimate(image=best.image, psf=best.psf, gamma=best.gamma, gamma_std=std)
 
 
 def objective_of(

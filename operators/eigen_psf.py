@@ -69,6 +69,18 @@ class EigenPSFBlur(Blur):
         psfs = [torch.exp(-((rows - 1.5) ** 2) / s - (columns - 3.4) ** 2 / (4 - s)) for s in (1.0, 2.0, 3.0)]
         return cls(eigen_psfs(torch.stack(psfs), 3)[0], boundary)
 
+    @classmethod
+    def of_one(cls, psf: Tensor, boundary: Boundary = "valid") -> tuple[Self, Tensor]:
+        """The operator and γ (1, 1) whose PSF is this one (h, w), whatever family it comes from.
+
+        Raises:
+            ValueError: an even side, or a PSF that is zero everywhere.
+        """
+        norm = psf.square().sum().sqrt()
+        if not norm > 0:
+            raise ValueError("a PSF of zeros blurs nothing and has no direction; give one that sums to 1")
+        return cls((psf / norm)[None], boundary), norm.reshape(1, 1)
+
     @property
     def num_parameters(self) -> int:
         return self.basis.shape[0]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deepblur.baselines import SpectralIdentifier
-from deepblur.operators import noise_std_of
+from deepblur.operators import Blur, EigenPSFBlur, noise_std_of
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import identify
 from deepblur.platform.models.trained_range import largest_noise
@@ -48,16 +48,21 @@ class TrainedEngine(Engine):
     def prepare(self, y: Tensor, found: IdentifiedBlur) -> Removal:
         if self.restorer != "deblur":
             return classical(self.restorer, y, found.psf)
-        assert found.gamma is not None
-        gamma = found.gamma[None].to(self.device)
+        operator, gamma = self._blur(found)
+        gamma = gamma.to(self.device)
         network: Any = self.model.deblurrer
         noise = {"noise_std": noise_std_of(y).to(self.device)} if network.asks_for_noise else {}
 
         @torch.inference_mode()
         def restore(tile: Tensor, place: tuple[int, int]) -> Tensor:
-            return network(tile[None, None].to(self.device), gamma, self.model.operator, **noise)[0, 0].float().cpu()
+            return network(tile[None, None].to(self.device), gamma, operator, **noise)[0, 0].float().cpu()
 
         return Removal(restore, {"restorer": "deblur"} | {name: float(value) for name, value in noise.items()})
+
+    def _blur(self, found: IdentifiedBlur) -> tuple[Blur, Tensor]:
+        """What the network removes: an operator and γ (1, K)."""
+        assert found.gamma is not None
+        return self.model.operator, found.gamma[None]
 
 
 class SpectralEngine(TrainedEngine):
@@ -99,6 +104,11 @@ class SpectralEngine(TrainedEngine):
         return IdentifiedBlur(
             psf, gamma, gamma_std, agreement_db=self.identifier.agreement_db(y), network_overtaxed=overtaxed
         )
+
+    def _blur(self, found: IdentifiedBlur) -> tuple[Blur, Tensor]:
+        return EigenPSFBlur.of_one(
+            found.psf.to(self.device), self.model.operator.boundary
+        )  # it may be a mean of several
 
     def prepare(self, y: Tensor, found: IdentifiedBlur) -> Removal:
         return classical("tv", y, found.psf) if found.network_overtaxed else super().prepare(y, found)

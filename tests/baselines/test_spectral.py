@@ -6,7 +6,7 @@ from places import REAL
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
-from deepblur.baselines import METHODS
+from deepblur.baselines import METHODS, tv
 from deepblur.baselines.spectral import search, spectral
 from deepblur.baselines.spectral_choice import equivalents, sparsest
 from deepblur.baselines.spectral_objective import Objective
@@ -35,7 +35,8 @@ def observed(draw, operator, gamma, height=256, width=256, sigma=0.0):
 
 def best_snr_db(operator, estimate, gamma):
     """Of the PSF or the PSF turned by 180°: a Gaussian field has no edges that tell them apart."""
-    both = torch.stack([estimate.psf, estimate.psf.flip(0, 1)])[:, None]
+    psf = operator.psf(estimate.gamma[None])[0, 0]
+    both = torch.stack([psf, psf.flip(0, 1)])[:, None]
     return psf_snr_db(both, operator.psf(gamma).expand(2, -1, -1, -1)).max()
 
 
@@ -52,7 +53,7 @@ def test_the_gamma_of_a_scene_that_follows_the_model_is_recovered(draw, size, si
     assert best_snr_db(operator, estimate, GAMMA) > least_db
     assert estimate.image.shape == size
     assert estimate.gamma.shape == estimate.gamma_std.shape == (7,)
-    assert_close(estimate.psf, operator.psf(estimate.gamma[None])[0, 0])
+    assert_close(estimate.psf.sum(), torch.ones_like(estimate.psf[0, 0]))
 
 
 @pytest.mark.parametrize(
@@ -99,10 +100,27 @@ def test_edges_tell_which_way_the_psf_is_turned(draw):
     turned = equivalents(operator, GAMMA)[1, 0]
     for start in (GAMMA[0], turned):
         others = torch.stack([start, 0.5 * GAMMA[0], start])
-        index, chosen, restored = sparsest(y, operator, others, torch.zeros(3, dtype=torch.float64), 0.002)
-        assert index == 0
-        assert_close(chosen, GAMMA[0])
-        assert restored.shape == (128, 128)
+        found = sparsest(y, operator, others, torch.zeros(3, dtype=torch.float64), 0.002)
+        assert found.index == 0
+        assert_close(found.gamma, GAMMA[0])
+        assert_close(found.psf, operator.psf(GAMMA)[0, 0])
+        assert found.image.shape == (128, 128)
+
+
+def test_where_nothing_tells_psfs_apart_their_mean_is_taken(draw):
+    operator, y = ZernikeBlur(), 0.5 + 0.1 * draw(96, 96)
+    others = torch.cat([GAMMA, 0.3 * GAMMA])
+    even = sparsest(y, operator, others, torch.zeros(2, dtype=torch.float64), 0.1)
+    psfs = torch.cat([operator.psf(equivalents(operator, others[i : i + 1])[:2, 0])[:, 0] for i in range(2)])
+    weights = torch.linalg.lstsq(psfs.flatten(1).T, even.psf.flatten()[:, None]).solution[:, 0]
+    assert_close(torch.tensordot(weights, psfs, 1), even.psf)
+    assert weights.min() > 0
+    assert_close(weights.sum(), torch.ones_like(weights[0]))
+    assert_close(even.image, tv(y, even.psf, noise_std=0.1))
+    assert weights[:2].min() > 0.01  # nothing says which way the PSF is turned
+    other = sparsest(y, operator, others, torch.tensor([1e3, 0.0], dtype=torch.float64), 0.1)
+    assert other.index == 1
+    assert (other.psf - even.psf).abs().max() > 1e-3
 
 
 def test_objective_and_model_have_right_gradients(draw):

@@ -214,3 +214,11 @@ def test_transfer_function_of_a_point_is_one_and_misfits_are_refused(draw):
         transfer_function(draw(4, 3), (8, 8))
     with pytest.raises(ValueError, match="PSF 9x3 is larger than the image 8x8; crop the PSF or enlarge the image"):
         transfer_function(draw(9, 3), (8, 8))
+
+
+def test_an_operator_of_one_psf_has_that_psf():
+    psf = ZernikeBlur(psf_size=9).psf(gammas(1))[0, 0]
+    operator, gamma = EigenPSFBlur.of_one(psf)
+    assert_close(operator.psf(gamma)[0, 0], psf)
+    with pytest.raises(ValueError, match="zeros"):
+        EigenPSFBlur.of_one(torch.zeros(3, 3))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from deepblur.baselines import METHODS, RESTORERS, Estimate, SpectralIdentifier, patchwise
-from deepblur.operators import Blur, ZernikeBlur
+from deepblur.operators import Blur, EigenPSFBlur, ZernikeBlur
 from deepblur.platform.data.observations import Batch, Degradation, mean_psf
 from deepblur.platform.data.sources import Source
 from deepblur.platform.evaluation.grid import usable_images
@@ -214,10 +214,12 @@ def estimate(
     if method.image in ("deblur", "shipped"):
         if found.gamma is None:
             raise ValueError(f"DN needs parameters γ, and the Estimate of {said(method.psf)} states none")
-        operator = method.degradation.operator if method.psf in FROM_TRUTH else method.family
+        operator, gamma = method.degradation.operator if method.psf in FROM_TRUTH else method.family, found.gamma[None]
+        if method.psf in ("shipped", "spectral") and found.psf is not None:  # it need not be that of one γ
+            operator, gamma = EigenPSFBlur.of_one(found.psf, operator.boundary)
         shipped = method.image == "shipped"
         deblurrer = referred(method.shipped, str(image.device)).deblurrer if shipped else networks["deblur"]
-        restored = deblurrer(y, found.gamma[None].to(y), operator)[0, 0]
+        restored = deblurrer(y, gamma.to(y), operator)[0, 0]
     elif method.image == "restore":
         restored = networks["restore"](y)[0, 0]
     else:
