@@ -19,6 +19,8 @@ from deepblur.platform.models.model import BlindModel
 from deepblur.platform.registry.choice import Chosen, NoChampionError, choose_model
 from deepblur.platform.system.errors import ModelError
 from deepblur.restoration.engines.engine import Engine
+from deepblur.restoration.engines.given_psf import GivenPSFEngine
+from deepblur.restoration.engines.measured_psf import measured_psf
 from deepblur.restoration.engines.names import METHODS, RESTORERS, TRAINING_FREE
 from deepblur.restoration.engines.trained import SpectralEngine, TrainedEngine
 from deepblur.restoration.engines.training_free import TrainingFreeEngine
@@ -35,10 +37,13 @@ def choose_engine(choice: EngineChoice) -> tuple[Engine, str]:
 
     Raises:
         ModelError: an unknown method or restorer, or a model that cannot be had.
+        InputError: a PSF that is none.
     """
     for what, value, known in (("method", choice.method, METHODS), ("restorer", choice.restorer, RESTORERS)):
         if value not in known:
             raise ModelError(f"a {what} is one of {', '.join(known)}; got {value!r}")
+    if choice.psf is not None:
+        return _given(choice)
     if choice.optics is not None:
         return _calibrated(choice), ""
     if choice.method in TRAINING_FREE:
@@ -133,6 +138,30 @@ def _calibrated(choice: EngineChoice) -> Engine:
     device = _device(choice.device)
     optics = Path(choice.optics)
     return OpticsEngine(load_trained(optics, device=device), optics.name, device)
+
+
+def _given(choice: EngineChoice) -> tuple[Engine, str]:
+    """The engine of a PSF that the user has, and what was done to make it ready."""
+    assert choice.psf is not None
+    optics = {name: value for name, value in _optics(choice).items() if name != "psf_size"}
+    others = {"--method": choice.method if choice.method != "auto" else None, "--optics": choice.optics}
+    named = [f"{option} {value}" for option, value in others.items() if value is not None]
+    if named or optics:
+        raise ModelError(
+            f"--psf says what the blur is, so nothing is identified; leave out "
+            f"{', '.join([*named, *filter(None, [_listed(optics)])])}, or --psf"
+        )
+    named_model = choice.model is not None
+    restorer = ("deblur" if named_model else "tv") if choice.restorer == "auto" else choice.restorer
+    if named_model and restorer != "deblur":
+        raise ModelError(f"with --psf, --restorer {restorer} takes no model; leave out --model {choice.model}")
+    given = measured_psf(choice.psf, choice.psf_size)
+    note = f"the PSF of {given.name}: {given.done}"
+    if restorer != "deblur":
+        return GivenPSFEngine(given, restorer), note
+    device = _device(choice.device)
+    chosen = _model(replace(choice, model=choice.model or shipped.DEFAULT), device)
+    return GivenPSFEngine(given, restorer, model=(chosen.model, chosen.name), device=device), note
 
 
 def _training_free(method: str, choice: EngineChoice, support: dict[str, Any]) -> Engine:

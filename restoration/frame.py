@@ -15,7 +15,7 @@ from torch import Tensor
 from deepblur.baselines.estimate import READ_PX, count_not_finite, richest
 from deepblur.operators import noise_std_of
 from deepblur.platform.models.readings import Identification
-from deepblur.platform.models.trained_range import range_flags
+from deepblur.platform.models.trained_range import range_flags, recording_flags
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.blurs import EMPTY, JudgedBlur, LocalBlur
 from deepblur.restoration.channels import Channels, grey_weights
@@ -172,11 +172,11 @@ class _Group:
         """How far it can be trusted, by what it and the restored image leave unexplained of y (H, W)."""
         engine, operator, noise_std = self.engine, self.engine.operator, float(noise_std_of(y))
         residual = engine.residual(y, restored, found)
-        known, flags = None, tuple[str, ...]()
+        saturated = 0.0 if self.scale is None else self.scale.saturated
+        known, flags = None, recording_flags(engine.card, y, noise_std, saturated)
         if operator is not None and found.gamma is not None:
             std = torch.zeros_like(found.gamma) if found.gamma_std is None else found.gamma_std
             known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)
-            saturated = 0.0 if self.scale is None else self.scale.saturated
             flags = range_flags(engine.card, operator, y[None, None], known, noise_std, saturated)
         flags += engine.limits(found) + engine.assumed(self.psfs)
         verdict, sentence = verdict_of(flags, residual, known)

@@ -6,9 +6,12 @@ Nothing heavy is imported: the options of the commands are made of it.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from deepblur.restoration.engines.names import Restorer
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DEFAULT_RULE = "percentile:0.1,99.9"
 CHANNELS = ("auto", "shared", "each")
@@ -47,6 +50,10 @@ class EngineChoice:
     cutoff: float | tuple[float, ...] | None = None
     """Pupil radius in cycles per pixel, at most 0.25, or one for each channel, in their order. A network knows the
     cutoff of its training alone; given here, it is no longer an assumption."""
+
+    psf: "str | Path | np.ndarray | None" = None
+    """A PSF that is known, a file or an array: nothing is identified, and `restorer`, by default TV, removes it.
+    Of a model that is named the network alone counts, and `psf_size` cuts it."""
 
     def __post_init__(self) -> None:
         size, eta = self.psf_size, self.eta_waves
@@ -95,6 +102,7 @@ def asked(choice: EngineChoice, options: Options, *, without: tuple[str, ...] = 
     plain = {
         "method": choice.method,
         "model": None if choice.model is None else str(choice.model),
+        "psf": None if choice.psf is None else str(choice.psf) if isinstance(choice.psf, str | Path) else "array",
         "optics": None if choice.optics is None else str(choice.optics),
         "restorer": choice.restorer,
         "cutoff": choice.cutoff,
@@ -108,6 +116,12 @@ def asked(choice: EngineChoice, options: Options, *, without: tuple[str, ...] = 
         "device": choice.device,
     }
     return {name: value for name, value in plain.items() if name not in without}
+
+
+def check_together(choice: EngineChoice, options: Options) -> None:
+    """Raises ValueError for an engine and a treatment that contradict one another."""
+    if choice.psf is not None and options.varying:
+        raise ValueError("--psf is one PSF for the whole field; leave out --varying, or --psf")
 
 
 @dataclass(frozen=True)

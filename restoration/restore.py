@@ -11,7 +11,7 @@ import numpy as np
 from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.names import Restorer
 from deepblur.restoration.images.io import recording_of
-from deepblur.restoration.options import DEFAULT_RULE, EngineChoice, Options, asked
+from deepblur.restoration.options import DEFAULT_RULE, EngineChoice, Options, asked, check_together
 from deepblur.restoration.report import Report
 from deepblur.restoration.session import Session, assembled
 
@@ -39,6 +39,7 @@ def restore(
     axes: str | None = None,
     model: str | None = None,
     optics: str | Path | None = None,
+    psf: np.ndarray | str | Path | None = None,
     method: str = "auto",
     restorer: Restorer | Literal["auto"] = "auto",
     cutoff: float | Iterable[float] | None = None,
@@ -61,6 +62,8 @@ def restore(
         model: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, a folder, or compact, which ships with deepblur;
             default: the registry's champion, and compact where there is none.
         optics: file of a calibrated microscope with trained networks; the image is its whole field.
+        psf: the PSF where it is known, an array or a file, (h, w) or the planes of a stack, of which the sharpest
+            counts; nothing is identified then, and `report.notes` say what was done to make it ready.
         method: auto, deep-blur, spectral, l0 or goldstein-fattal; auto is a model.
         restorer: auto, deblur, tv, wiener or richardson-lucy.
         cutoff: pupil radius NA / wavelength * pixel size in cycles per pixel, or one for each channel; None assumes
@@ -76,7 +79,7 @@ def restore(
     Returns:
         The restored image in the array's shape, type and range, its PSF, γ and the report.
     Raises:
-        ValueError: an option with a value that makes no sense.
+        ValueError: an option with a value that makes no sense, or that contradicts another.
         InputError, ModelError: both are ValueErrors of one sentence, see deepblur.platform.system.errors.
     """
     array = np.asarray(array)
@@ -88,6 +91,7 @@ def restore(
         method=method,
         model=model,
         optics=optics,
+        psf=psf,
         restorer=restorer,
         device=device,
         tracking_uri=tracking_uri,
@@ -96,6 +100,7 @@ def restore(
         psf_size=psf_size,
     )
     options = Options(scale=scale, channels=channels, varying=varying, max_memory_gib=max_memory_gib)
+    check_together(choice, options)
     engine, note = choose_engine(choice)
     session = Session.of(engine, recording, options, Path(tempfile.gettempdir()))
     frames = np.empty((recording.length, recording.channels, *recording.size), recording.dtype)

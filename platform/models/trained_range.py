@@ -35,19 +35,26 @@ def range_flags(
     flags = []
     if not trained:
         flags.append("the model's card does not say on what it was trained, so its range is unknown")
-    most = largest_noise(card, y)
-    if most is not None and noise_std > most:
-        seen = most / NOISE_MARGIN
-        flags.append(f"the noise, {noise_std:.3g} of the full scale, is above the {seen:.3g} that the model has seen")
+    flags += recording_flags(card, y, noise_std, saturated)
     eta = _number(trained.get("eta_waves"))
     if eta is not None:
         flags += _beyond(operator, identification, eta)
-    if saturated > SATURATED:
-        flags.append(f"{100 * saturated:.2g} % of the pixels are saturated, where no blur model holds")
     crop = _number(trained.get("crop_px"))
     H, W = y.shape[-2:]
     if crop is not None and min(H, W) < crop:
         flags.append(f"the image has {H}x{W} pixels, fewer than the {crop:.0f}x{crop:.0f} of the training")
+    return tuple(flags)
+
+
+def recording_flags(card: Mapping[str, Any], y: Tensor, noise_std: float, saturated: float) -> tuple[str, ...]:
+    """The sentences that need no identification; arguments as `range_flags`."""
+    flags = []
+    most = largest_noise(card, y)
+    if most is not None and noise_std > most:
+        seen = most / NOISE_MARGIN
+        flags.append(f"the noise, {noise_std:.3g} of the full scale, is above the {seen:.3g} that the model has seen")
+    if saturated > SATURATED:
+        flags.append(f"{100 * saturated:.2g} % of the pixels are saturated, where no blur model holds")
     return tuple(flags)
 
 

@@ -148,7 +148,7 @@ def _detail(image: np.ndarray) -> tuple[int, int, int]:
 def _psf(axes: Axes, blur: JudgedBlur) -> None:
     psf = blur.found.psf.numpy()
     axes.imshow((psf.clip(0) / psf.max()) ** 0.5, cmap="inferno", vmin=0, vmax=1)
-    name = "estimated PSF"
+    name = "PSF that was given" if blur.found.given else "estimated PSF"
     if len(blur.places) > 1:
         name = "mean PSF" if blur.found.gamma is None else "PSF in the middle"
     axes.set_title(f"{name}, {psf.shape[0]} px, square root")
@@ -174,7 +174,8 @@ def _gamma(axes: Axes, blur: JudgedBlur) -> None:
         return
     if gamma is None or not blur.noll:
         axes.axis("off")
-        axes.text(0.5, 0.5, "this method knows\nno aberrations", ha="center", va="center")
+        words = "nothing was\nidentified" if blur.found.given else "this method knows\nno aberrations"
+        axes.text(0.5, 0.5, words, ha="center", va="center")
         return
     places = np.arange(len(gamma))
     axes.barh(places, gamma.numpy(), xerr=None if std is None else std.numpy(), color="#1b83c4", height=0.6)

@@ -16,7 +16,7 @@ from deepblur.restoration.batch.outputs import (
 from deepblur.restoration.batch.ownership import RESTORED, Item, Place, claimed, kept
 from deepblur.restoration.images.io import read_recording, write_recording
 from deepblur.restoration.images.tiff_ome import other_files
-from deepblur.restoration.options import EngineChoice, Options, asked
+from deepblur.restoration.options import EngineChoice, Options, asked, check_together
 from deepblur.restoration.report import VERSION, Report
 from deepblur.restoration.session import Session
 
@@ -48,10 +48,12 @@ def restore_files(
     Returns:
         A report for each image, and the exit code that the command would have.
     Raises:
-        InputError: there is no image at all.
+        ValueError: options that contradict one another.
+        InputError: there is no image at all, or the PSF that was given is none.
         ModelError: the engine cannot be had.
         OutputError: the output folder cannot be written to.
     """
+    check_together(engine, options)
     output, given, wanted = Path(output), items_of(list(map(Path, images)), Path(output)), asked(engine, options)
     with output_folders(output, given):
         made, notes = chosen_engine(engine)

@@ -13,7 +13,7 @@ HELP = "restore blurry images: identify the blur of each and remove it"
 _MORE = """\
 what lies beside NAME_restored, in the folder OUT:
   NAME_overview.png    before, after, PSF, aberrations, residual and the verdict, in one picture
-  NAME_psf.tif, .png   the estimated PSF, one page for each frame and channel that has its own
+  NAME_psf.tif, .png   the PSF, estimated or yours, one page for each frame and channel that has its own
   NAME_gamma.csv       Zernike coefficients in waves, with their uncertainty
   NAME_wavefront.tif   the wavefront over the pupil, in waves
   NAME_report.json     everything that was found, and how far to trust it
@@ -23,6 +23,7 @@ examples:
   deepblur restore images/ -o restored --model models:/deepblur@champion
   deepblur restore timelapse.tif -o restored --scale bits:12 --max-memory 1
   deepblur restore slide.tif -o restored --method l0 --varying
+  deepblur restore cells.tif -o restored --psf bead.tif
 
 Typed again, the same command only does what is not done yet. Exit codes: 0 all done, 2 an option, 4 an image that
 cannot be used (the others are done), 5 the model or its registry, 6 a result that cannot be written."""
@@ -39,9 +40,13 @@ def configure(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results, made if it is missing")
     engine(command)
+    add("--psf", type=Path, metavar="FILE", help="the PSF where you have it, measured or computed: an image of a "
+        "point, or a stack, of which the sharpest plane counts. Nothing is identified then; --psf-size cuts it, and of "
+        "--model the network alone counts")  # fmt: skip
     add("--restorer", default="auto", choices=RESTORERS,
         help="what removes the blur: the model's network, or a classical method; auto with a model: its network, "
-             "with `compact` and its like TV instead in noise beyond its training")  # fmt: skip
+             "with `compact` and its like TV instead in noise beyond its training; without a model, and "
+             "with --psf: TV")  # fmt: skip
     add("--varying", action="store_true", help="the blur changes over the field: identify and restore tile by tile")
     intensities(command)
     memory(command)

@@ -35,6 +35,8 @@ class IdentifiedBlur:
     """How like the PSFs of two halves of the image are; None where that was not asked, or the image is too small."""
     network_overtaxed: bool = False
     """Whether TV removes it, for the noise is stronger than the model's network was trained for."""
+    given: bool = False
+    """Whether the user gave it, and nothing was identified."""
 
 
 class Engine(ABC):

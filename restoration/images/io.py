@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepblur.platform.data.image_file import check_plain
+from deepblur.platform.data.image_file import MIN_SIDE_PX, check_plain
 from deepblur.platform.system.errors import InputError, UnreadableImageError
 from deepblur.restoration.images.library_warnings import silent
 from deepblur.restoration.images.picture import open_picture, write_picture
@@ -20,7 +20,7 @@ from deepblur.restoration.images.tiff_write import write_tiff
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_recording(path: str | os.PathLike) -> Recording:
+def read_recording(path: str | os.PathLike, *, min_side_px: int = MIN_SIDE_PX) -> Recording:
     """The recording in a TIFF, PNG, JPEG, BMP or WebP file; the content decides, not the suffix.
 
     - TIFF: integers and floats of any width, ImageJ and OME axes, any compression that `imagecodecs` undoes. Of a
@@ -31,7 +31,7 @@ def read_recording(path: str | os.PathLike) -> Recording:
 
     Raises:
         InputError: one sentence that names the file: missing, empty, not an image, cut short, boolean, complex, more
-            axes than T, Z, C, Y, X and samples, a side under 8 px, too large a frame, a decompression bomb.
+            axes than T, Z, C, Y, X and samples, a side under min_side_px, too large a frame, a decompression bomb.
     """
     path = Path(path)
     with silent(), in_one_sentence(path):
@@ -39,7 +39,7 @@ def read_recording(path: str | os.PathLike) -> Recording:
         with path.open("rb") as file:
             magic = file.read(4)
         recording = open_tiff(path) if magic in _TIFF_MAGIC else open_picture(path)
-        check(recording, size)
+        check(recording, size, min_side_px)
     if not recording.square:
         sides = f"{recording.pixel_um:.4g} x {recording.pixel_height_um:.4g} µm"
         note = f"its pixels are not square ({sides}, width x height), but the blur is looked for as if they were"
@@ -47,7 +47,9 @@ def read_recording(path: str | os.PathLike) -> Recording:
     return recording
 
 
-def recording_of(array: np.ndarray, axes: str = "YX", name: str = "array") -> Recording:
+def recording_of(
+    array: np.ndarray, axes: str = "YX", name: str = "array", *, min_side_px: int = MIN_SIDE_PX
+) -> Recording:
     """An array in memory as a recording, under the same rules.
 
     Args:
@@ -81,7 +83,7 @@ def recording_of(array: np.ndarray, axes: str = "YX", name: str = "array") -> Re
         bits=8 * array.dtype.itemsize if array.dtype.kind in "ui" else 0,
     )
     with in_one_sentence(recording.path):
-        check(recording, array.nbytes)
+        check(recording, array.nbytes, min_side_px)
     return recording
 
 

@@ -156,7 +156,7 @@ def in_one_sentence(name: str | Path) -> Iterator[None]:
         raise InputError(unreadable(name, error)) from error
 
 
-def check(recording: Recording, size: int) -> None:
+def check(recording: Recording, size: int, min_side_px: int = MIN_SIDE_PX) -> None:
     """Raises UnreadableImageError for what is no image to restore, or a bomb; `size` in bytes on disk."""
     kind = recording.dtype.kind
     if kind == "b":
@@ -164,8 +164,8 @@ def check(recording: Recording, size: int) -> None:
     if kind not in "uif":
         raise UnreadableImageError(f"holds {recording.dtype}, no intensity; save the magnitude as real numbers")
     height, width = (recording.shape[recording.axes.index(axis)] for axis in "YX")
-    if min(height, width) < MIN_SIDE_PX:
-        raise UnreadableImageError(f"is {height}x{width}, but both sides need at least {MIN_SIDE_PX} px; leave it out")
+    if min(height, width) < min_side_px:
+        raise UnreadableImageError(f"is {height}x{width}, but both sides need at least {min_side_px} px; leave it out")
     check_pixels(height, width)
     if recording.channels < 1:
         raise UnreadableImageError("holds no channel but alpha; save the image itself")
