@@ -84,8 +84,8 @@ class GivenPSFEngine(Engine):
             return ()
         cutoff = self._model.operator.cutoff
         return (
-            f"the network of {self._model_name} was trained for lenses of the cutoff {cutoff:g}, and removes other PSFs "
-            "worse than TV does, or spoils the image: compare with --restorer tv",
+            f"the network of {self._model_name} was trained for lenses of the cutoff {cutoff:g}, and removes other "
+            "PSFs worse than TV does, or spoils the image: compare with --restorer tv",
         )
 
     def prepare(self, y: Tensor, found: IdentifiedBlur) -> Removal:
