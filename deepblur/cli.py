@@ -17,7 +17,7 @@ from deepblur.platform.system import terminal
 from deepblur.platform.system.printable import printable
 
 COMMANDS = {
-    **dict.fromkeys(("restore", "identify", "simulate", "calibrate"), "deepblur.restoration.commands"),
+    **dict.fromkeys(("restore", "identify", "psf", "simulate", "calibrate"), "deepblur.restoration.commands"),
     **dict.fromkeys(("models", "studies", "study", "reproduce", "export"), "deepblur.platform.commands"),
 }
 """Each with its room, in the order of the help."""

@@ -7,14 +7,16 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from torch import Tensor
 
 from deepblur.baselines import reblur
 from deepblur.platform.optics.pictures import draw_psf_grid
-from deepblur.platform.report.style import styled
+from deepblur.platform.report.style import INK, styled
 from deepblur.platform.system.printable import printable
 from deepblur.restoration.batch.outputs import wavefront
 from deepblur.restoration.blurs import JudgedBlur
 from deepblur.restoration.channels import grey_weights
+from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.restoration.report import Report
 
 DETAIL_PX = 128
@@ -61,13 +63,25 @@ def psf_picture(report: Report) -> Figure:
     blur = report.judged[0]
     if len(blur.places) > 1:
         return _psf_field(blur)
+    head = " · ".join(part for part in (report.method, report.cutoff, blur.verdict) if part)
+    return _psf_panels(blur, head, _COLOURS[blur.verdict])
+
+
+@styled
+def computed_psf_picture(title: str, psf: Tensor, noll: tuple[int, ...], gamma: Tensor) -> Figure:
+    """The same of a PSF (h, w) that nobody identified: modes `noll` with the coefficients gamma (K,), in waves."""
+    found = IdentifiedBlur(psf, gamma, calibrated=True, given=True)
+    blur = JudgedBlur("", "", found, noise_std=0.0, residual=None, flags=(), verdict="", sentence="", noll=noll)
+    return _psf_panels(blur, printable(title), INK)
+
+
+def _psf_panels(blur: JudgedBlur, head: str, colour: str) -> Figure:
     figure = Figure(figsize=(9.0, 3.2), dpi=110)
     panels = figure.subplots(1, 3)
     _psf(panels[0], blur)
     _wavefront(panels[1], blur)
     _gamma(panels[2], blur)
-    head = " · ".join(part for part in (report.method, report.cutoff, blur.verdict) if part)
-    figure.suptitle(head, color=_COLOURS[blur.verdict], fontsize=9)
+    figure.suptitle(head, color=colour, fontsize=9)
     return figure
 
 
@@ -148,7 +162,7 @@ def _detail(image: np.ndarray) -> tuple[int, int, int]:
 def _psf(axes: Axes, blur: JudgedBlur) -> None:
     psf = blur.found.psf.numpy()
     axes.imshow((psf.clip(0) / psf.max()) ** 0.5, cmap="inferno", vmin=0, vmax=1)
-    name = "PSF that was given" if blur.found.given else "estimated PSF"
+    name = "PSF" if blur.found.given else "estimated PSF"
     if len(blur.places) > 1:
         name = "mean PSF" if blur.found.gamma is None else "PSF in the middle"
     axes.set_title(f"{name}, {psf.shape[0]} px, square root")

@@ -72,7 +72,8 @@ SIMULATED = Kind(
     "deepblur-truth", "_truth.json", ("_blurry.tif", "_sharp.tif", "_true_psf.tif"), images=("blurry", "sharp")
 )
 CALIBRATED = Kind("deepblur-calibration", "_report.json", (".safetensors", "_optics.png", "_field.png"), named=True)
-_KINDS = (RESTORED, IDENTIFIED, SIMULATED, CALIBRATED)
+COMPUTED = Kind("deepblur-psf", "_report.json", (".tif", ".png"), named=True)
+_KINDS = (RESTORED, IDENTIFIED, SIMULATED, CALIBRATED, COMPUTED)
 _CLAIM = "deepblur-claim"
 
 

@@ -69,7 +69,7 @@ def simulate_file(
     """
     image, output = Path(image), Path(output)
     with output_folder(output):
-        _check(noll, {"gain": [gain], "read_std": [read_std], "eta": [eta], "gamma": gamma or []})
+        check_figures(noll, {"gain": [gain], "read_std": [read_std], "eta": [eta], "gamma": gamma or []})
         size = psf_px(cutoff) if psf_size is None else psf_size
         operator = ZernikeBlur(noll=tuple(noll), cutoff=cutoff, psf_size=size)
         noise = PoissonGaussian(gain, read_std)
@@ -79,10 +79,7 @@ def simulate_file(
         truth = {
             "format": SIMULATED.format,
             "version": 1,
-            "gamma": [
-                {"noll": index, "name": zernike_name(index), "waves": round(float(value), 6)}
-                for index, value in zip(operator.noll, waves, strict=True)
-            ],
+            "gamma": modes_of(operator, waves),
             "cutoff": operator.cutoff,
             "psf_size": operator.psf_size,
             "noise": {"gain": gain, "read_std": read_std, "seed": seed},
@@ -120,7 +117,15 @@ def _exposed(
     return np.stack(sharp), np.stack(blurry), scale
 
 
-def _check(noll: Sequence[int], figures: Mapping[str, Sequence[float]]) -> None:
+def modes_of(operator: ZernikeBlur, waves: Tensor) -> list[dict[str, Any]]:
+    """Coefficients (K,) in waves with index and name of their modes, as plain values."""
+    return [
+        {"noll": index, "name": zernike_name(index), "waves": round(float(value), 6)}
+        for index, value in zip(operator.noll, waves, strict=True)
+    ]
+
+
+def check_figures(noll: Sequence[int], figures: Mapping[str, Sequence[float]]) -> None:
     """Refuse figures that no microscope has, of which nothing but infinity would come."""
     for option, values in figures.items():
         for value in values:
@@ -135,6 +140,15 @@ def _gamma(given: Sequence[float] | None, eta: float, seed: int, operator: Zerni
     if given is None:
         rng = generator(seed, "simulated gamma")
         return UniformGamma(eta, operator.num_parameters).sample(1, rng)[0]
+    return waves_of(given, operator)
+
+
+def waves_of(given: Sequence[float], operator: ZernikeBlur) -> Tensor:
+    """(K,) the coefficients that were given for the modes of an operator.
+
+    Raises:
+        ValueError: another number of them.
+    """
     if len(given) != operator.num_parameters:
         raise ValueError(
             f"--gamma takes a coefficient for each of the {operator.num_parameters} modes {operator.noll}; got "

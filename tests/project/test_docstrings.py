@@ -24,6 +24,7 @@ from deepblur.platform.study import Study
 from deepblur.restoration.batch.calibrate import calibrate_files
 from deepblur.restoration.batch.identify import identify_files
 from deepblur.restoration.batch.image_files import Results
+from deepblur.restoration.batch.psf import psf_file
 from deepblur.restoration.batch.restore import restore_files
 from deepblur.restoration.batch.simulate import simulate_file
 from deepblur.restoration.options import EngineChoice, Options
@@ -31,11 +32,11 @@ from deepblur.restoration.restore import Restored
 
 ROOMS = ("deepblur.operators", "deepblur.nets", "deepblur.baselines", "deepblur.platform.study")
 LIBRARY = (
-    deepblur.restore, Restored, restore_files, identify_files, simulate_file, calibrate_files, Results, EngineChoice,
-    Options, ZernikeBlur.from_optics, ZernikeBlur.psf, ZernikeBlur.forward, PoissonGaussian.__call__, Microscope,
-    Microscope.psf, MicroscopeState, Optics, Optics.operator, Optics.sample, Optics.local_psfs, load_optics, load_model,
-    load_registered, BlindModel, BlindModel.restore, Restoration, export_model, reproduce, Conditions, Reproduction,
-    Study.run,
+    deepblur.restore, Restored, restore_files, identify_files, psf_file, simulate_file, calibrate_files, Results,
+    EngineChoice, Options, ZernikeBlur.from_optics, ZernikeBlur.psf, ZernikeBlur.forward, PoissonGaussian.__call__,
+    Microscope, Microscope.psf, MicroscopeState, Optics, Optics.operator, Optics.sample, Optics.local_psfs, load_optics,
+    load_model, load_registered, BlindModel, BlindModel.restore, Restoration, export_model, reproduce, Conditions,
+    Reproduction, Study.run,
 )  # fmt: skip
 """What docs/library.md names beside the rooms' own lists."""
 

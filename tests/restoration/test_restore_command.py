@@ -21,6 +21,7 @@ from deepblur.platform.optics.beads import Finding
 from deepblur.platform.optics.measure import Settings
 from deepblur.restoration.batch.calibrate import calibrate_files
 from deepblur.restoration.batch.identify import identify_files
+from deepblur.restoration.batch.psf import psf_file
 from deepblur.restoration.batch.restore import restore_files
 from deepblur.restoration.batch.simulate import simulate_file
 from deepblur.restoration.options import EngineChoice, Options
@@ -265,6 +266,7 @@ def test_options_without_sense_are_refused_before_any_work(option, words):
         ("restore a -o b", (restore_files, EngineChoice, Options)),
         ("identify a -o b", (identify_files, EngineChoice, Options)),
         ("simulate a -o b", (simulate_file,)),
+        ("psf -o b", (psf_file,)),
         ("calibrate a -o b", (calibrate_files, Settings, Finding)),
     ],
 )
