@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from deepblur.operators import zernike_name
+from deepblur.operators import zernike, zernike_name
 from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.restoration.engines.reliability import Residual
 from deepblur.restoration.scale import Scale
@@ -16,6 +17,7 @@ from deepblur.restoration.scale import Scale
 VERDICTS = ("good", "doubtful", "poor")
 EMPTY = "empty"
 """In the place of a verdict where there is nothing to judge."""
+WAVEFRONT_PX = 129
 _PLACES = 100
 """Of outliers, that a report lists."""
 
@@ -121,6 +123,19 @@ class LocalBlur:
         gamma = self.found.gamma
         waves = None if gamma is None else [round(float(g), 6) for g in gamma]
         return {"row": self.row, "column": self.column, "waves": waves}
+
+
+def wavefront(noll: Sequence[int], gamma: Tensor, size_px: int = WAVEFRONT_PX) -> np.ndarray:
+    """(size_px, size_px) float32 in waves: Σ γ_k Z_k over the unit disc, NaN outside; rows as those of the PSF.
+
+    Args:
+        noll: K Noll indices.
+        gamma: (K,), in waves.
+    """
+    side = torch.linspace(-1, 1, size_px, dtype=torch.float64)
+    v, u = torch.meshgrid(side, side, indexing="ij")
+    waves = torch.tensordot(gamma.double(), zernike(list(noll), u, v), dims=1)
+    return torch.where(u**2 + v**2 <= 1, waves, torch.nan).float().numpy()
 
 
 def with_outliers(blur: JudgedBlur, places: Sequence[tuple[int, ...]]) -> JudgedBlur:

@@ -1,19 +1,55 @@
 """`deepblur.restore`: an array in, the restored array, PSF, γ̂ and report out."""
 
+import base64
+import html
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.names import Restorer
 from deepblur.restoration.images.io import recording_of
+from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.options import DEFAULT_RULE, EngineChoice, Options, asked, check_together
 from deepblur.restoration.report import Report
+from deepblur.restoration.scale import Scale
 from deepblur.restoration.session import Session, assembled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The frame that pictures show: the first that is not empty."""
+
+    before: np.ndarray
+    """(C, H, W), as it was given."""
+    after: np.ndarray
+    """(C, H, W), restored."""
+    scales: tuple[Scale, ...]
+    """Of each channel."""
+
+    @classmethod
+    def of(cls, recording: Recording, frames: np.ndarray, report: Report) -> "Shown":
+        """From restored frames (N, C, H, W)."""
+        blurs = len(report.blurs) // len(frames)  # of each frame
+        index = report.blurs.index(report.judged[0]) // blurs
+        scales = [blur.scale for blur in report.blurs[index * blurs : (index + 1) * blurs] if blur.scale is not None]
+        before, after = recording.frame(index), frames[index]
+        return cls(before, after, tuple(scales * len(before) if blurs == 1 else scales))
+
+    def in_unit(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both in units of the scale, float32."""
+        before, after = (
+            np.stack([scale.to_unit(channel) for scale, channel in zip(self.scales, frame, strict=True)])
+            for frame in (self.before, self.after)
+        )
+        return before, after
 
 
 @dataclass(frozen=True)
@@ -28,6 +64,27 @@ class Restored:
     """(K,) in waves, or (N, K); None where the method knows no aberrations."""
     report: Report
     """What was done, the verdict, and how far to trust it."""
+    shown: Shown
+    """What `figure` shows of the image."""
+
+    def figure(self) -> "Figure":
+        """Before, after, PSF, aberrations, residual and verdict in one picture, of the first frame."""
+        from deepblur.restoration.overview import overview  # a second that nobody pays who asks for no picture
+
+        return overview("", *self.shown.in_unit(), self.report)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the figure, and below it the verdict and all that speaks against it."""
+        from deepblur.platform.report.style import as_png
+
+        picture = base64.b64encode(as_png(self.figure())).decode()
+        flags = [flag for blur in self.report.judged for flag in blur.flags]
+        beside = dict.fromkeys([*self.report.notes, *flags, *self.report.remarks])
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in beside)
+        words = html.escape(f"{self.report.verdict}: {self.report.sentence}")
+        alternative = html.escape(repr(self))
+        image = f'<img alt="{alternative}" style="max-width:100%" src="data:image/png;base64,{picture}">'
+        return f"<div>{image}<p><b>{words}</b></p><ul>{lines}</ul></div>"
 
     def __repr__(self) -> str:
         return f"Restored({'x'.join(map(str, self.image.shape))} {self.image.dtype}, {self.report.verdict})"
@@ -118,4 +175,5 @@ def restore(
         nothing = np.full_like(known[0], np.nan)
         gammas = [nothing if blur.found.gamma is None else blur.found.gamma.numpy() for blur in report.blurs]
         gamma = np.stack(gammas) if several else gammas[0]
-    return Restored(image, np.stack(psfs) if several else psfs[0], gamma, report)
+    shown = Shown.of(recording, frames, report)
+    return Restored(image, np.stack(psfs) if several else psfs[0], gamma, report, shown)

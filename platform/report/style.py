@@ -116,6 +116,13 @@ def _file(figure: Figure, kind: str) -> bytes:
         return file.getvalue()
 
 
+def as_png(figure: Figure) -> bytes:
+    """The figure as PNG, at the resolution that it was made for."""
+    with io.BytesIO() as file:
+        figure.savefig(file, format="png", metadata=FILES["png"])
+        return file.getvalue()
+
+
 def png(image: np.ndarray, *, side_px: int = 300) -> bytes:
     """(H, W) in [0, 1] as an 8-bit grey PNG, each pixel repeated until the longer side has `side_px`.
 

@@ -64,7 +64,7 @@ def _write(place: Place, session: Session, report: Report, pictures: bool) -> di
     if any(blur.noll for blur in blurs):
         write_gamma(place.path("gamma", "_gamma.csv"), blurs)
     if pictures:
-        from deepblur.restoration.batch.overview import psf_picture, series_picture
+        from deepblur.restoration.overview import psf_picture, series_picture
 
         write_picture(place.path("psf_picture", "_psf.png"), psf_picture(report))
         if recording.length > 1 and blurs[0].noll:

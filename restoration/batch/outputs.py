@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from deepblur.operators import zernike
+from deepblur.platform.report.style import as_png
 from deepblur.platform.system.printable import printable
 from deepblur.platform.system.whole_files import replacing
-from deepblur.restoration.blurs import JudgedBlur
+from deepblur.restoration.blurs import JudgedBlur, wavefront
 from deepblur.restoration.engines.engine import IdentifiedBlur
 
 GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
-WAVEFRONT_PX = 129
 
 
 def write_psfs(path: Path, blurs: Iterable[JudgedBlur], pixel_um: float | None, height_um: float | None = None) -> None:
@@ -32,19 +31,6 @@ def write_wavefronts(path: Path, blurs: Iterable[JudgedBlur]) -> None:
     """A float32 TIFF in waves over the pupil, NaN outside, one page for each blur."""
     maps = [wavefront(blur.noll, found.gamma) for blur in blurs for found in _founds(blur) if found.gamma is not None]
     _write_tiff(path, np.stack(maps), None)
-
-
-def wavefront(noll: Sequence[int], gamma: Tensor, size_px: int = WAVEFRONT_PX) -> np.ndarray:
-    """(size_px, size_px) float32 in waves: Σ γ_k Z_k over the unit disc, NaN outside; rows as those of the PSF.
-
-    Args:
-        noll: K Noll indices.
-        gamma: (K,), in waves.
-    """
-    side = torch.linspace(-1, 1, size_px, dtype=torch.float64)
-    v, u = torch.meshgrid(side, side, indexing="ij")
-    waves = torch.tensordot(gamma.double(), zernike(list(noll), u, v), dims=1)
-    return torch.where(u**2 + v**2 <= 1, waves, torch.nan).float().numpy()
 
 
 def write_gamma(path: Path, blurs: Iterable[JudgedBlur]) -> None:
@@ -73,9 +59,7 @@ def _text(value: Tensor) -> str:
 
 def write_picture(path: Path, figure: Figure) -> None:
     """The figure as PNG."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
-    write_bytes(path, file.getvalue())
+    write_bytes(path, as_png(figure))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -72,7 +72,7 @@ def psf_file(
         with replacing(place.path("psf", ".tif")) as file:
             tifffile.imwrite(file, psf)
         if pictures:
-            from deepblur.restoration.batch.overview import computed_psf_picture
+            from deepblur.restoration.overview import computed_psf_picture
 
             title = f"{output.name} · cutoff {cutoff:g} · Strehl ratio {report['strehl']:.2f}"
             picture = computed_psf_picture(title, torch.from_numpy(psf), operator.noll, waves[0].float())

@@ -86,7 +86,7 @@ def _write(place: Place, session: Session, report: Report, pictures: bool) -> di
         write_gamma(place.path("gamma", "_gamma.csv"), report.blurs)
         write_wavefronts(place.path("wavefront", "_wavefront.tif"), report.blurs)
     if pictures and session.first is not None:
-        from deepblur.restoration.batch.overview import overview, psf_picture  # a second that --no-pictures saves
+        from deepblur.restoration.overview import overview, psf_picture  # a second that --no-pictures saves
 
         picture = overview(place.item.path.name, *session.first, report)
         write_picture(place.path("overview", "_overview.png"), picture)

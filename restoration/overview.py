@@ -13,8 +13,7 @@ from deepblur.baselines import reblur
 from deepblur.platform.optics.pictures import draw_psf_grid
 from deepblur.platform.report.style import INK, styled
 from deepblur.platform.system.printable import printable
-from deepblur.restoration.batch.outputs import wavefront
-from deepblur.restoration.blurs import JudgedBlur
+from deepblur.restoration.blurs import JudgedBlur, wavefront
 from deepblur.restoration.channels import grey_weights
 from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.restoration.report import Report
