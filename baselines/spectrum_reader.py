@@ -24,6 +24,7 @@ _KNOWN = 1024  # γ whose coordinates are kept to start searches from
 _LARGEST = 0.98  # of η, for a start: artanh(1) is infinite
 _NEAR = 0.75  # share of the starts that the reader chooses
 _MAPS = 3
+_SHARE = 0.25  # of the reader's log probability: the likelihood has seen the same data, and scenes are of more kinds
 
 
 class SpectrumReader(nn.Module):
@@ -137,7 +138,7 @@ class SpectrumReader(nn.Module):
 
 
 class InformedObjective(Objective):
-    """The spectral objective with what a `SpectrumReader` says: ½‖Lᵀ(c(γ) − μ)‖² is added.
+    """The spectral objective with what a `SpectrumReader` says: a share of ½‖Lᵀ(c(γ) − μ)‖² is added.
 
     Args:
         family, eta_waves, grid, spectrum: as for `Objective`.
@@ -154,7 +155,7 @@ class InformedObjective(Objective):
         self.read = torch.tensor([places[cell] for cell in read], device=grid.cells.device)
         self.reader = reader
         mean, factor = reader(reader.maps(grid, spectrum)[None])
-        self.expected, self.factor = mean[0], factor[0]
+        self.expected, self.factor = mean[0], _SHARE**0.5 * factor[0]
 
     def starts(self, count: int, rng: torch.Generator) -> Tensor:
         free = super().starts(count, rng)
