@@ -26,24 +26,25 @@ class Channels:
         return list(zip(self.names or [f"channel {i}" for i in everyone], ([i] for i in everyone), strict=True))
 
 
-def channels_of(recording: Recording, asked: str = "auto", cutoffs: int = 0) -> Channels:
+def channels_of(recording: Recording, asked: str = "auto", each: tuple[str, int] = ("--cutoff", 0)) -> Channels:
     """Those of a recording: "auto" shares the PSF among colours, not among a microscope's channels.
 
     Args:
         asked: auto, shared or each.
-        cutoffs: number of channels whose cutoff is known, 0 where they have one or none.
+        each: the option that says the optics of each channel, and for how many; 0 where they have one or none.
     Raises:
-        ValueError: the channels share a PSF but not a cutoff.
+        ValueError: the channels share a PSF but not their optics.
         InputError: the recording has another number of channels.
     """
-    if cutoffs and asked == "shared":
-        raise ValueError(f"channels that share a PSF have one cutoff; got {cutoffs}; leave out --channels shared")
-    if cutoffs and cutoffs != recording.channels:
+    option, count = each
+    if count and asked == "shared":
+        raise ValueError(f"channels that share a PSF have one cutoff; got {count}; leave out --channels shared")
+    if count and count != recording.channels:
         raise InputError(
-            f"{recording.path}: has {recording.channels} channels, but --cutoff says {cutoffs} cutoffs; say one for "
-            "each channel, or one for all"
+            f"{recording.path}: has {recording.channels} channels, but {option} says {count} numbers; say one for each "
+            "channel, or one for all"
         )
-    shared = asked == "shared" or (asked == "auto" and recording.rgb and not cutoffs)
+    shared = asked == "shared" or (asked == "auto" and recording.rgb and not count)
     return Channels(shared, recording.rgb, recording.channel_names)
 
 

@@ -4,8 +4,7 @@
 `lookup` where they are registered; only here a model becomes an engine, with the optics that the user knows.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,14 @@ from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.engines.given_psf import GivenPSFEngine
 from deepblur.restoration.engines.measured_psf import measured_psf
 from deepblur.restoration.engines.names import METHODS, RESTORERS, TRAINING_FREE
+from deepblur.restoration.engines.optics import ChannelOptics, same_cutoff
 from deepblur.restoration.engines.trained import SpectralEngine, TrainedEngine
 from deepblur.restoration.engines.training_free import TrainingFreeEngine
+from deepblur.restoration.known_optics import told_optics
 from deepblur.restoration.options import EngineChoice
 
 OPTICS = {"psf_size": 31, "eta_waves": 0.15, "cutoff": 0.2}
 """What is assumed where neither the user nor a model says it."""
-SAME_CUTOFF = 0.025
-"""Relative: by so much a cutoff may differ from that of a network's training and still count as its own."""
 
 
 def choose_engine(choice: EngineChoice) -> tuple[Engine, str]:
@@ -49,7 +48,7 @@ def choose_engine(choice: EngineChoice) -> tuple[Engine, str]:
     if choice.method in TRAINING_FREE:
         if choice.model is not None:
             raise ModelError(f"method {choice.method} takes no model; leave out --model {choice.model} or --method")
-        return _each(choice, lambda one, support: _training_free(choice.method, one, support)), ""
+        return _each(choice, lambda one, support: _training_free(choice.method, choice, one, support)), ""
     device, note = _device(choice.device), ""
     try:
         chosen = _model(choice, device)
@@ -58,10 +57,10 @@ def choose_engine(choice: EngineChoice) -> tuple[Engine, str]:
             raise
         if shipped.DEFAULT not in shipped.names():
             note = f"no trained model is at hand ({error}); using the training-free method spectral"
-            return _each(choice, lambda one, support: _training_free("spectral", one, support)), note
+            return _each(choice, lambda one, support: _training_free("spectral", choice, one, support)), note
         note = f"using the model that ships with deepblur, {shipped.DEFAULT}: {error}"
         chosen = Chosen(shipped.shipped(shipped.DEFAULT, device=device), shipped.DEFAULT, None)
-    return _each(choice, lambda one, support: _trained(chosen.model, chosen.name, one, support, device)), note
+    return _each(choice, lambda one, support: _trained(chosen.model, chosen.name, choice, one, support, device)), note
 
 
 def _model(choice: EngineChoice, device: str) -> Chosen:
@@ -72,34 +71,50 @@ def _model(choice: EngineChoice, device: str) -> Chosen:
     return choose_model(choice.model, tracking_uri=choice.tracking_uri, device=device)
 
 
-def _each(choice: EngineChoice, make: Callable[[EngineChoice, dict[str, Any]], Engine]) -> Engine:
-    """The engine, with one for each channel where the user knows their cutoffs, all PSFs of one size."""
-    cutoffs = choice.cutoff if isinstance(choice.cutoff, tuple) else (choice.cutoff,)
-    known = [cutoff for cutoff in cutoffs if cutoff is not None]
-    support = {"psf_size": psf_px(min(known))} if known else {}  # where the user does not say it
-    try:
-        engines = [make(replace(choice, cutoff=cutoff), support) for cutoff in cutoffs]
-    except ModelError:
-        raise
-    except ValueError as error:  # the operator refuses the optics
-        raise ModelError(str(error)) from None
-    for engine, cutoff in zip(engines, cutoffs, strict=True):
-        engine.cutoff_given = cutoff is not None
-    if len(engines) > 1:
-        engines[0].of_channels = tuple(engines)
-    return engines[0]
+def _each(choice: EngineChoice, make: "_Make") -> Engine:
+    """The engine for what the user said of the optics, which can be adapted to what each file says beside."""
+
+    def adapted(optics: tuple[ChannelOptics, ...]) -> Engine:
+        """With an engine for each channel where their optics are known one by one, all PSFs of one size."""
+        known = [one.cutoff.value for one in optics if one.cutoff is not None]
+        support = {"psf_size": psf_px(min(known))} if known else {}  # where the user does not say it
+        try:
+            engines = [make(one, support) for one in optics]
+        except ModelError:
+            raise
+        except ValueError as error:  # the operator refuses the optics
+            raise ModelError(str(error)) from None
+        for engine, one in zip(engines, optics, strict=True):
+            engine.know(one)
+        if len(engines) > 1:
+            engines[0].of_channels = tuple(engines)
+        return engines[0]
+
+    engine = adapted(told_optics(choice))
+    if engine.operator is not None:
+        engine.adapted = adapted
+    return engine
 
 
-def _trained(model: BlindModel, name: str, choice: EngineChoice, support: dict[str, Any], device: str) -> Engine:
+_Make = Callable[[ChannelOptics, dict[str, Any]], Engine]
+"""An engine for what is known of a channel's optics, and for a PSF of the size that follows from it."""
+
+
+def _trained(
+    model: BlindModel, name: str, choice: EngineChoice, optics: ChannelOptics, support: dict[str, Any], device: str
+) -> Engine:
     restorer = "deblur" if choice.restorer == "auto" else choice.restorer
-    given = _optics(choice)
+    given = _figures(choice, optics)
     if not isinstance(model.identifier, SpectralIdentifier):
-        if abs(given.get("cutoff", math.inf) / model.operator.cutoff - 1) <= SAME_CUTOFF:
-            del given["cutoff"]
-        if given:
+        given.pop("cutoff", None)
+        refused = optics.cutoff is not None and optics.cutoff.origin == "told"
+        refused = refused and not same_cutoff(optics, model.operator.cutoff)
+        if refused or given:
+            searched = {option: value for option, value in choice.said.items() if option in ("--psf-size", "--eta")}
             raise ModelError(
                 f"{name} finds the blurs that its network was trained for, of the cutoff {model.operator.cutoff:g}; "
-                f"leave out {_listed(given)}, or take --model {shipped.DEFAULT} or --method spectral"
+                f"leave out {_listed(choice.said if refused else searched)}, or take --model {shipped.DEFAULT} or "
+                "--method spectral"
             )
         return TrainedEngine(model, name, restorer, device)
     if given:
@@ -110,15 +125,15 @@ def _trained(model: BlindModel, name: str, choice: EngineChoice, support: dict[s
     return SpectralEngine(model, model.identifier, name, restorer, device, or_tv=choice.restorer == "auto")
 
 
-def _optics(choice: EngineChoice) -> dict[str, Any]:
-    """What the user said of them."""
-    return {name: value for name in OPTICS if (value := getattr(choice, name)) is not None}
+def _figures(choice: EngineChoice, optics: ChannelOptics) -> dict[str, Any]:
+    """What is said of them: size of the PSF, largest aberration, cutoff."""
+    given = {"psf_size": choice.psf_size, "eta_waves": choice.eta_waves}
+    given["cutoff"] = None if optics.cutoff is None else optics.cutoff.value
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def _listed(given: dict[str, Any]) -> str:
-    words = {"psf_size": "--psf-size", "eta_waves": "--eta", "cutoff": "--cutoff"}
-    several = {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
-    return ", ".join(f"{words[name]} {','.join(f'{value:g}' for value in values)}" for name, values in several.items())
+def _listed(said: Mapping[str, str]) -> str:
+    return ", ".join(f"{option} {value}" for option, value in said.items())
 
 
 def _calibrated(choice: EngineChoice) -> Engine:
@@ -129,8 +144,8 @@ def _calibrated(choice: EngineChoice) -> Engine:
     if choice.model is not None or choice.method in TRAINING_FREE:
         named = choice.method if choice.model is None else f"--model {choice.model}"
         raise ModelError(f"--optics {choice.optics} brings networks of its own; leave out {named} or --optics")
-    if given := _optics(choice):
-        raise ModelError(f"--optics {choice.optics} knows its PSFs; leave out {_listed(given)} or --optics")
+    if choice.said:
+        raise ModelError(f"--optics {choice.optics} knows its PSFs; leave out {_listed(choice.said)} or --optics")
     if choice.restorer not in ("auto", "deblur"):
         raise ModelError(
             f"a blur that varies over the field is removed by its network; got --restorer {choice.restorer}"
@@ -143,7 +158,7 @@ def _calibrated(choice: EngineChoice) -> Engine:
 def _given(choice: EngineChoice) -> tuple[Engine, str]:
     """The engine of a PSF that the user has, and what was done to make it ready."""
     assert choice.psf is not None
-    optics = {name: value for name, value in _optics(choice).items() if name != "psf_size"}
+    optics = {option: value for option, value in choice.said.items() if option != "--psf-size"}
     others = {"--method": choice.method if choice.method != "auto" else None, "--optics": choice.optics}
     named = [f"{option} {value}" for option, value in others.items() if value is not None]
     if named or optics:
@@ -164,13 +179,12 @@ def _given(choice: EngineChoice) -> tuple[Engine, str]:
     return GivenPSFEngine(given, restorer, model=(chosen.model, chosen.name), device=device), note
 
 
-def _training_free(method: str, choice: EngineChoice, support: dict[str, Any]) -> Engine:
+def _training_free(method: str, choice: EngineChoice, optics: ChannelOptics, support: dict[str, Any]) -> Engine:
     restorer = "tv" if choice.restorer == "auto" else choice.restorer
-    given = _optics(choice)
-    unused = {name: value for name, value in given.items() if method != "spectral" and name != "psf_size"}
+    unused = {option: value for option, value in choice.said.items() if method != "spectral" and option != "--psf-size"}
     if unused:
         raise ModelError(f"method {method} finds any PSF and knows no aberrations; leave out {_listed(unused)}")
-    return TrainingFreeEngine(method, restorer, **OPTICS | support | given)
+    return TrainingFreeEngine(method, restorer, **OPTICS | support | _figures(choice, optics))
 
 
 def _device(name: str) -> str:

@@ -18,7 +18,7 @@ CHANNELS = ("auto", "shared", "each")
 MIN_TILE_PX = 256
 LARGEST_PSF = 1023
 LARGEST_ETA = 10
-LEAST_CUTOFF = 0.001
+LEAST_CUTOFF, MOST_CUTOFF = 0.001, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,15 @@ class EngineChoice:
     cutoff: float | tuple[float, ...] | None = None
     """Pupil radius in cycles per pixel, at most 0.25, or one for each channel, in their order. A network knows the
     cutoff of its training alone; given here, it is no longer an assumption."""
+    na: float | None = None
+    """Numerical aperture. With what follows it gives the cutoff, NA / wavelength * pixel size; what is not said is
+    taken from the file."""
+    wavelength_nm: float | tuple[float, ...] | None = None
+    """Of the light in vacuum, nanometres, or one for each channel, in their order."""
+    pixel_nm: float | None = None
+    """Side of a pixel in the sample, nanometres."""
+    index: float | None = None
+    """Refractive index of the immersion medium, which NA cannot exceed."""
 
     psf: "str | Path | np.ndarray | None" = None
     """A PSF that is known, a file or an array: nothing is identified, and `restorer`, by default TV, removes it.
@@ -63,9 +72,62 @@ class EngineChoice:
             raise ValueError(
                 f"eta, the largest aberration to expect, is above 0 and at most {LARGEST_ETA} waves; got {eta:g}"
             )
-        for cutoff in self.cutoff if isinstance(self.cutoff, tuple) else (self.cutoff,):
-            if cutoff is not None and not LEAST_CUTOFF <= cutoff < math.inf:
+        for cutoff in _several(self.cutoff):
+            if not LEAST_CUTOFF <= cutoff < math.inf:
                 raise ValueError(f"a cutoff is at least {LEAST_CUTOFF} cycles per pixel; got {cutoff:g}")
+        _check_lens(self)
+
+    @property
+    def lens(self) -> dict[str, tuple[float, ...]]:
+        """What was said of `LENS`; a wavelength for all channels, or one for each."""
+        return {name: value for name in LENS if (value := _several(getattr(self, name)))}
+
+    @property
+    def each_channel(self) -> tuple[str, int]:
+        """The option that says a number for each channel, and how many it says; 0 where none does."""
+        named = {"--cutoff": self.cutoff, OPTIONS["wavelength_nm"]: self.wavelength_nm}
+        several = ((option, len(value)) for option, value in named.items() if isinstance(value, tuple))
+        return next(several, ("--cutoff", 0))
+
+    @property
+    def said(self) -> dict[str, str]:
+        """What was said of the optics: option of the command line → its value."""
+        named = {"psf_size": "--psf-size", "eta_waves": "--eta", "cutoff": "--cutoff", **OPTIONS}
+        values = {option: _several(getattr(self, name)) for name, option in named.items()}
+        return {option: ",".join(f"{one:g}" for one in value) for option, value in values.items() if value}
+
+
+LENS = {"na": (0.001, 2.0), "wavelength_nm": (10.0, 50_000.0), "pixel_nm": (0.1, 100_000.0), "index": (1.0, 4.0)}
+"""What can be said of a lens instead of its cutoff, and between what each lies."""
+OPTIONS = {name: f"--{name.replace('_', '-')}" for name in LENS}
+"""Field → option of the command line."""
+
+
+def _check_lens(choice: EngineChoice) -> None:
+    """Raises ValueError for numbers that no lens has, or that are said twice."""
+    lens, said = choice.lens, choice.said
+    for name, (low, high) in LENS.items():
+        for value in lens.get(name, ()):
+            if not low <= value <= high:
+                unit = _UNITS.get(name, "")
+                raise ValueError(f"{OPTIONS[name]} lies between {low:g} and {high:g}; got {value:g}{unit}")
+    if choice.cutoff is not None and lens:
+        words = ", ".join(f"{option} {said[option]}" for option in OPTIONS.values() if option in said)
+        raise ValueError(
+            f"--cutoff {said['--cutoff']} is NA / wavelength * pixel size already; leave out --cutoff, or {words}"
+        )
+    if "na" in lens and "index" in lens and lens["na"] > lens["index"]:
+        raise ValueError(
+            f"NA = n sin θ cannot exceed the index n of the immersion medium; got --na {said['--na']} --index "
+            f"{said['--index']}; correct one of them"
+        )
+
+
+_UNITS = {"wavelength_nm": " (green light has 520 nm)", "pixel_nm": " (a micrometre has 1000 nm)"}
+
+
+def _several(value: float | tuple[float, ...] | None) -> tuple[float, ...]:
+    return () if value is None else value if isinstance(value, tuple) else (value,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +168,7 @@ def asked(choice: EngineChoice, options: Options, *, without: tuple[str, ...] = 
         "optics": None if choice.optics is None else str(choice.optics),
         "restorer": choice.restorer,
         "cutoff": choice.cutoff,
+        **{name: getattr(choice, name) for name in LENS},
         "eta": choice.eta_waves,
         "psf_size": choice.psf_size,
         "scale": options.scale,

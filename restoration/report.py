@@ -7,8 +7,9 @@ from typing import Any
 
 from deepblur._version import __version__
 from deepblur.restoration.blurs import VERDICTS, JudgedBlur
+from deepblur.restoration.engines.optics import ChannelOptics
 
-FORMAT, VERSION = "deepblur-report", 2
+FORMAT, VERSION = "deepblur-report", 3
 """The version is part of what makes a result the same: older ones are not kept."""
 
 
@@ -43,12 +44,8 @@ class Report:
 
     @property
     def cutoff(self) -> str:
-        """In words; "" where the method knows none."""
-        optics = self.made_by["optics"]
-        if "cutoff" not in optics:
-            return ""
-        cutoffs = optics["cutoff"] if isinstance(optics["cutoff"], list) else [optics["cutoff"]]
-        return f"cutoff {', '.join(f'{f:g}' for f in cutoffs)}" + " (assumed)" * optics["cutoff_assumed"]
+        """In words, with where its numbers come from; "" where the method knows none."""
+        return cutoff_in_words(self.made_by["optics"])
 
     @property
     def verdict(self) -> str:
@@ -101,6 +98,11 @@ class Report:
             "white": max(scale.white for scale in scales),
             "saturated": sum(scale.saturated for scale in scales) / len(scales),
         }
+
+
+def cutoff_in_words(optics: dict[str, Any]) -> str:
+    """Of a report's `optics`, as `Engine.described` says them; the channels' one after another."""
+    return "; ".join(dict.fromkeys(ChannelOptics.of_json(known).words for known in optics.get("known", ())))
 
 
 def versions() -> dict[str, str]:

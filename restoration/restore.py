@@ -100,6 +100,10 @@ def restore(
     method: str = "auto",
     restorer: Restorer | Literal["auto"] = "auto",
     cutoff: float | Iterable[float] | None = None,
+    na: float | None = None,
+    wavelength_nm: float | Iterable[float] | None = None,
+    pixel_nm: float | None = None,
+    index: float | None = None,
     eta: float | None = None,
     psf_size: int | None = None,
     scale: str = DEFAULT_RULE,
@@ -125,6 +129,10 @@ def restore(
         restorer: auto, deblur, tv, wiener or richardson-lucy.
         cutoff: pupil radius NA / wavelength * pixel size in cycles per pixel, or one for each channel; None assumes
             that of the model, 0.2, and no verdict is better than doubtful.
+        na: numerical aperture, which with the next two says the cutoff instead.
+        wavelength_nm: of the light in vacuum, nanometres, or one for each channel.
+        pixel_nm: side of a pixel in the sample, nanometres.
+        index: refractive index of the immersion medium, which NA cannot exceed.
         eta: largest aberration to expect, in waves; default 0.15.
         psf_size: side of the PSF in pixels, odd; default 6 / cutoff, 31 at 0.2.
         scale: what counts as black and white, "percentile:LOW,HIGH", "bits:N" or "range:BLACK,WHITE".
@@ -152,14 +160,18 @@ def restore(
         restorer=restorer,
         device=device,
         tracking_uri=tracking_uri,
-        cutoff=tuple(float(one) for one in cutoff) if isinstance(cutoff, Iterable) else cutoff,
+        cutoff=_each(cutoff),
+        na=na,
+        wavelength_nm=_each(wavelength_nm),
+        pixel_nm=pixel_nm,
+        index=index,
         eta_waves=eta,
         psf_size=psf_size,
     )
     options = Options(scale=scale, channels=channels, varying=varying, max_memory_gib=max_memory_gib)
     check_together(choice, options)
     engine, note = choose_engine(choice)
-    session = Session.of(engine, recording, options, Path(tempfile.gettempdir()))
+    session = Session.of(engine, choice, recording, options, Path(tempfile.gettempdir()))
     frames = np.empty((recording.length, recording.channels, *recording.size), recording.dtype)
     for i, frame in enumerate(session.frames()):
         frames[i] = frame
@@ -177,3 +189,8 @@ def restore(
         gamma = np.stack(gammas) if several else gammas[0]
     shown = Shown.of(recording, frames, report)
     return Restored(image, np.stack(psfs) if several else psfs[0], gamma, report, shown)
+
+
+def _each(value: float | Iterable[float] | None) -> float | tuple[float, ...] | None:
+    """One number, or one for each channel."""
+    return tuple(float(one) for one in value) if isinstance(value, Iterable) else value

@@ -18,8 +18,9 @@ from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.frame import Tick, identify_frame, restore_frame
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import bands
+from deepblur.restoration.known_optics import fitted
 from deepblur.restoration.memory import with_room
-from deepblur.restoration.options import Options
+from deepblur.restoration.options import EngineChoice, Options
 from deepblur.restoration.outliers import replace_outliers
 from deepblur.restoration.report import Report
 from deepblur.restoration.scale import Scale, Scaling
@@ -61,15 +62,22 @@ class Session:
 
     @classmethod
     def of(
-        cls, engine: Engine, recording: Recording, options: Options, folder: Path, tick: Tick | None = None
+        cls,
+        engine: Engine,
+        choice: EngineChoice,
+        recording: Recording,
+        options: Options,
+        folder: Path,
+        tick: Tick | None = None,
     ) -> "Session":
-        """Frames that do not fit into memory will lie in `folder`.
+        """The engine of this choice is adapted to what the file says; frames too large for memory lie in `folder`.
 
         Raises:
-            ValueError, InputError: the channels do not fit what was asked for, or not one part of the file fits.
+            ValueError, InputError: channels or optics do not fit what was asked for, or not one part of the file fits.
         """
         recording = with_room(recording, engine, options.max_memory_gib, folder)
-        channels = channels_of(recording, options.channels, len(engine.of_channels))
+        channels = channels_of(recording, options.channels, choice.each_channel)
+        engine = fitted(engine, choice, recording, channels)
         return cls(engine, recording, options, channels, tick)
 
     def frames(self) -> Iterator[np.ndarray]:

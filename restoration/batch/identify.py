@@ -47,7 +47,7 @@ def identify_files(
 
         def identify(item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
             key, folder = key_of(item.path, [repr(wanted)]), output / item.below
-            session = Session.of(made, read_recording(item.path), options, folder)
+            session = Session.of(made, engine, read_recording(item.path), options, folder)
             for _ in session.identified():
                 tick(1 / session.recording.length)
             with claimed(folder, item, IDENTIFIED, key) as place:

@@ -1,6 +1,5 @@
 """`deepblur psf`: the PSF of a lens with known aberrations, as a file that `deepblur restore --psf` takes."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,21 @@ from deepblur.operators.pupil import psf_px
 from deepblur.platform.system.errors import OutputError
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.batch.image_files import output_folder
-from deepblur.restoration.batch.outputs import write_picture
+from deepblur.restoration.batch.outputs import resolution, write_picture
 from deepblur.restoration.batch.ownership import COMPUTED, Item, claimed
 from deepblur.restoration.batch.simulate import check_figures, modes_of, waves_of
-from deepblur.restoration.options import LARGEST_PSF
+from deepblur.restoration.known_optics import told_lens
+from deepblur.restoration.options import LARGEST_PSF, EngineChoice
 
 
 def psf_file(
     output: str | Path,
     *,
     cutoff: float | None = None,
+    na: float | None = None,
+    wavelength_nm: float | None = None,
+    pixel_nm: float | None = None,
+    index: float | None = None,
     noll: Sequence[int] = (4, 5, 6, 7, 8, 9, 10),
     gamma: Sequence[float] | None = None,
     psf_size: int | None = None,
@@ -33,7 +37,12 @@ def psf_file(
 
     Args:
         output: the file to write, NAME.tif, float32 of sum 1; a picture and a report lie beside it.
-        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; must be said.
+        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; it must be said,
+            or the next three.
+        na: numerical aperture.
+        wavelength_nm: of the light in vacuum, nanometres.
+        pixel_nm: side of a pixel in the sample, nanometres; the file says it too.
+        index: refractive index of the immersion medium, which NA cannot exceed.
         noll: Noll indices of the Zernike modes that gamma weighs.
         gamma: coefficient of each mode, in waves; None: no aberrations.
         psf_size: side of the PSF in pixels, odd; None: 6 / cutoff, 31 at 0.2.
@@ -46,8 +55,9 @@ def psf_file(
         OutputError: the file cannot be written, or is another's.
     """
     output = Path(output)
-    if cutoff is None or not math.isfinite(cutoff):
-        raise ValueError("a PSF has the cutoff of its lens: say --cutoff, NA / wavelength * pixel size")
+    optics = told_lens(EngineChoice(cutoff=cutoff, na=na, wavelength_nm=wavelength_nm, pixel_nm=pixel_nm, index=index))
+    assert optics.cutoff is not None
+    cutoff = optics.cutoff.value
     if output.suffix != ".tif":
         raise OutputError(f"{output}: the PSF is a TIFF file; end the name with .tif")
     check_figures(noll, {"gamma": gamma or []})
@@ -60,6 +70,7 @@ def psf_file(
     report = {
         "gamma": modes_of(operator, waves[0]),
         "cutoff": cutoff,
+        "optics": optics.as_json(),
         "psf_size": size,
         "outside": round(float(1 - light.sum()), 6),
         "strehl": round(float(light.max() / ideal.max()), 6),
@@ -70,7 +81,7 @@ def psf_file(
         claimed(output.parent, Item(output, output.stem), COMPUTED, "") as place,
     ):
         with replacing(place.path("psf", ".tif")) as file:
-            tifffile.imwrite(file, psf)
+            tifffile.imwrite(file, psf, **resolution(None if pixel_nm is None else pixel_nm / 1000))
         if pictures:
             from deepblur.restoration.overview import computed_psf_picture
 

@@ -58,7 +58,14 @@ def restore_files(
     with output_folders(output, given):
         made, notes = chosen_engine(engine)
         same = replace(options, max_memory_gib=Options.max_memory_gib)  # how much memory there is decides nothing
-        parts = (repr(made.described()), engine.restorer, repr(same), str(pictures), f"report version {VERSION}")
+        parts = (
+            repr(made.described()),
+            repr(engine.said),
+            engine.restorer,
+            repr(same),
+            str(pictures),
+            f"report version {VERSION}",
+        )
 
         def restore(item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
             own = key_of(item.path, parts)  # which refuses what is no file, before anything else opens it
@@ -68,7 +75,7 @@ def restore_files(
             if not again and (report := kept(folder, item, RESTORED, key)) is not None:
                 return report | about | {"status": "kept"}
             recording = read_recording(item.path)
-            session = Session.of(made, recording, options, folder, tick=lambda share: tick(share / recording.length))
+            session = Session.of(made, engine, recording, options, folder, lambda share: tick(share / recording.length))
             image = f"_restored{item.suffix}"
             with claimed(folder, item, RESTORED, key, (image,)) as place:
                 write_recording(place.path("image", image), session.frames(), session.recording)

@@ -1,6 +1,7 @@
 """`deepblur simulate`: a sharp image, a known blur and noise → what a camera would have given, and the truth."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.batch.image_files import key_of, output_folder
 from deepblur.restoration.batch.outputs import resolution
 from deepblur.restoration.batch.ownership import SIMULATED, Item, claimed
+from deepblur.restoration.channels import Channels
+from deepblur.restoration.engine_choice import OPTICS
+from deepblur.restoration.engines.optics import UNKNOWN, Quantity
 from deepblur.restoration.images.io import read_recording
 from deepblur.restoration.images.recording import Recording, check_fits
-from deepblur.restoration.options import DEFAULT_RULE
+from deepblur.restoration.known_optics import optics_of
+from deepblur.restoration.options import DEFAULT_RULE, EngineChoice
 from deepblur.restoration.scale import Scale, scale_of
 from deepblur.restoration.session import assembled
 
@@ -35,7 +40,11 @@ def simulate_file(
     noll: Sequence[int] = (4, 5, 6, 7, 8, 9, 10),
     gamma: Sequence[float] | None = None,
     eta: float = 0.1,
-    cutoff: float = 0.2,
+    cutoff: float | None = None,
+    na: float | None = None,
+    wavelength_nm: float | None = None,
+    pixel_nm: float | None = None,
+    index: float | None = None,
     psf_size: int | None = None,
     gain: float = 0.0,
     read_std: float = 0.01,
@@ -54,7 +63,12 @@ def simulate_file(
         noll: Noll indices of the Zernike modes, up to MOST_NOLL.
         gamma: coefficient of each mode, in waves; None draws them with eta and seed.
         eta: coefficients are uniform in ±eta, in waves.
-        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25.
+        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; default 0.2.
+        na: numerical aperture, which with the next two says the cutoff instead; what is left out of the three is taken
+            from the file.
+        wavelength_nm: of the light in vacuum, nanometres.
+        pixel_nm: side of a pixel in the sample, nanometres.
+        index: refractive index of the immersion medium, which NA cannot exceed.
         psf_size: side of the PSF in pixels, odd; None: 6 / cutoff, 31 at 0.2.
         gain: variance per unit of signal, white being 1.
         read_std: standard deviation of the read noise, white being 1.
@@ -70,17 +84,22 @@ def simulate_file(
     image, output = Path(image), Path(output)
     with output_folder(output):
         check_figures(noll, {"gain": [gain], "read_std": [read_std], "eta": [eta], "gamma": gamma or []})
-        size = psf_px(cutoff) if psf_size is None else psf_size
-        operator = ZernikeBlur(noll=tuple(noll), cutoff=cutoff, psf_size=size)
+        choice = EngineChoice(cutoff=cutoff, na=na, wavelength_nm=wavelength_nm, pixel_nm=pixel_nm, index=index)
+        recording = read_recording(image)
+        optics = optics_of(choice, recording, Channels())[0] if choice.said else UNKNOWN
+        optics = replace(optics, cutoff=optics.cutoff or Quantity(OPTICS["cutoff"], "assumed"))
+        assert optics.cutoff is not None
+        size = psf_px(optics.cutoff.value) if psf_size is None else psf_size
+        operator = ZernikeBlur(noll=tuple(noll), cutoff=optics.cutoff.value, psf_size=size)
         noise = PoissonGaussian(gain, read_std)
         waves = _gamma(gamma, eta, seed, operator)
-        recording = read_recording(image)
         sharp, blurry, known = _exposed(recording, operator, waves, noise, seed, scale)
         truth = {
             "format": SIMULATED.format,
             "version": 1,
             "gamma": modes_of(operator, waves),
             "cutoff": operator.cutoff,
+            "optics": optics.as_json(),
             "psf_size": operator.psf_size,
             "noise": {"gain": gain, "read_std": read_std, "seed": seed},
             "scale": {"black": known.black, "white": known.white},

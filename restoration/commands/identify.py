@@ -7,7 +7,7 @@ from typing import Any
 
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands import restore
-from deepblur.restoration.commands.outcome import called, ending, file_of, say_remarks, say_results
+from deepblur.restoration.commands.outcome import called, ending, file_of, say_optics, say_remarks, say_results
 from deepblur.restoration.options import EngineChoice, Options
 
 HELP = "measure the blur of images, or of every frame of a time series: PSF and aberrations"
@@ -78,4 +78,5 @@ def _show(entry: dict[str, Any], output: Path) -> None:
             f"    … {len(blurs)} blurs in all: {counts}; wavefront rms {min(rms):.3f} to {max(rms):.3f} waves; see the "
             "CSV file"
         )
+    say_optics(entry)
     say_remarks(entry)

@@ -84,6 +84,15 @@ def file_of(entry: dict[str, Any], what: str, output: Path) -> str:
     return str((Path(entry["folder"]) / entry["files"][what]).relative_to(output))
 
 
+def say_optics(entry: dict[str, Any]) -> None:
+    """For which cutoff the PSF was found, where that is neither the user's own word nor the sentence's."""
+    from deepblur.restoration.report import cutoff_in_words
+
+    words = cutoff_in_words(entry["optics"])
+    if "(" in words and not entry["optics"]["cutoff_assumed"]:
+        say(f"    {words}")
+
+
 def say_remarks(entry: dict[str, Any]) -> None:
     """What was done to frames beside, each in a line; of many the first."""
     for remark in entry["remarks"][:_REMARKS]:

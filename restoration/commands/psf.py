@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deepblur.platform.system.errors import OK
 from deepblur.platform.system.printable import say
+from deepblur.restoration.commands import restore
 from deepblur.restoration.commands.outcome import called, ending
 
 HELP = "compute the PSF of a lens, for restore --psf"
@@ -16,6 +17,7 @@ what is written beside NAME.tif, which is 32-bit and sums to 1:
 
 examples:
   deepblur psf --cutoff 0.2 -o ideal.tif
+  deepblur psf --na 1.4 --wavelength-nm 520 --pixel-nm 65 -o ideal.tif
   deepblur psf --cutoff 0.15 --noll 4 11 --gamma 0.05 0.12 -o spherical.tif
   deepblur restore cells.tif -o restored --psf spherical.tif"""
 
@@ -27,6 +29,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, metavar="NAME.tif", help="the file to write")
     add("--cutoff", type=float, metavar="F",
         help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25")  # fmt: skip
+    restore.lens(command)
     add("--noll", type=int, nargs="+", default=[4, 5, 6, 7, 8, 9, 10], metavar="N",
         help="Noll indices of the Zernike modes (default: 4 to 10)")  # fmt: skip
     add("--gamma", type=float, nargs="+", metavar="WAVES",

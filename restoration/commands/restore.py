@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deepblur.platform.system.printable import say
-from deepblur.restoration.commands.outcome import called, ending, file_of, say_remarks, say_results
+from deepblur.restoration.commands.outcome import called, ending, file_of, say_optics, say_remarks, say_results
 from deepblur.restoration.engines.names import METHODS, RESTORERS
 from deepblur.restoration.options import CHANNELS, DEFAULT_RULE, EngineChoice, Options
 
@@ -77,10 +77,11 @@ def engine(command: argparse.ArgumentParser) -> None:
         "the runs folder)")  # fmt: skip
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     optics = command.add_argument_group("optics, for compact and for methods without training")
-    optics.add_argument("--cutoff", type=_cutoffs, metavar="F[,F...]",
+    optics.add_argument("--cutoff", type=_numbers, metavar="F[,F...]",
         help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; for all channels, or one "
         "for each, as in 0.2,0.17. Left out, 0.2 is assumed and no verdict is better than doubtful; a model whose "
         "network knows one cutoff takes only that")  # fmt: skip
+    lens(optics, "; for all channels, or one for each, as in 450,520")
     optics.add_argument("--eta", dest="eta_waves", type=float, metavar="WAVES",
         help="largest aberration to expect (default: 0.15)")  # fmt: skip
     optics.add_argument(
@@ -88,13 +89,26 @@ def engine(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _cutoffs(text: str) -> float | tuple[float, ...]:
+def lens(optics: argparse._ActionsContainer, channels: str = "") -> None:
+    """What says the cutoff in the words of a microscope; `channels` is how wavelengths are typed."""
+    add = optics.add_argument
+    add("--na", type=float, metavar="NA", help="numerical aperture of the objective: with wavelength and pixel size "
+        "the cutoff follows, and is not to be said")  # fmt: skip
+    add("--wavelength-nm", type=_numbers if channels else float, metavar="NM[,NM...]" if channels else "NM",
+        help=f"wavelength of the light that the camera sees (emission), in nanometres{channels}")  # fmt: skip
+    add("--pixel-nm", type=float, metavar="NM", help="side of a pixel in the sample, in nanometres: that of the "
+        "camera over the magnification")  # fmt: skip
+    add("--index", type=float, metavar="N", help="refractive index of the immersion medium, such as 1.518 for oil; "
+        "an NA above it is refused")  # fmt: skip
+
+
+def _numbers(text: str) -> float | tuple[float, ...]:
     """One number, or several with commas between them."""
     numbers = tuple(float(part) for part in text.split(","))
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-_cutoffs.__name__ = "cutoff"  # what argparse calls the value that it refuses
+_numbers.__name__ = "number"  # what argparse calls the value that it refuses
 
 
 def memory(command: argparse.ArgumentParser) -> None:
@@ -131,4 +145,5 @@ def _show(entry: dict[str, Any], output: Path) -> None:
     for flag in dict.fromkeys(flag for blur in entry["blurs"] for flag in blur["flags"]):
         if flag not in entry["sentence"]:
             say(f"    {flag}")
+    say_optics(entry)
     say_remarks(entry)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deepblur.platform.system.errors import OK
 from deepblur.platform.system.printable import say
+from deepblur.restoration.commands import restore
 from deepblur.restoration.commands.outcome import called, ending
 from deepblur.restoration.options import DEFAULT_RULE
 
@@ -33,8 +34,9 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("--gamma", type=float, nargs="+", metavar="WAVES", help="coefficient of each mode, in waves "
         "(default: drawn with --eta and --seed)")  # fmt: skip
     add("--eta", type=float, default=0.1, metavar="WAVES", help="coefficients are uniform in ±ETA (default: 0.1)")
-    add("--cutoff", type=float, default=0.2, metavar="F",
+    add("--cutoff", type=float, metavar="F",
         help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25 (default: 0.2)")  # fmt: skip
+    restore.lens(command)
     add("--psf-size", type=int, metavar="PX", help="side of the PSF, odd (default: 6 / cutoff, 31 at 0.2)")
     add("--gain", type=float, default=0.0, help="variance per unit of signal, white being 1 (default: 0)")
     add("--read-std", type=float, default=0.01, help="standard deviation of the read noise (default: 0.01)")

@@ -2,13 +2,15 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from deepblur.operators import ZernikeBlur
 from deepblur.restoration.engines.names import Restorer
+from deepblur.restoration.engines.optics import UNKNOWN, ChannelOptics, Quantity
 from deepblur.restoration.engines.reliability import Residual, residual_of
 from deepblur.restoration.engines.removal import Removal
 
@@ -54,8 +56,14 @@ class Engine(ABC):
     """Memory that restoring a tile takes, measured."""
     whole_field: bool = False
     """Images are the whole field of a calibrated microscope; a part of one cannot be treated for itself."""
-    cutoff_given: bool = False
-    """Whether the user said the cutoff; without, that of `operator` is an assumption."""
+    takes_cutoff: bool = False
+    """Whether the cutoff can be said; a network knows that of its training alone."""
+    known: ChannelOptics = UNKNOWN
+    """What is known of the optics; where that is no cutoff, that of `operator` is an assumption."""
+    doubts: tuple[str, ...] = ()
+    """Sentences about optics that cannot be right."""
+    adapted: "Callable[[tuple[ChannelOptics, ...]], Engine] | None" = None
+    """Makes the same engine for other optics, for all channels or for each; None where it knows its own."""
     of_channels: "tuple[Engine, ...]" = ()
     """One for each channel, where each has a cutoff of its own; the first is this one."""
 
@@ -71,31 +79,50 @@ class Engine(ABC):
         """The one for a channel that has a PSF of its own."""
         return self.of_channels[index] if self.of_channels else self
 
+    def know(self, optics: ChannelOptics) -> None:
+        """That these are the optics, for whose cutoff the engine was made."""
+        self.known = optics
+
+    @property
+    def known_or_assumed(self) -> ChannelOptics:
+        """With the cutoff of `operator`, for which the PSF is found."""
+        if self.operator is None:
+            return self.known
+        if self.known.cutoff is None:
+            return replace(self.known, cutoff=Quantity(self.operator.cutoff, "assumed"))
+        return replace(self.known, cutoff=replace(self.known.cutoff, value=self.operator.cutoff))
+
     def assumed(self, psfs: int = 1) -> tuple[str, ...]:
         """A sentence on what nobody said of the optics; `psfs` is how many channels have one of their own."""
         if self.operator is None:
             return ()
         cutoff = self.operator.cutoff
-        if not self.cutoff_given:
+        if self.doubts:
+            return self.doubts
+        if self.known.cutoff is None:
             return (
                 f"the cutoff of {cutoff:g} cycles per pixel was assumed, and with another one the PSF is worth "
                 "nothing: say yours, NA / wavelength * pixel size, with --cutoff",
             )
         if psfs > 1 and not self.of_channels:
+            told = self.known.wavelength_nm
+            option, value = ("--cutoff", cutoff) if told is None else ("--wavelength-nm", told.value)
             return (
                 f"the cutoff {cutoff:g} was told for all {psfs} channels, but each wavelength has its own: say them in "
-                f"the channels' order, as in --cutoff {','.join([f'{cutoff:g}'] * psfs)}",
+                f"the channels' order, as in {option} {','.join([f'{value:g}'] * psfs)}",
             )
         return ()
 
     def described(self) -> dict[str, Any]:
         """What decides about the result beside image and options, as plain values."""
-        of_channels = [engine.operator for engine in self.of_channels or (self,) if engine.operator is not None]
         optics: dict[str, Any] = {"psf_size": self.psf_size}
         if self.operator is not None:
-            cutoffs = [operator.cutoff for operator in of_channels]
+            known = [engine.known_or_assumed for engine in self.of_channels or (self,)]
+            cutoffs = [one.cutoff.value for one in known if one.cutoff is not None]
             optics |= asdict(self.operator)
-            optics |= {"cutoff": cutoffs if len(cutoffs) > 1 else cutoffs[0], "cutoff_assumed": not self.cutoff_given}
+            optics |= {"cutoff": cutoffs if len(cutoffs) > 1 else cutoffs[0]}
+            optics |= {"cutoff_assumed": any(engine.known.cutoff is None for engine in self.of_channels or (self,))}
+            optics |= {"known": [one.as_json() for one in known]}
         return {"method": self.name, "restorer": self.restorer, "optics": optics}
 
     def limits(self, found: IdentifiedBlur) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Restoring with a trained model: its identification network or the spectral likelihood, and its deblurring network."""
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -10,10 +11,12 @@ from deepblur.baselines import SpectralIdentifier
 from deepblur.operators import Blur, EigenPSFBlur, noise_std_of
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import identify
+from deepblur.platform.models.shipped import DEFAULT
 from deepblur.platform.models.trained_range import largest_noise
 from deepblur.platform.system.errors import ModelError
 from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, at_bound, disagreement, hash_of
 from deepblur.restoration.engines.names import Restorer
+from deepblur.restoration.engines.optics import ChannelOptics, same_cutoff
 from deepblur.restoration.engines.removal import CLASSICAL_BYTES, Removal, classical, network_bytes
 
 
@@ -27,6 +30,16 @@ class TrainedEngine(Engine):
         self.operator, self.psf_size = model.operator, model.operator.psf_size
         self.card, self.device = model.card, device
         self.bytes_per_px = network_bytes(model.deblurrer) if restorer == "deblur" else CLASSICAL_BYTES
+
+    def know(self, optics: ChannelOptics) -> None:
+        if self.takes_cutoff or same_cutoff(optics, self.model.operator.cutoff):
+            super().know(optics)
+            return
+        super().know(replace(optics, cutoff=None))
+        self.doubts = (
+            f"{optics.words} is not the cutoff {self.model.operator.cutoff:g} that the network of {self.name} was "
+            f"trained for, so the PSF is worth nothing: take --model {DEFAULT} or --method spectral",
+        )
 
     @cached_property
     def weights(self) -> str:
@@ -73,6 +86,8 @@ class SpectralEngine(TrainedEngine):
         or_tv: where the noise is stronger than its network was trained for, TV restores, which is better there
             (studies/protocol.py).
     """
+
+    takes_cutoff = True
 
     def __init__(
         self,

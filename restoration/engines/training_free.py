@@ -23,6 +23,7 @@ class TrainingFreeEngine(Engine):
         self.name, self.restorer, self.psf_size, self._eta_waves = method, restorer, psf_size, eta_waves
         self._method = METHODS[TRAINING_FREE[method]]
         self.operator = ZernikeBlur(psf_size=psf_size, cutoff=cutoff) if method == "spectral" else None
+        self.takes_cutoff = self.operator is not None
         # what it searches, in the words of a trained model
         self.card = {} if self.operator is None else {"trained": {"eta_waves": eta_waves}}
         self.bytes_per_px = CLASSICAL_BYTES

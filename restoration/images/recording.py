@@ -75,6 +75,12 @@ class Recording:
     """Width of a pixel in the sample, micrometres, where the file says so credibly."""
     pixel_height_um: float | None = None
     """Its height; None where the file does not say."""
+    na: float | None = None
+    """Numerical aperture of the objective, where the file says so."""
+    index: float | None = None
+    """Refractive index of its immersion medium."""
+    emission_nm: tuple[float | None, ...] = ()
+    """Wavelength of the light of each channel, in vacuum; none where the file says none."""
     z_um: float | None = None
     """Distance of the planes of a stack, micrometres."""
     interval_s: float | None = None

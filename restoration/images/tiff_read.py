@@ -67,10 +67,9 @@ def _recording(path: Path, layout: Layout, source: TiffSource, series: TiffPageS
     if layout.orientation in (5, 6, 7, 8):
         y, x = layout.axes.index("Y"), layout.axes.index("X")
         shape[y], shape[x] = shape[x], shape[y]
-    facts = about(source.tiff, series, None if source.ome is None else source.ome.image.pixels)
+    facts = about(source.tiff, series, source.ome, len(layout.colours))
     if layout.orientation in (5, 6, 7, 8) and "pixel_height_um" in facts:
         facts |= {"pixel_um": facts["pixel_height_um"], "pixel_height_um": facts.get("pixel_um")}
-    names = facts.pop("channel_names", ())
     notes = () if source.ome is None else source.ome.notes
     if source.tiff.pages.first.is_ome and source.ome is None:
         notes = ("its OME-XML names no image that can be read, so its pages are taken one by one",)
@@ -84,7 +83,6 @@ def _recording(path: Path, layout: Layout, source: TiffSource, series: TiffPageS
         channels=len(layout.colours),
         labels=frame_labels("".join(layout.axes[k] for k in frame_axes), tuple(layout.shape[k] for k in frame_axes)),
         source=source,
-        channel_names=names if len(names) == len(layout.colours) else (),
         rgb=len(layout.colours) == 3 and "S" in layout.axes and (bool(layout.colour) or page.photometric not in GREY),
         alpha=len(layout.others),
         bits=0 if dtype.kind not in "ui" else 8 if layout.colour else int(page.bitspersample),

@@ -63,9 +63,10 @@ def test_only_its_own_file_is_replaced(tmp_path, capsys):
     ("options", "code", "words"),
     [
         ((), 2, "say --cutoff"),
-        (("--cutoff", "nan"), 2, "say --cutoff"),
+        (("--cutoff", "nan"), 2, "a cutoff is at least 0.001"),
+        (("--na", 1.2, "--wavelength-nm", 520), 2, "was told, but you did not say the pixel size; say --pixel-nm too"),
         (("--cutoff", 0.3), 2, "lies in (0, 0.25]"),
-        (("--cutoff", 0), 2, "lies in (0, 0.25]"),
+        (("--cutoff", 0), 2, "a cutoff is at least 0.001"),
         (("--cutoff", 0.2, "--gamma", 0.1), 2, "each of the 7 modes"),
         (("--cutoff", 0.2, "--noll", 4, "--gamma", 1e9), 2, "--gamma is a number up to 100"),
         (("--cutoff", 0.2, "--psf-size", 30), 2, "odd sides"),
@@ -79,3 +80,10 @@ def test_what_is_no_lens_is_refused_in_one_sentence(options, code, words, tmp_pa
     assert words in said
     assert said.count("\n") == 1
     assert not list(tmp_path.glob("*.tif"))
+
+
+def test_the_lens_can_be_said_in_its_own_words_and_the_file_says_the_pixel(tmp_path):
+    report = psf_file(tmp_path / "a.tif", na=1.2, wavelength_nm=520, pixel_nm=65, pictures=False)
+    assert report["cutoff"] == pytest.approx(0.15)
+    assert report["optics"]["na"] == {"value": 1.2, "from": "told"}
+    assert measured_psf(tmp_path / "a.tif").pixel_um == pytest.approx(0.065)

@@ -18,11 +18,13 @@ from deepblur.platform.system.errors import InputError, ModelError
 from deepblur.restoration.channels import Channels
 from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.engine import IdentifiedBlur
+from deepblur.restoration.engines.optics import UNKNOWN, ChannelOptics, Quantity
 from deepblur.restoration.engines.training_free import TrainingFreeEngine
 from deepblur.restoration.frame import identify_frame, restore_frame
 from deepblur.restoration.options import EngineChoice, Options
 
 GAMMA = torch.tensor([[0.1, -0.06, 0.08]])
+TOLD = ChannelOptics(cutoff=Quantity(0.2, "told"))
 
 
 class Oracle(TrainingFreeEngine):
@@ -70,13 +72,14 @@ def test_no_verdict_is_good_on_a_cutoff_that_nobody_said(blurry, treat):
     assert blur.verdict == "doubtful"
     assert "the cutoff of 0.2 cycles per pixel was assumed" in blur.sentence
     assert "with --cutoff" in blur.sentence
-    engine.cutoff_given = True
+    engine.know(TOLD)
     assert judged(engine)[0].verdict == "good"
     two = judged(engine, np.concatenate([blurry, blurry]), shared=False)
     assert [blur.verdict for blur in two] == ["doubtful"] * 2
     assert "each wavelength has its own: say them in the channels' order, as in --cutoff 0.2,0.2" in two[0].sentence
     other = Oracle(0.17)
-    engine.of_channels, other.cutoff_given = (engine, other), True
+    engine.of_channels = (engine, other)
+    other.know(ChannelOptics(cutoff=Quantity(0.17, "told")))
     two = judged(engine, np.concatenate([blurry, blurry]), shared=False)
     assert [blur.cutoff for blur in two] == [0.2, 0.17]
     assert two[0].verdict == "good"
@@ -84,9 +87,9 @@ def test_no_verdict_is_good_on_a_cutoff_that_nobody_said(blurry, treat):
 
 
 def test_the_cutoff_of_a_network_is_confirmed_or_refused(model):
-    assert not choose_engine(EngineChoice(model=model))[0].cutoff_given
+    assert choose_engine(EngineChoice(model=model))[0].known == UNKNOWN
     confirmed, _ = choose_engine(EngineChoice(model=model, cutoff=0.203))
-    assert (confirmed.cutoff_given, confirmed.operator.cutoff) == (True, 0.2)
+    assert (confirmed.known_or_assumed, confirmed.operator.cutoff) == (TOLD, 0.2)
     with pytest.raises(ModelError, match=r"trained for, of the cutoff 0.2; leave out --cutoff 0.15, or take --model"):
         choose_engine(EngineChoice(model=model, cutoff=0.15))
     with pytest.raises(ModelError, match=r"cutoff .* 0.4"):
@@ -108,7 +111,7 @@ def test_every_channel_can_have_its_cutoff(blurry):
     engine, _ = choose_engine(EngineChoice(model="compact", cutoff=(0.2, 0.15)))
     assert [engine.of_channel(k).operator.cutoff for k in (0, 1)] == [0.2, 0.15]
     assert engine.described()["optics"]["cutoff"] == [0.2, 0.15]
-    with pytest.raises(InputError, match=r"array: has 1 channels, but --cutoff says 2 cutoffs; say one for each"):
+    with pytest.raises(InputError, match=r"array: has 1 channels, but --cutoff says 2 numbers; say one for each"):
         deepblur.restore(blurry[0], method="spectral", cutoff=(0.2, 0.15))
     with pytest.raises(ValueError, match=r"share a PSF have one cutoff; got 2; leave out --channels shared"):
         deepblur.restore(
