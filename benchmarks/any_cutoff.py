@@ -7,9 +7,9 @@ Measure   Mean SNR of the PSF in dB, a turn by 180° allowed: likelihood with wi
           paired difference to the row before.
 Cost      two seconds of one core a draw
 Run       python benchmarks/any_cutoff.py --data coco/val2017 --images 16
-Outcome   16 images of COCO val, without noise, at the cutoffs 0.1, 0.13, 0.2, 0.25: 3.7, 6.2, 21.7, 17.3 dB with windows of
-          64 pixels; 16.6, 17.1, 23.6, 19.5 with 12.8 / cutoff pixels and the reader. In noise the reader adds nothing that
-          so few images show. All of it is in docs/results.md.
+Outcome   16 images of COCO val without noise, cutoffs 0.1, 0.13, 0.2 and 0.25: 3.7, 6.2, 21.7 and 17.3 dB with windows
+          of 64 pixels; 16.6, 17.1, 23.6 and 19.5 with 12.8 / cutoff pixels and the reader. In noise the reader adds
+          nothing that so few images show. All of it is in docs/results.md.
 """
 
 import argparse
