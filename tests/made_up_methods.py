@@ -18,7 +18,7 @@ ARMS = {  # arm → PSF SNR without noise (None: estimates no PSF), PSNR gain (N
     "mean PSF + Wiener": (4.2, 0.8, 0.02),
     "oracle": (30.0, 4.0, 0.35),
 }
-PSF_SCORES = ("psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error", "psf_error")
+PSF_SCORES = ("psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error", "wavefront_error_waves", "psf_error")
 IMAGE_SCORES = ("psnr_db", "ssim")
 NOISES = {"clean": 0.0, "low": 0.02, "high": 0.12}
 
@@ -52,6 +52,7 @@ def table(arms=ARMS, *, seeds=(0,), noises=NOISES, etas=(0.05, 0.1, 0.15), image
             rows["psf_snr_registered_db"] = rows["psf_snr_db"] + 0.5
             rows["psf_ncc"] = np.nan if snr is None else 1 - 10 ** (-rows["psf_snr_db"] / 10) / 20
             rows["otf_error"] = 0.5 * 10 ** (-rows["psf_snr_db"] / 20)
+            rows["wavefront_error_waves"] = 0.3 * rows["otf_error"]
             rows["psf_error"] = 10 ** (-rows["psf_snr_db"] / 10)
             gained = np.nan if gain is None else gain + (0.0 if arm == "blurry" else rng.normal(0, 0.4, n))
             rows["psnr_db"], rows["ssim"] = rows["blurry_psnr_db"] + gained, rows["blurry_ssim"] + 0.04 * gained

@@ -34,13 +34,13 @@ class Grid:
     """The fixed evaluation grid: every arm sees the same images, crops, operators and noise draws.
 
     Raises:
-        ValueError: no noise level, no η, or one that is not positive.
+        ValueError: no noise level, no η, or one that is negative.
     """
 
     noise: tuple[NoiseLevel, ...]
     """The levels, each crossed with every η."""
     eta_waves: tuple[float, ...]
-    """PSF complexities η: the largest coefficient, in waves."""
+    """PSF complexities η: the largest coefficient, in waves; at 0 the lens is ideal."""
     images: int
     """How many test images at most, the first ones of the test source."""
     draws: int
@@ -53,9 +53,9 @@ class Grid:
     """A draw on which a compared method takes longer counts as timed out."""
 
     def __post_init__(self) -> None:
-        if not self.noise or not self.eta_waves or not all(0 < eta < math.inf for eta in self.eta_waves):
+        if not self.noise or not self.eta_waves or not all(0 <= eta < math.inf for eta in self.eta_waves):
             raise ValueError(
-                f"a grid needs a noise level and PSF complexities η > 0; got {self.noise}, {self.eta_waves}"
+                f"a grid needs a noise level and PSF complexities η ≥ 0; got {self.noise}, {self.eta_waves}"
             )
 
 

@@ -91,6 +91,24 @@ def otf_error(estimate: Tensor, truth: Tensor, cutoff: float) -> Tensor:
     return (_power(F - G, passed) / _power(G, passed)).sqrt()
 
 
+def wavefront_error_waves(estimate: Tensor, truth: Tensor, twin: Tensor) -> Tensor:
+    """Root mean square over the pupil of the difference of two wavefronts, in waves: ‖γ̂ − γ‖, for Noll's modes are
+    orthonormal there. Of the truth and its twin, which no image tells apart, the nearer one counts.
+
+    Args:
+        estimate, truth, twin: (B, K), in waves; the twin is `Blur.twin` of the truth.
+    Returns:
+        (B,) float64.
+    Raises:
+        ValueError: a value is NaN or infinite, or shapes differ.
+    Source: Noll, JOSA 66(3), 1976. Maréchal's criterion calls a lens ideal up to 1/14 wave.
+    """
+    estimate, *truths = (gamma.detach().to("cpu", torch.float64) for gamma in (estimate, truth, twin))
+    for gamma in truths:
+        _require_comparable(*(part[:, None, None] for part in (estimate, gamma)))
+    return torch.stack([(estimate - gamma).norm(dim=1) for gamma in truths]).amin(0)
+
+
 def psnr_db(estimate: Tensor, truth: Tensor, border_px: int = 0) -> Tensor:
     """Peak signal-to-noise ratio −10·log10(mean squared error), data range 1, in dB, at most `CEILING_DB`.
 

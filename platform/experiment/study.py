@@ -24,6 +24,7 @@ from deepblur.platform.stages.stage import Work
 COLUMNS = {
     *("arm", "seed", "noise", "eta_waves", "image", "draw", "noise_std", "gain", "status", "reason", "seconds"),
     *("psnr_db", "ssim", "whiteness", "psf_snr_db", "psf_ncc", "otf_error", "psf_error", "local_std", "peak_mb"),
+    "wavefront_error_waves",
 }
 """Of the tables of draws, which a metric of a study's own cannot have."""
 F = TypeVar("F", bound=Callable[..., Any])

@@ -24,7 +24,15 @@ from deepblur.platform.data.store import ImageStore, open_store
 from deepblur.platform.evaluation.grid import image_cells, middle, usable_images
 from deepblur.platform.evaluation.levels import Grid, NoiseLevel, RealImages
 from deepblur.platform.evaluation.measure import Score, name_of, scores_of
-from deepblur.platform.evaluation.metrics import otf_error, psf_ncc, psf_snr_db, psnr_db, registered_psf_snr_db, ssim
+from deepblur.platform.evaluation.metrics import (
+    otf_error,
+    psf_ncc,
+    psf_snr_db,
+    psnr_db,
+    registered_psf_snr_db,
+    ssim,
+    wavefront_error_waves,
+)
 from deepblur.platform.evaluation.texture import edge_density, local_std
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.memory import PeakMemory
@@ -33,7 +41,7 @@ from deepblur.platform.training.in_process import load_networks
 
 PICTURES = 3
 """Images whose first draw is kept as arrays, at every noise level of the largest η that the method expects."""
-PSF_SCORES = ("psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error", "psf_error")
+PSF_SCORES = ("psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error", "wavefront_error_waves", "psf_error")
 IMAGE_SCORES = ("psnr_db", "ssim")
 SCORES = (*PSF_SCORES, *IMAGE_SCORES, "whiteness")
 
@@ -148,6 +156,9 @@ def score(
         scores["psf_ncc"] = psf_ncc(psf, truth.psf)
         if isinstance(operator, ZernikeBlur):
             scores["otf_error"] = otf_error(psf, truth.psf, operator.cutoff)
+            if found.gamma is not None and found.gamma.shape == truth.gamma.shape[1:]:
+                twin = operator.twin(truth.gamma) if operator.z_px == 0 else truth.gamma
+                scores["wavefront_error_waves"] = wavefront_error_waves(found.gamma[None], truth.gamma, twin)
         scores["psf_error"] = 10 ** (-scores["psf_snr_db"] / 10)
     restores = method.image != "none"
     if truth is not None and restores:

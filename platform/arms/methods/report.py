@@ -88,7 +88,7 @@ FIGURES: dict[str, tuple[Callable[[MethodsResult], Drawing | None], str, str]] =
 """Name of the file → how it is drawn, heading, caption."""
 
 _TABLES = {
-    "PSF": ("psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error"),
+    "PSF": ("psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error", "wavefront_error_waves"),
     "Image": ("psnr_db", "psnr_gain_db", "ssim", "ssim_gain", "whiteness"),
 }
 PICTURES = ("examples", "real_images")

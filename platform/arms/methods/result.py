@@ -29,6 +29,7 @@ MEASURES = {
     "psf_snr_registered_db": Measure("PSF SNR, registered", "dB", 1),
     "psf_ncc": Measure("PSF correlation", "", 3),
     "otf_error": Measure("OTF error", "", 3, higher_is_better=False),
+    "wavefront_error_waves": Measure("wavefront error", "waves", 3, higher_is_better=False),
     "psnr_db": Measure("PSNR", "dB", 2),
     "psnr_gain_db": Measure("PSNR gain", "dB", 2, signed=True),
     "ssim": Measure("SSIM", "", 3),
@@ -38,10 +39,13 @@ MEASURES = {
 """Column of the summary → measure, in the order of the tables. Gains are over the blurry input; whiteness is that of
 the re-blur residual, zero for white noise."""
 
-COMPARED = ("psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error", "psnr_db", "ssim", "whiteness")
+COMPARED = (
+    *("psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error", "wavefront_error_waves"),
+    *("psnr_db", "ssim", "whiteness"),
+)
 """Measures of the paired differences: a gain differs between methods just as the measure itself does."""
 
-PSF_SCORES = ("psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error", "psf_error")
+PSF_SCORES = ("psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error", "wavefront_error_waves", "psf_error")
 COLUMNS = (
     *(*KEYS, "noise_std", "gain", "status", "reason", "seconds", "peak_mb"),
     *PSF_SCORES,

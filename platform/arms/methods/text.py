@@ -20,6 +20,7 @@ from deepblur.platform.report.numbers import DASH, SIGNIFICANT, WIDTH, bracketed
 from deepblur.platform.report.table import Column, Table
 
 _TEXT_COLUMNS = ("psf_snr_db", "psnr_gain_db", "ssim_gain")
+_IDEAL_COLUMNS = ("wavefront_error_waves", "psnr_gain_db", "ssim_gain")
 _REAL_COLUMNS = ("whiteness",)
 
 
@@ -176,15 +177,27 @@ def _lead(rows: pd.DataFrame, result: MethodsResult) -> str:
 
 
 def _tables(result: MethodsResult) -> list[str]:
-    """A line per arm, under a heading per noise level, in the widest form that fits; real images have other columns."""
-    own = (metric.name for metric in result.own_metrics)
-    names = [name for name in (*_TEXT_COLUMNS, *own) if result.gives(name)] or list(_REAL_COLUMNS)
-    forms = ((names, 22), (names, 17), (names[:2], 22), (names[:1], 22))
-    for columns, width in forms:
-        table = _table(result, columns, width)
-        if table.fits():
-            break
-    return [table.text(), f"* the reference. Medians of seconds; {DASH} where a method gives no such output."]
+    """A line per arm, under a heading per noise level, in the widest form that fits.
+
+    Real images have other columns, and so have those of an ideal lens. A study's own metrics have a table of their own
+    where they find no room beside the rest.
+    """
+    usual = _IDEAL_COLUMNS if result.etas == [0.0] else _TEXT_COLUMNS
+    kinds = (usual, [metric.name for metric in result.own_metrics])
+    groups = [[name for name in names if result.gives(name)] for names in kinds]
+    groups = [names for names in groups if names] or [list(_REAL_COLUMNS)]
+    every = [name for names in groups for name in names]
+    tables = [_widest(result, [(every, 22), (every, 17)])]
+    if not tables[0].fits():
+        tables = [_widest(result, [(names, 22), (names, 17), (names[:2], 22), (names[:1], 22)]) for names in groups]
+    words = f"* the reference. Medians of seconds; {DASH} where a method gives no such output."
+    return ["\n\n".join(table.text() for table in tables), words]
+
+
+def _widest(result: MethodsResult, forms: Sequence[tuple[Sequence[str], int]]) -> Table:
+    """The first that fits of (columns, width of the names), or the last."""
+    tables = [_table(result, *form) for form in forms]
+    return next((table for table in tables if table.fits()), tables[-1])
 
 
 def _table(result: MethodsResult, names: Sequence[str], name_width: int) -> Table:

@@ -94,7 +94,7 @@ def test_leads_are_exactly_the_intervals_beyond_zero_on_the_rivals_side():
     }
     leads = rival_leads(result(table(**ONE_CELL | {"arms": arms}, images=20)))
     kinds = leads.groupby("arm")["measure"].apply(set).to_dict()
-    psf = {"psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error"}
+    psf = {"psf_snr_db", "psf_snr_registered_db", "psf_ncc", "otf_error", "wavefront_error_waves"}
     assert kinds == {"ahead": psf, "behind": {"psnr_db", "ssim"}, "oracle": psf | {"psnr_db", "ssim"}}
     assert set(leads.loc[leads["informed"], "arm"]) == {"oracle"}
     assert (leads.loc[leads["measure"] == "otf_error", "high"] < 0).all()

@@ -10,6 +10,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.testing import assert_close
 
+from deepblur.operators import ZernikeBlur, zernike
 from deepblur.platform.evaluation.metrics import (
     CEILING_DB,
     otf_error,
@@ -18,6 +19,7 @@ from deepblur.platform.evaluation.metrics import (
     psnr_db,
     registered_psf_snr_db,
     ssim,
+    wavefront_error_waves,
 )
 
 ALL = [psf_snr_db, registered_psf_snr_db, psf_ncc, partial(otf_error, cutoff=0.2), psnr_db, ssim]
@@ -143,6 +145,22 @@ def test_the_otf_error_sees_the_passband_alone():
     assert_close(otf_error(1.1 * truth, truth, cutoff=0.2), torch.full((1,), 0.1, dtype=torch.float64))
     inside, everywhere = otf_error(truth + ripple, truth, cutoff=0.1), 10 ** (-psf_snr_db(truth + ripple, truth) / 20)
     assert inside < 0.01 * everywhere
+
+
+def test_the_wavefront_error_is_that_of_the_phase_over_the_pupil_and_bears_the_twin():
+    lens = ZernikeBlur(noll=(4, 6, 7, 11))
+    truth = torch.tensor([[0.1, -0.05, 0.08, 0.02]])
+    estimate = truth + torch.tensor([[0.03, 0.0, -0.04, 0.0]])
+    axis = torch.linspace(-1, 1, 401, dtype=torch.float64)
+    inside = torch.hypot(*torch.meshgrid(axis, axis, indexing="ij")) <= 1
+    modes = torch.stack([zernike(j, axis[:, None], axis) for j in lens.noll])[:, inside]
+    phase = ((estimate - truth).double() @ modes).square().mean().sqrt()
+    for found in (estimate, lens.twin(estimate)):
+        error = wavefront_error_waves(found, truth, lens.twin(truth))
+        assert_close(error, torch.tensor([0.05], dtype=torch.float64), atol=1e-7, rtol=0)
+        assert_close(error[0], phase, atol=0, rtol=0.01)
+    with pytest.raises(ValueError, match="the estimate holds 4 values that are NaN"):
+        wavefront_error_waves(math.nan * estimate, truth, truth)
 
 
 def test_colour_images_are_scored_over_their_channels(draw):

@@ -26,8 +26,8 @@ SAID = "shut cannot be read or written (permission denied); correct its permissi
     [
         ("--noise a:nan:0", "gain and read noise of at least 0"),
         ("--noise a:0:inf", "gain and read noise of at least 0"),
-        ("--eta nan", "PSF complexities η > 0"),
-        ("--eta inf", "PSF complexities η > 0"),
+        ("--eta nan", "PSF complexities η ≥ 0"),
+        ("--eta inf", "PSF complexities η ≥ 0"),
         ("--gpus nan", "--gpus and --wait-for-nodes at least 0"),
         ("--wait-for-nodes inf", "--gpus and --wait-for-nodes at least 0"),
         ("--hours nan", "--hours must be above 0; got nan"),

@@ -74,7 +74,7 @@ def test_a_failing_stage_ends_with_its_own_error_in_one_line(runs, capsys):
         (["--seeds", "1,1"], "--seeds names a number twice: '1,1'"),
         (["--noise", "low:0.1"], "--noise takes NAME:GAIN:READ, such as low:0.005:0.01; got 'low:0.1'"),
         (["--noise", "low:0.1:-1"], "gain and read noise of at least 0"),
-        (["--eta", "0,0.1"], "PSF complexities η > 0"),
+        (["--eta", "0.1,-0.1"], "PSF complexities η ≥ 0"),
         (["--draws", "0"], "--draws must be at least 1; got 0"),
         (["--data", "mars"], "data is one of photos, dead-leaves, coco:ROOT, folder:ROOT; got 'mars'"),
         (["--data", "coco:/nowhere"], "/nowhere"),
