@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -55,12 +54,12 @@ def verdicts(result: MethodsResult, claims: Iterable[Claim]) -> list[Verdict]:
     study has.
     """
     found = []
-    for claim in chain.from_iterable(_readings(claim, result.items) for claim in claims):
+    for claim in claims:
         arms = [arm for arm in result.arms if _speaks_of(claim, arm, result.reference)]
         if not arms:
             absent = "the study has no such method"
             found.append(Verdict(claim, "—", np.nan, np.nan, np.nan, 0, "not comparable", absent))
-        found += [_verdict(result, claim, arm) for arm in arms]
+        found += [_verdict(result, read, arm) for read in _readings(claim, result.items) for arm in arms]
     return found
 
 
