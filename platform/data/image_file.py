@@ -43,7 +43,7 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     path = Path(path)
     try:
         check_plain(path)
-        stored, orientation = _stored_values(path)
+        stored, orientation = stored_values(path)
         height, width = stored.shape[:2]
         if min(height, width) < MIN_SIDE_PX:
             raise UnreadableImageError(f"is {height}x{width}, but both sides need at least {MIN_SIDE_PX} px; remove it")
@@ -86,8 +86,11 @@ def unreadable(path: Path | str, error: Exception) -> str:
     return f"{path}: not a readable image ({reason}); replace or remove it"
 
 
-def _stored_values(path: Path) -> tuple[np.ndarray, int]:
-    """(H, W) grey or (H, W, 3) RGB as stored, and the orientation code 1 … 8."""
+def stored_values(path: Path) -> tuple[np.ndarray, int]:
+    """(H, W) grey or (H, W, 3) RGB of a file as stored, and the orientation code 1 … 8.
+
+    What it raises is said in the words of a decoder; `read_grey` says it in a sentence.
+    """
     if path.suffix.lower() in (".tif", ".tiff"):
         deep = _deep_tiff(path)
         if deep is not None:

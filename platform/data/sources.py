@@ -24,6 +24,8 @@ from deepblur.platform.system.printable import printable
 
 FolderPart = Literal["all", "train", "validation", "test"]
 Split = Literal["train", "validation", "test", "microscopy"]
+DIVISIONS = ("train", "validation", "test")
+"""Subfolders of a folder that is divided already."""
 
 PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
     # The textures train: as test images they would weigh one kind of content too much.
@@ -57,7 +59,8 @@ PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
 class Folder:
     """All images below a folder (png, jpg, tif, bmp, webp; no hidden ones), grouped by the subfolder they lie in.
 
-    The parts divide by a hash of the relative name, 80 / 10 / 10 %: an image keeps its part when others come and go.
+    The parts are its subfolders train, validation and test where it has all three. Else they divide by a hash of the
+    relative name, 80 / 10 / 10 %: an image keeps its part when others come and go.
     """
 
     root: str
@@ -67,8 +70,10 @@ class Folder:
         require_one_of("part", self.part, get_args(FolderPart))
 
     def state(self) -> list[FileState]:
-        require_folder(Path(self.root), "a folder of images")
-        return [s for s in scan(Path(self.root)) if self._holds(s.name)]
+        root = Path(self.root)
+        require_folder(root, "a folder of images")
+        divided = all((root / part).is_dir() for part in DIVISIONS)
+        return [s for s in scan(root) if self._holds(s.name, divided)]
 
     def entries(self) -> list[Entry]:
         root, found = Path(self.root), []
@@ -77,12 +82,12 @@ class Folder:
             found.append(Entry(printable(name), printable(group), partial(read_grey, root / name)))
         return found
 
-    def _holds(self, name: str) -> bool:
+    def _holds(self, name: str, divided: bool) -> bool:
         if not name.lower().endswith(SUFFIXES):
             return False
         if not name.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in name):
             raise ValueError(f"the name of the image {name!r} in {self.root} is not UTF-8; rename it")
-        part = {0: "test", 1: "validation"}.get(bucket(name), "train")
+        part = name.partition("/")[0] if divided else {0: "test", 1: "validation"}.get(bucket(name), "train")
         return self.part in ("all", part)
 
 
@@ -166,7 +171,7 @@ def parse_data(text: str) -> Data:
     - photos: trains on eight photographs inside installed packages, which is enough to learn a small family.
     - dead-leaves: trains on 192 dead-leaves pictures alone. Both validate and test on photographs.
     - coco:ROOT: train2017 is divided into training and a tenth for validation; val2017 tests.
-    - folder:ROOT: divided 80 / 10 / 10 by file name.
+    - folder:ROOT: by its subfolders train, validation and test where it has them, else 80 / 10 / 10 by file name.
 
     Raises:
         ValueError: any other text. Whether ROOT exists is seen on opening, which may happen on another machine.

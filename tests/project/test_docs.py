@@ -93,7 +93,7 @@ def environment(folder, monkeypatch):
 def ours(text):
     if "--max-memory" in text:  # counts the whole process, which here has run other tests
         return False
-    return is_plain(text) and all(words[0] in ("deepblur", "python") for words in commands(text))
+    return is_plain(text) and all(words[0] in ("deepblur", "python") and words[1] != "-m" for words in commands(text))
 
 
 def inside(text):
