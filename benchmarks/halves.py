@@ -26,8 +26,8 @@ from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur
 from deepblur.platform.data.sources import Folder
 from deepblur.platform.data.store import open_store
 from deepblur.platform.evaluation.metrics import psf_snr_db
+from deepblur.platform.models.reliability import LEAST_AGREEMENT_DB
 from deepblur.platform.models.shipped import shipped
-from deepblur.restoration.engines.engine import LEAST_AGREEMENT_DB
 
 ETA, STARTS, MOTION_PX = 0.15, 48, 9
 LENSES = {"right": 0.2, "cutoff 0.15": 0.15, "cutoff 0.25": 0.25}

@@ -32,7 +32,7 @@ from deepblur.baselines import RESTORERS
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.data.sources import Photos, parse_test
 from deepblur.platform.data.store import ImageStore, open_store
-from deepblur.restoration.engines.reliability import largest_whiteness, residual_of, witness_whiteness
+from deepblur.platform.models.reliability import largest_whiteness, residual_of, witness_whiteness
 
 LENS = ZernikeBlur()
 SIDE = 286

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from deepblur.operators import zernike, zernike_name
+from deepblur.platform.models.reliability import Residual
 from deepblur.restoration.engines.engine import IdentifiedBlur
-from deepblur.restoration.engines.reliability import Residual
 from deepblur.restoration.scale import Scale
 
 VERDICTS = ("good", "doubtful", "poor")

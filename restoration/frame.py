@@ -14,14 +14,13 @@ from torch import Tensor
 
 from deepblur.baselines.estimate import READ_PX, count_not_finite, richest
 from deepblur.operators import noise_std_of
+from deepblur.platform.models.light import Removal, Remove, in_light, on_dark_ground
 from deepblur.platform.models.readings import Identification
-from deepblur.platform.models.trained_range import range_flags, recording_flags
+from deepblur.platform.models.reliability import judge
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.blurs import EMPTY, JudgedBlur, LocalBlur
 from deepblur.restoration.channels import Channels, grey_weights
 from deepblur.restoration.engines.engine import Engine, IdentifiedBlur
-from deepblur.restoration.engines.reliability import verdict_of
-from deepblur.restoration.engines.removal import Removal, Remove, in_light, on_dark_ground
 from deepblur.restoration.images.scratch import MEMORY, Scratch, bands
 from deepblur.restoration.memory import MAX_TILE_PX, tile_for
 from deepblur.restoration.options import MIN_TILE_PX, Options
@@ -172,14 +171,15 @@ class _Group:
         """How far it can be trusted, by what it and the restored image leave unexplained of y (H, W)."""
         engine, operator, noise_std = self.engine, self.engine.operator, float(noise_std_of(y))
         residual = engine.residual(y, restored, found)
-        saturated = 0.0 if self.scale is None else self.scale.saturated
-        known, flags = None, recording_flags(engine.card, y, noise_std, saturated)
+        known = None
         if operator is not None and found.gamma is not None:
             std = torch.zeros_like(found.gamma) if found.gamma_std is None else found.gamma_std
             known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)
-            flags = range_flags(engine.card, operator, y[None, None], known, noise_std, saturated)
-        flags += engine.limits(found) + engine.assumed(self.psfs)
-        verdict, sentence = verdict_of(flags, residual, known)
+        saturated = 0.0 if self.scale is None else self.scale.saturated
+        doubts = engine.limits(found) + engine.assumed(self.psfs)
+        flags, verdict, sentence = judge(
+            y, residual, known, operator, card=engine.card, noise_std=noise_std, saturated=saturated, doubts=doubts
+        )
         more |= {"places": tuple(places), "cutoff": None if operator is None else operator.cutoff}
         return self._blur(
             found, noise_std=noise_std, residual=residual, flags=flags, verdict=verdict, sentence=sentence, **more

@@ -3,11 +3,12 @@
 Claim    None of the paper's. One microscope has one lens, so the parts of one frame, and two exposures of one field,
          must give the same PSF: a measure on real recordings that needs no truth.
 Measure  Each method's PSF of one part against that of another, in dB: mean power over that of the difference, a turn
-         by 180 degrees allowed, which no spectrum sees. Parts are the quarters of a frame's middle, and frames whose
-         names differ in _highsnr and _lowsnr. Beside it the share of coefficients at the bound of the search. The mean
-         PSF agrees with itself entirely and knows nothing: agreement counts only beside accuracy, which `protocol`
-         measures.
-Cost     quick: half a minute of one core a recording.
+         by 180 degrees allowed, which no spectrum sees. Parts are the quarters of a frame's middle; two exposures,
+         whose names differ in _highsnr and _lowsnr; and successive frames, whose names differ in _frame1, _frame2 and
+         so on. Beside it the share of coefficients at the bound of the search, and of parts that `deepblur restore`
+         would call good, doubtful or poor, had it been told the cutoff. The mean PSF agrees with itself entirely and
+         knows nothing: agreement counts only beside accuracy, which `protocol` measures.
+Cost     quick: a minute of one core a recording.
 Run      python studies/agreement.py --test folder:/my/recordings
 Outcome  quick --test folder:..., 14 micrographs, 2026-11-29: quarters agree to 10.8 dB [8.1, 14.0] by compact, 6.5
          [4.1, 9.3] by the likelihood alone, 4.5 [2.6, 6.7] by l0; compact - likelihood +4.3 dB [+0.8, +8.3]. At the
@@ -36,7 +37,7 @@ def arm(
     """`eta_waves` is the largest coefficient that a method expects, `cutoff` the pupil's radius in cycles per pixel."""
     operator, noise = ZernikeBlur(noll=noll, cutoff=cutoff), NoiseRange(gain=(0.0, 0.24), read_std=(0.0, 0.12))
     degradation = Degradation(operator=operator, eta_waves=eta_waves, noise=noise, crop_px=256)
-    image = "own" if psf == "l0_gradient" else "none"
+    image = "shipped" if psf == "shipped" else "tv"
     return Agreement(method=Method(degradation=degradation, psf=psf, image=image, shipped=reference_for(psf, image)))
 
 

@@ -10,17 +10,18 @@ sharp never, because such a PSF explains every image. A residual that is white i
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from deepblur.baselines import reblur, tv, whiteness
-from deepblur.operators import noise_std_of
+from deepblur.operators import ZernikeBlur, noise_std_of
 from deepblur.platform.models.readings import Identification
-from deepblur.platform.models.trained_range import NOISE_MARGIN, SATURATED
+from deepblur.platform.models.trained_range import NOISE_MARGIN, SATURATED, range_flags, recording_flags
 
 UNCERTAIN_WAVES = 0.04
 """Root mean square of the deviations from which on γ̂ is hardly better than the mean PSF: an error of 0.04 waves in each
@@ -37,6 +38,13 @@ CAN_JUDGE_BELOW = 0.05
 UNEXPLAINED = 0.01
 """Share of the image's variance that a restored image may miss: ten times the largest of 7 photographs at σ = 0.001 to
 0.1, restored with the right PSF by TV, Wiener, Richardson-Lucy, and by a DN of the quick preset (0.09 %)."""
+NEAR_BOUND = 0.9
+"""Of η: a search that is bounded by η ends below it."""
+LEAST_AGREEMENT_DB = 2.0
+"""Of the PSFs of two halves of an image, below which the PSF is hardly known, by benchmarks/halves.py. A blur of
+another kind than the model's passes: halves agree on what is wrong for both."""
+BY_TV = "TV restored it, not the network, which has not seen such noise"
+"""Where the noise is beyond `largest_noise`."""
 Verdict = Literal["good", "doubtful", "poor"]
 
 
@@ -109,6 +117,50 @@ def verdict_of(
         if std > UNCERTAIN_WAVES:
             doubts.append(f"the coefficients are known to {std:.2g} waves only, hardly better than a guess")
     return ("doubtful", "; ".join(doubts)) if doubts else ("good", residual.sentence)
+
+
+def judge(
+    y: Tensor,
+    residual: Residual,
+    identification: Identification | None,
+    operator: ZernikeBlur | None,
+    *,
+    card: Mapping[str, Any],
+    noise_std: float,
+    saturated: float,
+    doubts: tuple[str, ...] = (),
+) -> tuple[tuple[str, ...], Verdict, str]:
+    """What lies outside of what a method was made for, a sentence each; the verdict on its result; and why.
+
+    Args:
+        y: (H, W), the data, in [0, 1].
+        residual: what PSF and restored image leave unexplained of it.
+        identification, operator: the γ that was found and its family; None of a method that knows none.
+        card, noise_std, saturated: as `range_flags` takes them.
+        doubts: what the method itself says against its result, after what the card says.
+    """
+    if identification is None or operator is None:
+        flags = recording_flags(card, y, noise_std, saturated) + doubts
+    else:
+        flags = range_flags(card, operator, y[None, None], identification, noise_std, saturated) + doubts
+    return flags, *verdict_of(flags, residual, identification)
+
+
+def at_bound(gamma: Tensor | None, eta_waves: float) -> tuple[str, ...]:
+    """A sentence where an aberration of γ (K,) ends at the bound of its search, ±η in waves."""
+    if gamma is None or float(gamma.abs().max()) < NEAR_BOUND * eta_waves:
+        return ()
+    return (
+        f"an aberration reaches {eta_waves:g} waves, the most that the search allows: the true one may be "
+        "larger, or the image not blurred in this way at all (--eta allows more)",
+    )
+
+
+def disagreement(agreement_db: float | None) -> tuple[str, ...]:
+    """A sentence where two halves of the image give different PSFs."""
+    if agreement_db is None or agreement_db >= LEAST_AGREEMENT_DB:
+        return ()
+    return (f"the PSF is hardly known: those of the two halves of the image agree to {agreement_db:.1f} dB only",)
 
 
 def largest_whiteness(noise_std: float) -> float:

@@ -9,16 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from deepblur.operators import ZernikeBlur
+from deepblur.platform.models.light import Removal
+from deepblur.platform.models.reliability import Residual, residual_of
 from deepblur.restoration.engines.names import Restorer
 from deepblur.restoration.engines.optics import UNKNOWN, ChannelOptics, Quantity
-from deepblur.restoration.engines.reliability import Residual, residual_of
-from deepblur.restoration.engines.removal import Removal
-
-LEAST_AGREEMENT_DB = 2.0
-"""Of the PSFs of two halves of an image, below which the PSF is hardly known, by benchmarks/halves.py. A blur of
-another kind than the model's passes: halves agree on what is wrong for both."""
-NEAR_BOUND = 0.9
-"""Of η: a search that is bounded by η ends below it."""
 
 
 @dataclass(frozen=True)
@@ -144,23 +138,6 @@ class Engine(ABC):
     def residual(self, y: Tensor, restored: Tensor, found: IdentifiedBlur) -> Residual:
         """What blur and restored image leave unexplained of a grey image."""
         return residual_of(y, restored, found.psf)
-
-
-def at_bound(found: IdentifiedBlur, eta_waves: float) -> tuple[str, ...]:
-    """A sentence where an aberration ends at the bound of its search, ±η in waves."""
-    if found.gamma is None or float(found.gamma.abs().max()) < NEAR_BOUND * eta_waves:
-        return ()
-    return (
-        f"an aberration reaches {eta_waves:g} waves, the most that the search allows: the true one may be "
-        "larger, or the image not blurred in this way at all (--eta allows more)",
-    )
-
-
-def disagreement(found: IdentifiedBlur) -> tuple[str, ...]:
-    """A sentence where two halves of the image give different PSFs."""
-    if found.agreement_db is None or found.agreement_db >= LEAST_AGREEMENT_DB:
-        return ()
-    return (f"the PSF is hardly known: those of the two halves of the image agree to {found.agreement_db:.1f} dB only",)
 
 
 def hash_of(*networks: nn.Module | None) -> str:

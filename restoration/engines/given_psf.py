@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from deepblur.operators import EigenPSFBlur, noise_std_of
+from deepblur.platform.models.light import Removal
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, hash_of
 from deepblur.restoration.engines.measured_psf import MeasuredPSF
 from deepblur.restoration.engines.names import Restorer
-from deepblur.restoration.engines.removal import CLASSICAL_BYTES, Removal, classical, network_bytes
+from deepblur.restoration.engines.removal import CLASSICAL_BYTES, classical, network_bytes
 
 _SAME_PIXEL = 0.05
 """Relative: pixel sizes that differ by less are equal."""

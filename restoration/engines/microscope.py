@@ -12,7 +12,9 @@ from torch import Tensor
 
 from deepblur.baselines.estimate import richest_part
 from deepblur.operators import noise_std_of
+from deepblur.platform.models.light import Removal
 from deepblur.platform.models.readings import window_corners
+from deepblur.platform.models.reliability import WITNESS_PX, Residual, residual_of
 from deepblur.platform.models.trained_range import NOISE_MARGIN
 from deepblur.platform.optics.family import PLACES, fitted
 from deepblur.platform.optics.field_maps import pixel_places
@@ -20,8 +22,7 @@ from deepblur.platform.optics.networks import TrainedOptics
 from deepblur.platform.optics.optics_file import Optics
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, hash_of
-from deepblur.restoration.engines.reliability import WITNESS_PX, Residual, residual_of
-from deepblur.restoration.engines.removal import Removal, network_bytes
+from deepblur.restoration.engines.removal import network_bytes
 
 MOST_PATCHES = 144
 """Patches that are read of an image, at most."""

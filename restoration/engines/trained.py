@@ -9,15 +9,17 @@ from torch import Tensor
 
 from deepblur.baselines import SpectralIdentifier
 from deepblur.operators import Blur, EigenPSFBlur, noise_std_of
+from deepblur.platform.models.light import Removal
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.readings import identify
+from deepblur.platform.models.reliability import BY_TV, at_bound, disagreement
 from deepblur.platform.models.shipped import DEFAULT
 from deepblur.platform.models.trained_range import largest_noise
 from deepblur.platform.system.errors import ModelError
-from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, at_bound, disagreement, hash_of
+from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, hash_of
 from deepblur.restoration.engines.names import Restorer
 from deepblur.restoration.engines.optics import ChannelOptics, same_cutoff
-from deepblur.restoration.engines.removal import CLASSICAL_BYTES, Removal, classical, network_bytes
+from deepblur.restoration.engines.removal import CLASSICAL_BYTES, classical, network_bytes
 
 
 class TrainedEngine(Engine):
@@ -105,8 +107,8 @@ class SpectralEngine(TrainedEngine):
             self.bytes_per_px = max(self.bytes_per_px, CLASSICAL_BYTES)
 
     def limits(self, found: IdentifiedBlur) -> tuple[str, ...]:
-        by_tv = ("TV restored it, not the network, which has not seen such noise",) if found.network_overtaxed else ()
-        return by_tv + at_bound(found, self.identifier.eta_waves) + disagreement(found)
+        by_tv = (BY_TV,) if found.network_overtaxed else ()
+        return by_tv + at_bound(found.gamma, self.identifier.eta_waves) + disagreement(found.agreement_db)
 
     def identify(self, y: Tensor) -> IdentifiedBlur:
         estimate = self.identifier.estimate(y.to(self.device))

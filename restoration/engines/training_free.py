@@ -8,10 +8,12 @@ from torch import Tensor
 from deepblur.baselines import METHODS, DivergedError, SpectralIdentifier
 from deepblur.baselines.estimate import READ_PX, richest
 from deepblur.operators import ZernikeBlur
+from deepblur.platform.models.light import Removal
+from deepblur.platform.models.reliability import at_bound, disagreement
 from deepblur.platform.system.errors import InputError, ModelError
-from deepblur.restoration.engines.engine import Engine, IdentifiedBlur, at_bound, disagreement
+from deepblur.restoration.engines.engine import Engine, IdentifiedBlur
 from deepblur.restoration.engines.names import TRAINING_FREE, Restorer
-from deepblur.restoration.engines.removal import CLASSICAL_BYTES, Removal, classical
+from deepblur.restoration.engines.removal import CLASSICAL_BYTES, classical
 
 
 class TrainingFreeEngine(Engine):
@@ -42,7 +44,7 @@ class TrainingFreeEngine(Engine):
         return IdentifiedBlur(found.psf, found.gamma, found.gamma_std, agreement_db=agreement)
 
     def limits(self, found: IdentifiedBlur) -> tuple[str, ...]:
-        return at_bound(found, self._eta_waves) + disagreement(found)
+        return at_bound(found.gamma, self._eta_waves) + disagreement(found.agreement_db)
 
     def described(self) -> dict[str, Any]:
         described = super().described()

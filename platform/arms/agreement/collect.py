@@ -1,21 +1,18 @@
 """From finished stages to the result of a study of agreement, its table and its report."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from deepblur.platform.evaluation.metrics import CEILING_DB
+from deepblur.platform.arms.agreement.pairs import EXPOSURE, FRAME, KINDS, PARTS, VERDICTS, WHOLE, Found, judged, pairs
 from deepblur.platform.evaluation.paired import mean_interval
 from deepblur.platform.experiment.result import Result, header
 from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.report.answer import Answer, answer, answers_text
-from deepblur.platform.report.numbers import fixed
+from deepblur.platform.report.numbers import DASH, fixed
 from deepblur.platform.report.page import Picture, Section, Strip, cost_section
 from deepblur.platform.report.style import png
 from deepblur.platform.report.table import Column, Table
@@ -24,57 +21,7 @@ from deepblur.platform.tracking.names import of_arm
 
 AT_BOUND = 0.95
 """Share of η from which a coefficient counts as at the bound of the search."""
-EXPOSURE = re.compile(r"_(high|low)snr")
-"""What tells two exposures of one field apart, in the names of their files."""
-EXPOSURES = "exposures"
 PSF_DISPLAY_GAMMA = 0.5
-
-
-class Found(NamedTuple):
-    """What one method found in one recording, as `agreement.carry_out` keeps it."""
-
-    psfs: np.ndarray
-    gammas: np.ndarray
-    image: np.ndarray
-
-
-def agreement_db(a: np.ndarray, b: np.ndarray) -> float:
-    """How like two PSFs (h, w) are: mean power over the power of their difference, in dB, at most `CEILING_DB`.
-
-    The same whichever comes first, and whether or not one is turned by 180°, which no spectrum sees.
-    """
-    a, b = a.astype(float), b.astype(float)
-    error = min(float(np.square(a - other).sum()) for other in (b, b[::-1, ::-1]))
-    power = float(np.square(a).sum() + np.square(b).sum()) / 2
-    return CEILING_DB if error == 0 else min(10 * np.log10(power / error), CEILING_DB)
-
-
-def pairs(found: Mapping[str, Found], bound: float) -> Iterator[dict[str, Any]]:
-    """A row per pair of parts: the quarters of each recording, and the exposures of each field.
-
-    Args:
-        found: image → what was found.
-        bound: |γ| from which a coefficient is at the bound of the search, in waves.
-    """
-
-    def row(image: str, pair: str, one: tuple[Found, int], other: tuple[Found, int]) -> dict[str, Any]:
-        psfs, gammas = ([getattr(recording, name)[part] for recording, part in (one, other)]
-                        for name in ("psfs", "gammas"))  # fmt: skip
-        known, stated = np.isfinite(psfs).all(), np.isfinite(gammas).all()
-        return {
-            "image": image,
-            "pair": pair,
-            "agreement_db": agreement_db(*psfs) if known else np.nan,
-            "at_bound": float(np.mean(np.abs(gammas) >= bound)) if stated else np.nan,
-        }
-
-    fields: dict[str, list[Found]] = {}
-    for image, recording in found.items():
-        for i, k in combinations(range(4), 2):
-            yield row(image, f"quarters {i + 1} and {k + 1}", (recording, i), (recording, k))
-        fields.setdefault(EXPOSURE.sub("", image), []).append(recording)
-    for field, recordings in fields.items():
-        yield from (row(field, EXPOSURES, (one, 4), (other, 4)) for one, other in combinations(recordings, 2))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +29,9 @@ class AgreementResult(Result):
     """What each method's PSFs of the parts of each recording say of one another."""
 
     items: pd.DataFrame
-    """A row per arm, seed, recording and pair: agreement_db and at_bound, NaN where a PSF or γ was not found."""
+    """A row per arm, seed and pair, as `pairs` gives it."""
+    verdicts: pd.DataFrame
+    """A row per arm, seed, recording and part: verdict and why."""
     found: Mapping[str, Mapping[str, Found]]
     """Arm → image → what was found, of the first seed."""
 
@@ -92,29 +41,41 @@ class AgreementResult(Result):
 
     @property
     def quarters(self) -> pd.DataFrame:
-        return self.items[self.items["pair"] != EXPOSURES]
+        return self.items[self.items["kind"] == "quarters"]
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """A row per arm and recording, all recordings first: pairs, agreement_db with its interval over recordings and
-        its least value, share of coefficients at the bound."""
+        """A row per arm and kind of pair, and one per arm and recording.
+
+        Returns:
+            Columns arm, recording, pairs, agreement_db with its interval over fields, least_db, at_bound (share of the
+            coefficients), judged (parts that have a verdict), and the share of them with each of `VERDICTS`.
+        """
         rows = []
         for arm in self.arms:
-            mine = self.quarters[self.quarters["arm"] == arm]
-            exposures = self.items[(self.items["arm"] == arm) & (self.items["pair"] == EXPOSURES)]
-            groups = [("all, quarters", mine), ("all, exposures", exposures), *mine.groupby("image", sort=False)]
-            rows += [{"arm": arm, "recording": str(name), **_means(group)} for name, group in groups if len(group)]
+            mine, verdicts = (table[table["arm"] == arm] for table in (self.items, self.verdicts))
+            quarter = verdicts["part"] != PARTS[WHOLE]
+            for kind in KINDS:
+                group, parts = mine[mine["kind"] == kind], verdicts[quarter]
+                if kind != "quarters":
+                    mark = EXPOSURE if kind == "exposures" else FRAME
+                    parts = verdicts[~quarter & verdicts["image"].map(mark.search).notna()]
+                if len(group):
+                    rows.append({"arm": arm, "recording": f"all, {kind}", **_means(group), **_shares(parts)})
+            for image, group in mine[mine["kind"] == "quarters"].groupby("image", sort=False):
+                parts = verdicts[quarter & (verdicts["image"] == image)]
+                rows.append({"arm": arm, "recording": str(image), **_means(group), **_shares(parts)})
         return pd.DataFrame(rows)
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        return {"summary": self.summary, "items": self.items}
+        return {"summary": self.summary, "items": self.items, "verdicts": self.verdicts}
 
     def answers(self) -> list[Answer]:
         assert self.contrast is not None
         known = self.quarters.dropna(subset="agreement_db")
         words = {"label": "Agreement of quarters", "unit": "dB", "decimals": 1}
-        found = answer(known, self.contrast, "agreement_db", draw=("image", "pair"), cluster="image", **words)
+        found = answer(known, self.contrast, "agreement_db", draw=("image", "pair"), cluster="field", **words)
         return [] if found is None else [found]
 
     def sentences(self) -> list[str]:
@@ -130,14 +91,19 @@ class AgreementResult(Result):
             "agreement_db": Column("agreement (dB)", 1, interval=True),
             "least_db": Column("least (dB)", 1),
             "at_bound": Column("at the bound (%)", 0, form=lambda share: fixed(100 * share, 0)),
+            "said": Column("good, doubtful, poor (%)", 0),
         }
         caption = (
             "PSF of one part against that of another: mean power over that of the difference, a turn by 180° allowed. "
-            "Intervals are 95 %, over recordings. Last, the coefficients at the bound of the search. An arm whose PSF "
-            "does not depend on the image agrees with itself entirely and knows nothing."
+            "Intervals are 95 %, over fields. Then the coefficients at the bound of the search, and how many of the "
+            "parts get which verdict on their restoration. An arm whose PSF does not depend on the image agrees with "
+            "itself entirely and knows nothing."
         )
+        summary = self.summary
+        shares = summary[list(VERDICTS)].to_numpy(dtype=float)
+        said = [", ".join(fixed(100 * share, 0) for share in row) if np.isfinite(row).all() else DASH for row in shares]
         return Table.of(
-            self.summary, columns, caption, rule="arm", bold=self.summary["recording"].str.startswith("all")
+            summary.assign(said=said), columns, caption, rule="arm", bold=summary["recording"].str.startswith("all")
         )
 
     def sections(self) -> list[Section]:
@@ -167,7 +133,8 @@ class AgreementResult(Result):
 
     def metrics(self) -> dict[str, float]:
         rows = self.summary[self.summary["recording"] == "all, quarters"].to_dict("records")
-        means = {of_arm(row["arm"], name): float(row[name]) for row in rows for name in ("agreement_db", "at_bound")}
+        names = ("agreement_db", "at_bound", *VERDICTS)
+        means = {of_arm(row["arm"], name): float(row[name]) for row in rows for name in names}
         contrast = {key: value for one in self.answers() for key, value in one.metrics("agreement_db").items()}
         return contrast | {name: value for name, value in means.items() if np.isfinite(value)}
 
@@ -181,23 +148,32 @@ def _means(items: pd.DataFrame) -> dict[str, float]:
     known = items.dropna(subset="agreement_db")
     row = {"pairs": len(known), "agreement_db": np.nan, "agreement_db_low": np.nan, "agreement_db_high": np.nan}
     if len(known):
-        found = mean_interval(known["agreement_db"], known["image"], np.random.default_rng(0), seeds=known["seed"])
+        found = mean_interval(known["agreement_db"], known["field"], np.random.default_rng(0), seeds=known["seed"])
         row |= {"agreement_db": found.mean, "agreement_db_low": found.low, "agreement_db_high": found.high}
     return row | {"least_db": known["agreement_db"].min(), "at_bound": items["at_bound"].mean()}
 
 
+def _shares(parts: pd.DataFrame) -> dict[str, float]:
+    known = parts[parts["verdict"] != ""]
+    share = {verdict: float((known["verdict"] == verdict).mean()) if len(known) else np.nan for verdict in VERDICTS}
+    return {"judged": len(known), **share}
+
+
 def collect(plan: Plan, graph: Graph, ledger: Ledger, facts: dict[str, str]) -> AgreementResult:
     tables: list[pd.DataFrame] = []
+    verdicts: list[pd.DataFrame] = []
     shown: dict[str, dict[str, Found]] = {}
     for (name, seed), keys in graph.results.items():
         found: dict[str, Found] = {}
         for key in keys:
             if (done := ledger.done(key)) is not None:  # one that took its process down is missing
                 with np.load(ledger.folder(key) / "parts.npz") as arrays:
-                    found[str(done["image"])] = Found(arrays["psfs"], arrays["gammas"], arrays["image"])
+                    found[str(done["image"])] = Found(**{name: arrays[name] for name in Found._fields})
         shown.setdefault(name, found)
         bound = AT_BOUND * graph.arms[name, seed].method.degradation.eta_waves
-        columns = ["image", "pair", "agreement_db", "at_bound"]
+        columns = ["kind", "image", "field", "pair", "agreement_db", "at_bound"]
         tables.append(pd.DataFrame(pairs(found, bound), columns=columns).assign(arm=name, seed=seed))
-    items = pd.concat(tables, ignore_index=True)
-    return AgreementResult(**header(plan, facts, ledger, graph.works), items=items, found=shown)
+        columns = ["image", "part", "verdict", "why"]
+        verdicts.append(pd.DataFrame(judged(found), columns=columns).assign(arm=name, seed=seed))
+    items, parts = (pd.concat(frames, ignore_index=True) for frames in (tables, verdicts))
+    return AgreementResult(**header(plan, facts, ledger, graph.works), items=items, verdicts=parts, found=shown)

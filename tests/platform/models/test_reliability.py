@@ -9,14 +9,14 @@ from skimage import data
 
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.models.readings import Identification
-from deepblur.platform.models.trained_range import range_flags
-from deepblur.restoration.engines.reliability import (
+from deepblur.platform.models.reliability import (
     LARGEST_WHITENESS,
     Residual,
     largest_whiteness,
     residual_of,
     verdict_of,
 )
+from deepblur.platform.models.trained_range import range_flags
 
 LENS = ZernikeBlur(psf_size=15)
 CARD = {"trained": {"eta_waves": 0.1, "gain": [0.0, 0.0], "read_std": [0.0, 0.02], "crop_px": 64}}

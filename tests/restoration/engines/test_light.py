@@ -7,8 +7,8 @@ import torch
 from deepblur.baselines import reblur
 from deepblur.baselines.nonblind import richardson_lucy, tv
 from deepblur.operators import ZernikeBlur
+from deepblur.platform.models.light import Removal, in_light, on_dark_ground
 from deepblur.restoration.engines.engine import IdentifiedBlur
-from deepblur.restoration.engines.removal import Removal, in_light, on_dark_ground
 from deepblur.restoration.engines.training_free import TrainingFreeEngine
 from deepblur.restoration.frame import restore_frame
 from deepblur.restoration.options import Options
