@@ -6,7 +6,7 @@ Measure  Images blurred by the ideal lens alone (eta = 0), noise none, white of 
          truth is gamma = 0, the root mean square of what was found. PSNR gain, which must not be negative. Invented
          texture: the root mean square, full scale 1, of what a restored image has from half the cutoff on and no fading
          of the sharp image explains; of the blurry image it is the noise. Methods expect up to 0.20 waves.
-Cost     the runs of the outcome: COST
+Cost     quick: 3 min of one core.
 Run      python studies/do_no_harm.py --preset quick
          python studies/do_no_harm.py --test folder:MICROGRAPHS --crop 192 --images 12
 Outcome  not run yet
