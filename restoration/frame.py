@@ -18,6 +18,7 @@ from deepblur.platform.models.light import Removal, Remove, in_light, on_dark_gr
 from deepblur.platform.models.readings import Identification
 from deepblur.platform.models.reliability import judge
 from deepblur.platform.system.errors import InputError
+from deepblur.restoration.areas import Part, cut_of, part_of
 from deepblur.restoration.blurs import EMPTY, JudgedBlur, LocalBlur
 from deepblur.restoration.channels import Channels, grey_weights
 from deepblur.restoration.engines.engine import Engine, IdentifiedBlur
@@ -25,7 +26,7 @@ from deepblur.restoration.images.scratch import MEMORY, Scratch, bands
 from deepblur.restoration.memory import MAX_TILE_PX, tile_for
 from deepblur.restoration.options import MIN_TILE_PX, Options
 from deepblur.restoration.scale import Scale
-from deepblur.restoration.tiles import Framed, restore_in_tiles
+from deepblur.restoration.tiles import Framed, restore_in_tiles, restore_part
 
 Tick = Callable[[float], None]
 TOGETHER = Channels()
@@ -33,7 +34,7 @@ TOGETHER = Channels()
 
 @dataclass(frozen=True)
 class Frame:
-    """A restored frame: channels (C, H, W) float32 in units of the scale, a blur for each or one for all."""
+    """A restored frame, or a region of one: (C, H, W) float32 in units of the scale, a blur for each or one for all."""
 
     channels: np.ndarray
     blurs: tuple[JudgedBlur, ...]
@@ -64,7 +65,8 @@ def restore_frame(
         InputError: the frame is smaller than the PSF, or needs more memory than is allowed.
     """
     stack = torch.from_numpy(np.ascontiguousarray(values))
-    restored = torch.from_numpy(scratch.empty(values.shape))
+    cut = cut_of(options, values.shape[-2:])
+    restored = torch.from_numpy(scratch.empty(stack[:, *cut].shape))
     blurs, tiles = [], 1
 
     def done(share: float) -> None:
@@ -72,10 +74,10 @@ def restore_frame(
         if tick is not None:
             tick(share / len(stack))
 
-    for group in _groups(engine, stack, channels, label, scales, scratch):
+    for group in _groups(engine, stack, options, channels, label, scales, scratch):
         if _constant(group.grey, scratch):
             for member in group.members:
-                restored[member] = stack[member]
+                restored[member] = stack[member][cut]
                 done(1.0)
             blurs.append(group.empty())
             continue
@@ -86,7 +88,7 @@ def restore_frame(
         for member in group.members:
             y = stack[member]
             if _constant(y, scratch):
-                restored[member] = y
+                restored[member] = y[cut]
                 dead.append(f"channel {member} is empty and was left as it is")
                 done(1.0)
                 continue
@@ -97,11 +99,10 @@ def restore_frame(
                 strengths.append(remove.settings)
                 scratch.release()
                 tile_px = options.tile_px or tile_for(group.engine, stack, options.max_memory_gib, scratch)
-            joined = restored[member].zero_()
-            _, tiles = restore_in_tiles(y, tile_px, group.engine.psf_size, remove, done, joined)
+            tiles = restore_part(y, cut, tile_px, group.engine.psf_size, remove, done, restored[member])
         seen = _grey(restored, group.members, channels, scratch)
         more = {"restored_by": tuple(strengths), "remarks": tuple(dead)}
-        blurs.append(group.judged(group.grey, seen, found, places, **more))
+        blurs.append(group.judged(group.grey[cut], seen, found, places, **more))
     return Frame(restored.numpy(), tuple(blurs), tiles)
 
 
@@ -121,12 +122,12 @@ def identify_frame(
     """
     stack = torch.from_numpy(np.ascontiguousarray(values))
     blurs = []
-    for group in _groups(engine, stack, channels, label, scales, scratch):
+    for group in _groups(engine, stack, options, channels, label, scales, scratch):
         if _constant(group.grey, scratch):
             blurs.append(group.empty())
             continue
         found, places = group.identified(options.varying)
-        part = group.grey if group.engine.whole_field else richest(group.grey, READ_PX)
+        part = group.grey if group.engine.whole_field else richest(group.grey[group.region], READ_PX)
         joined = torch.from_numpy(scratch.empty(part.shape)).zero_()
         remove = _remover(group.engine, part, found, on_dark_ground(group.grey))
         restored, _ = restore_in_tiles(
@@ -151,17 +152,21 @@ class _Group:
     scale: Scale | None
     psfs: int
     """Of the whole frame."""
+    region: Part
+    """Where the blur is read."""
 
     def identified(self, varying: bool) -> tuple[IdentifiedBlur, list[LocalBlur]]:
         """The blur, and that at places of the field where it varies."""
         engine, grey = self.engine, self.grey
+        if grey[self.region].min() == grey[self.region].max():
+            raise InputError("every pixel of the region has the same value, so it tells of no blur; choose another one")
         if varying:
             framed = Framed.of(grey, MIN_TILE_PX, engine.psf_size)
             places = [LocalBlur(*framed.middle(tile), engine.identify(framed.part(tile))) for tile in framed.tiling]
             # the mean PSF, because γ and its twin have one PSF and a mean without meaning
             psf = torch.stack([place.found.psf for place in places]).mean(0)
             return (places[0].found if len(places) == 1 else IdentifiedBlur(psf)), places
-        found = engine.identify(grey)
+        found = engine.identify(grey[self.region])
         there = engine.places(found, (grey.shape[-2], grey.shape[-1]))
         return found, [LocalBlur(row, column, blur) for (row, column), blur in there.items()]
 
@@ -203,18 +208,25 @@ class _Group:
 
 
 def _groups(
-    engine: Engine, stack: Tensor, channels: Channels, label: str, scales: Sequence[Scale], scratch: Scratch
+    engine: Engine,
+    stack: Tensor,
+    options: Options,
+    channels: Channels,
+    label: str,
+    scales: Sequence[Scale],
+    scratch: Scratch,
 ) -> list[_Group]:
     """What shares a blur in a frame (C, H, W).
 
     Raises:
-        InputError: the frame is smaller than the PSF, or not finite.
+        InputError: the frame or its region is smaller than the PSF, the region is not in it, or a pixel not finite.
     """
-    H, W = stack.shape[-2:]
+    region = part_of(options.region, stack.shape[-2:])
+    (H, W), what = stack[0][region].shape, "image" if options.region is None else "region"
     least = max(engine.psf_size, 32)
     if min(H, W) < least:
         raise InputError(
-            f"the image has {H}x{W} pixels, but {engine.name} needs at least {least}x{least}, the size of its PSF; "
+            f"the {what} has {H}x{W} pixels, but {engine.name} needs at least {least}x{least}, the size of its PSF; "
             "take a larger field of view"
         )
     for i, channel in enumerate(stack):
@@ -232,6 +244,7 @@ def _groups(
             grey=_grey(stack, members, channels, scratch),
             scale=scales[members[0]] if scales else None,  # channels that share a blur share a scale too
             psfs=len(groups),
+            region=region,
         )
         for name, members in groups
     ]

@@ -144,6 +144,10 @@ class Options:
     """auto, shared (one PSF for all channels, from their luminance) or each; auto shares it among colours."""
     varying: bool = False
     """The blur changes over the field: identify and restore tile by tile."""
+    region: tuple[int, int, int, int] | None = None
+    """First row, first column, rows and columns of the part where the blur is identified; None: the whole frame."""
+    crop: bool = False
+    """Restore the region alone: the result has its size."""
     tile_px: int | None = None
     """Side of the tiles, 256 or more; None: as large as memory allows."""
     max_memory_gib: float = 2.0
@@ -155,6 +159,12 @@ class Options:
             raise ValueError(f"channels are {', '.join(CHANNELS)}; got {self.channels!r}")
         if self.tile_px is not None:
             check_tile(self.tile_px)
+        if self.region is not None and (len(self.region) != 4 or min(self.region) < 0 or min(self.region[2:]) < 1):
+            raise ValueError(
+                f"a region is its first row and column, at least 0, and its rows and columns; got {self.region}"
+            )
+        if self.crop and self.region is None:
+            raise ValueError("--crop restores a region alone; say which with --region Y,X,H,W")
         if not 0 < self.max_memory_gib < math.inf:
             raise ValueError(f"--max-memory is a number of GiB above 0; got {self.max_memory_gib:g}")
 
@@ -174,6 +184,8 @@ def asked(choice: EngineChoice, options: Options, *, without: tuple[str, ...] = 
         "scale": options.scale,
         "channels": options.channels,
         "varying": options.varying,
+        "region": options.region,
+        "crop": options.crop,
         "tile": options.tile_px,
         "max_memory": options.max_memory_gib,
         "device": choice.device,
@@ -185,6 +197,9 @@ def check_together(choice: EngineChoice, options: Options) -> None:
     """Raises ValueError for an engine and a treatment that contradict one another."""
     if choice.psf is not None and options.varying:
         raise ValueError("--psf is one PSF for the whole field; leave out --varying, or --psf")
+    if options.region is not None and (options.varying or choice.optics is not None):
+        other = "--varying" if options.varying else f"--optics {choice.optics}"
+        raise ValueError(f"{other} looks for a blur all over the field; leave it out, or --region")
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,15 @@ def overview(title: str, before: np.ndarray, after: np.ndarray, report: Report) 
     blur = report.judged[0]
     figure = Figure(figsize=(11.0, 6.0), dpi=110)
     panels = figure.subplots(2, 4, width_ratios=(1, 1, 1, 0.9))
+    region = None if report.options.get("crop") else report.options.get("region")
     low, high = np.percentile(before, [0.2, 99.8])
     colour = before.shape[0] == 3 and report.axes.endswith("S")
     row, column, side = _detail(before)
     for axes, image, name in ((panels[0, 0], before, "image"), (panels[0, 1], after, "restored")):
         _image(axes, image, low, high, colour, name)
         axes.add_patch(_frame(row, column, side, image.shape[1:]))
+    if region is not None:
+        _outline(panels[0, 0], *region)
     window = (slice(None), slice(row, row + side), slice(column, column + side))
     _image(panels[1, 0], before[window], low, high, colour, "image, enlarged")
     _image(panels[1, 1], after[window], low, high, colour, "restored, enlarged")
@@ -140,6 +143,11 @@ def _flat(image: np.ndarray, colour: bool) -> np.ndarray:
 
 def _frame(row: int, column: int, side: int, size: tuple[int, ...]) -> Rectangle:
     return Rectangle((column, row), min(side, size[1]), min(side, size[0]), fill=False, color="#f2c14e", linewidth=1)
+
+
+def _outline(axes: Axes, row: int, column: int, height: int, width: int) -> None:
+    """Where the blur was identified."""
+    axes.add_patch(Rectangle((column, row), width, height, fill=False, color="#1b83c4", linewidth=1, linestyle="--"))
 
 
 def _detail(image: np.ndarray) -> tuple[int, int, int]:

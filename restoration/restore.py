@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from deepblur.restoration.areas import Part, cut_of
 from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.names import Restorer
 from deepblur.restoration.images.io import recording_of
@@ -35,12 +36,12 @@ class Shown:
     """Of each channel."""
 
     @classmethod
-    def of(cls, recording: Recording, frames: np.ndarray, report: Report) -> "Shown":
-        """From restored frames (N, C, H, W)."""
+    def of(cls, recording: Recording, frames: np.ndarray, report: Report, part: Part) -> "Shown":
+        """From restored frames (N, C, H, W), which are this part of the recording's."""
         blurs = len(report.blurs) // len(frames)  # of each frame
         index = report.blurs.index(report.judged[0]) // blurs
         scales = [blur.scale for blur in report.blurs[index * blurs : (index + 1) * blurs] if blur.scale is not None]
-        before, after = recording.frame(index), frames[index]
+        before, after = recording.frame(index)[:, *part], frames[index]
         return cls(before, after, tuple(scales * len(before) if blurs == 1 else scales))
 
     def in_unit(self) -> tuple[np.ndarray, np.ndarray]:
@@ -109,6 +110,8 @@ def restore(
     scale: str = DEFAULT_RULE,
     channels: str = "auto",
     varying: bool = False,
+    region: tuple[int, int, int, int] | None = None,
+    crop: bool = False,
     max_memory_gib: float = 2.0,
     device: str = "auto",
     tracking_uri: str | None = None,
@@ -138,11 +141,13 @@ def restore(
         scale: what counts as black and white, "percentile:LOW,HIGH", "bits:N" or "range:BLACK,WHITE".
         channels: auto, shared (one PSF from the luminance) or each.
         varying: the blur changes over the field: identify and restore tile by tile.
+        region: first row, first column, rows and columns of the part where the blur is identified; None: all of it.
+        crop: restore the region alone, which is then what comes back.
         max_memory_gib: of this process; large images are cut into tiles.
         device: auto, cpu or cuda.
         tracking_uri: of the registry; default: MLFLOW_TRACKING_URI, else the database in the runs folder.
     Returns:
-        The restored image in the array's shape, type and range, its PSF, γ and the report.
+        The restored image in the array's shape (the region's, with `crop`), type and range, its PSF, γ and the report.
     Raises:
         ValueError: an option with a value that makes no sense, or that contradicts another.
         InputError, ModelError: both are ValueErrors of one sentence, see deepblur.platform.system.errors.
@@ -168,16 +173,18 @@ def restore(
         eta_waves=eta,
         psf_size=psf_size,
     )
-    options = Options(scale=scale, channels=channels, varying=varying, max_memory_gib=max_memory_gib)
+    options = Options(
+        scale=scale, channels=channels, varying=varying, region=region, crop=crop, max_memory_gib=max_memory_gib
+    )
     check_together(choice, options)
     engine, note = choose_engine(choice)
     session = Session.of(engine, choice, recording, options, Path(tempfile.gettempdir()))
-    frames = np.empty((recording.length, recording.channels, *recording.size), recording.dtype)
+    frames = np.empty((recording.length, recording.channels, *session.size), recording.dtype)
     for i, frame in enumerate(session.frames()):
         frames[i] = frame
     image = assembled(frames, recording)
     if alpha is not None:
-        image = np.concatenate([image, alpha], axis=-1)
+        image = np.concatenate([image, alpha[cut_of(options, recording.size)]], axis=-1)
     report = session.report((note,) if note else (), asked(choice, options, without=("tile",)))
     psfs = [blur.found.psf.numpy() for blur in report.blurs]
     several = len(psfs) > 1
@@ -187,7 +194,7 @@ def restore(
         nothing = np.full_like(known[0], np.nan)
         gammas = [nothing if blur.found.gamma is None else blur.found.gamma.numpy() for blur in report.blurs]
         gamma = np.stack(gammas) if several else gammas[0]
-    shown = Shown.of(recording, frames, report)
+    shown = Shown.of(recording, frames, report, cut_of(options, recording.size))
     return Restored(image, np.stack(psfs) if several else psfs[0], gamma, report, shown)
 
 

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from deepblur.baselines.estimate import richest_part
 from deepblur.platform.system.errors import InputError
+from deepblur.restoration.areas import cut_of
 from deepblur.restoration.blurs import VERDICTS, JudgedBlur, with_outliers
 from deepblur.restoration.channels import Channels, channels_of
 from deepblur.restoration.engines.engine import Engine
@@ -91,6 +92,7 @@ class Session:
             frame = restore_frame(self.engine, read.unit, self.options, tick=self.tick, **self._about(i, read))
             self._add(frame.blurs, read)
             self.tiles = max(self.tiles, frame.tiles)
+            read = self._cut(read)
             if self.first is None and any(blur.verdict in VERDICTS for blur in frame.blurs):
                 self.first = self._shown(read.unit, frame.channels)
             restored = self._stored(frame.channels, read)
@@ -107,6 +109,17 @@ class Session:
             self.seconds += time.perf_counter() - started
             yield blurs
         self._check_not_empty()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns) of what is restored."""
+        rows, columns = cut_of(self.options, self.recording.size)
+        return rows.stop - rows.start, columns.stop - columns.start
+
+    def _cut(self, read: "_Read") -> "_Read":
+        """What was read of the part that is restored."""
+        part = (slice(None), *cut_of(self.options, self.recording.size))
+        return replace(read, stored=read.stored[part], unit=read.unit[part])
 
     def _about(self, i: int, read: "_Read") -> dict[str, Any]:
         label, scratch = self.recording.labels[i], self.recording.scratch
@@ -197,8 +210,15 @@ class Session:
             tiles=self.tiles,
             seconds=self.seconds,
             notes=notes,
-            about_file=self.recording.notes,
+            about_file=self.recording.notes + self._about_parts(),
         )
+
+    def _about_parts(self) -> tuple[str, ...]:
+        """Which pixels counted, where not all did."""
+        if self.options.region is None or all(blur.found.given for blur in self.blurs):
+            return ()
+        row, column, height, width = self.options.region
+        return (f"the blur was identified in {height}x{width} pixels from ({row}, {column}) on",)
 
 
 def assembled(frames: np.ndarray, recording: Recording) -> np.ndarray:

@@ -5,6 +5,7 @@ two tiles are both right they are blended along half a cosine. A U-Net halves th
 shift that grid; so the framed image and all tiles have sides with the same margin, and tiles start on the grid.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Framed:
         """Frame an image (H, W), which turns smoothly into its opposite edge there."""
         H, W = y.shape
         sides = [framed_side(side, psf_px) for side in (H, W)]
-        margins = [(side - n + 1) // 2 for side, n in zip(sides, (H, W), strict=True)]
+        margins = [_margin(side, psf_px) for side in (H, W)]
         return cls(y, Tiling.of((sides[0], sides[1]), tile_px, psf_px), (margins[0], margins[1]))
 
     def part(self, tile: Tile) -> Tensor:
@@ -163,6 +164,54 @@ def restore_in_tiles(
         if tick is not None:
             tick(1 / len(framed.tiling))
     return joined, len(framed.tiling)
+
+
+def restore_part(
+    y: Tensor,
+    part: tuple[slice, slice],
+    tile_px: int,
+    psf_px: int,
+    restore: Callable[[Tensor, tuple[int, int]], Tensor],
+    tick: Callable[[float], None],
+    out: Tensor,
+) -> int:
+    """Restore rows and columns of y (H, W) into `out`, from as much about them as counts; number of tiles.
+
+    Arguments as `restore_in_tiles`; places are those in y.
+    """
+    rows, columns = part
+    down, right = (_around(side, length, psf_px) for side, length in zip(part, y.shape, strict=True))
+    around, top, left = y[down, right], down.start, right.start
+
+    def there(tile: Tensor, place: tuple[int, int]) -> Tensor:
+        return restore(tile, (place[0] + top, place[1] + left))
+
+    if around.shape == out.shape:
+        return restore_in_tiles(around, tile_px, psf_px, there, tick, out.zero_())[1]
+    joined, tiles = restore_in_tiles(around, tile_px, psf_px, there, tick)
+    out.copy_(joined[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left])
+    return tiles
+
+
+def _around(part: slice, length: int, psf_px: int) -> slice:
+    """A part of `length` lines with what counts about it, so that a U-Net's grid lies as in the whole."""
+    reach = psf_px + OVERLAP_PX
+
+    def offset(first: int, stop: int) -> int:
+        return first - _margin(stop - first, psf_px)
+
+    first, stop = max(0, part.start - reach), min(length, part.stop + reach)
+    more = 4 * OVERLAP_PX
+    starts, ends = range(first, max(-1, first - more), -1), range(stop, min(length, stop + more) + 1)
+    for end, start in itertools.product(ends, starts):
+        if (offset(start, end) - offset(0, length)) % ALIGN_PX == 0:
+            return slice(start, end)
+    return slice(0, length)
+
+
+def _margin(side: int, psf_px: int) -> int:
+    """Lines of the frame before the first one of the image."""
+    return (framed_side(side, psf_px) - side + 1) // 2
 
 
 def _regular(side: int, psf_px: int) -> bool:

@@ -17,6 +17,8 @@ from deepblur.platform.system.printable import printable
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.blurs import JudgedBlur, wavefront
 from deepblur.restoration.engines.engine import IdentifiedBlur
+from deepblur.restoration.images.recording import Recording
+from deepblur.restoration.session import assembled
 
 GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
 
@@ -76,6 +78,22 @@ def resolution(pixel_um: float | None, height_um: float | None = None) -> dict[s
     if not pixel_um:
         return {}
     return {"resolution": (1e4 / pixel_um, 1e4 / (height_um or pixel_um)), "resolutionunit": "CENTIMETER"}
+
+
+def write_plain(path: Path, frames: np.ndarray, recording: Recording) -> None:
+    """Frames (N, C, h, w) as a TIFF with a recording's axes, whatever its format."""
+    array = assembled(frames, recording)
+    kind = "rgb" if recording.rgb else "minisblack"
+    samples = "contig" if recording.axes.endswith("S") else "separate"
+    with replacing(path, array.nbytes) as file:
+        tifffile.imwrite(
+            file,
+            array,
+            photometric=kind,
+            planarconfig=samples if recording.rgb else None,
+            metadata={"axes": recording.axes},
+            **resolution(recording.pixel_um, recording.pixel_height_um),
+        )
 
 
 def _write_tiff(path: Path, pages: np.ndarray, pixel_um: float | None, height_um: float | None = None) -> None:

@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepblur.restoration.batch.image_files import Results, chosen_engine, key_of, output_folders, run_all
 from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.outputs import (
     write_gamma,
     write_picture,
+    write_plain,
     write_psfs,
     write_wavefronts,
 )
@@ -68,6 +71,7 @@ def restore_files(
         )
 
         def restore(item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
+            item = replace(item, name=f"{item.name}_region") if options.crop else item  # no trial replaces a result
             own = key_of(item.path, parts)  # which refuses what is no file, before anything else opens it
             key = " ".join([own, *(key_of(path, ()) for path in other_files(item.path))])
             folder = output / item.below
@@ -76,9 +80,12 @@ def restore_files(
                 return report | about | {"status": "kept"}
             recording = read_recording(item.path)
             session = Session.of(made, engine, recording, options, folder, lambda share: tick(share / recording.length))
-            image = f"_restored{item.suffix}"
+            image = "_restored.tif" if options.crop else f"_restored{item.suffix}"
             with claimed(folder, item, RESTORED, key, (image,)) as place:
-                write_recording(place.path("image", image), session.frames(), session.recording)
+                if options.crop:
+                    write_plain(place.path("image", image), np.stack(list(session.frames())), recording)
+                else:
+                    write_recording(place.path("image", image), session.frames(), session.recording)
                 value = _write(place, session, session.report(notes, wanted), pictures)
             return value | about | {"status": "done"}
 

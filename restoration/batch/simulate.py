@@ -16,7 +16,7 @@ from deepblur.platform.system.errors import InputError
 from deepblur.platform.system.seeds import generator
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.batch.image_files import key_of, output_folder
-from deepblur.restoration.batch.outputs import resolution
+from deepblur.restoration.batch.outputs import resolution, write_plain
 from deepblur.restoration.batch.ownership import SIMULATED, Item, claimed
 from deepblur.restoration.channels import Channels
 from deepblur.restoration.engine_choice import OPTICS
@@ -26,7 +26,6 @@ from deepblur.restoration.images.recording import Recording, check_fits
 from deepblur.restoration.known_optics import optics_of
 from deepblur.restoration.options import DEFAULT_RULE, EngineChoice
 from deepblur.restoration.scale import Scale, scale_of
-from deepblur.restoration.session import assembled
 
 MOST = 100
 """Of a coefficient in waves, and of noise where white is one."""
@@ -106,8 +105,8 @@ def simulate_file(
         }
         item = Item(image, image.stem)
         with claimed(output, item, SIMULATED, key_of(item.path, [repr(truth)])) as place:
-            _write(place.path("blurry", "_blurry.tif"), blurry, recording)
-            _write(place.path("sharp", "_sharp.tif"), sharp, recording)
+            write_plain(place.path("blurry", "_blurry.tif"), blurry, recording)
+            write_plain(place.path("sharp", "_sharp.tif"), sharp, recording)
             with replacing(place.path("true_psf", "_true_psf.tif")) as file:
                 sides = resolution(recording.pixel_um, recording.pixel_height_um)
                 tifffile.imwrite(file, operator.psf(waves[None])[0, 0].numpy(), **sides)
@@ -174,19 +173,3 @@ def waves_of(given: Sequence[float], operator: ZernikeBlur) -> Tensor:
             f"{len(given)}; give as many, or other modes with --noll"
         )
     return torch.tensor(given)
-
-
-def _write(path: Path, frames: np.ndarray, recording: Recording) -> None:
-    """The frames as a TIFF with the recording's axes; JPEG would spoil the noise."""
-    array = assembled(frames, recording)
-    kind = "rgb" if recording.rgb else "minisblack"
-    samples = "contig" if recording.axes.endswith("S") else "separate"
-    with replacing(path, array.nbytes) as file:
-        tifffile.imwrite(
-            file,
-            array,
-            photometric=kind,
-            planarconfig=samples if recording.rgb else None,
-            metadata={"axes": recording.axes},
-            **resolution(recording.pixel_um, recording.pixel_height_um),
-        )

@@ -33,6 +33,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results, made if it is missing")
     restore.engine(command)
     add("--varying", action="store_true", help="the blur changes over the field: identify tile by tile")
+    restore.parts(command)
     restore.intensities(command)
     restore.memory(command)
     add("--no-pictures", dest="pictures", action="store_false", help="no PNG files")

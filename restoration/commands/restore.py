@@ -48,6 +48,12 @@ def configure(command: argparse.ArgumentParser) -> None:
              "with `compact` and its like TV instead in noise beyond its training; without a model, and "
              "with --psf: TV")  # fmt: skip
     add("--varying", action="store_true", help="the blur changes over the field: identify and restore tile by tile")
+    parts(command)
+    add(
+        "--crop",
+        action="store_true",
+        help="restore the --region alone, as a quick trial: the result, a TIFF, has its size",
+    )
     intensities(command)
     memory(command)
     add("--tile", dest="tile_px", type=int, metavar="PX",
@@ -100,6 +106,19 @@ def lens(optics: argparse._ActionsContainer, channels: str = "") -> None:
         "camera over the magnification")  # fmt: skip
     add("--index", type=float, metavar="N", help="refractive index of the immersion medium, such as 1.518 for oil; "
         "an NA above it is refused")  # fmt: skip
+
+
+def parts(command: argparse.ArgumentParser) -> None:
+    """Which pixels the blur is read from."""
+    command.add_argument("--region", type=_region, metavar="Y,X,H,W",
+        help="identify the blur in this part of each image: first row, first column, rows, columns")  # fmt: skip
+
+
+def _region(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+_region.__name__ = "region"
 
 
 def _numbers(text: str) -> float | tuple[float, ...]:
