@@ -102,8 +102,8 @@ def spectral(
     free, loss = search(objective, starts, steps, seed, math.inf if seconds is None else time.monotonic() + seconds)
     gamma = objective.gamma(free)
     best = sparsest(y, family, gamma, loss, float(objective.spectrum.noise_var) ** 0.5)
-    within = _curvature_std(objective, free[best.index])
-    std = (within.square() + _spread(family, gamma, loss, gamma[best.index]).square()).sqrt()
+    within = _curvature_std(objective, free[best.end])
+    std = (within.square() + _spread(family, gamma, loss, gamma[best.end]).square()).sqrt()
     return Estimate(image=best.image, psf=best.psf, gamma=best.gamma, gamma_std=std)
 
 

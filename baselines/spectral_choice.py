@@ -35,8 +35,8 @@ def equivalents(family: ZernikeBlur, gamma: Tensor) -> Tensor:
 class Choice(NamedTuple):
     """What the restorations tell of the ends of a search."""
 
-    index: int
-    """Of the best end."""
+    end: int
+    """Index of the best end."""
     gamma: Tensor
     """(K,), that end's, or its equivalent with the PSF turned."""
     psf: Tensor

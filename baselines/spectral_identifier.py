@@ -57,8 +57,17 @@ class SpectralIdentifier(nn.Module):
             parts = halves(richest(y, READ_PX).clone(), window_px(self.operator.cutoff))
             if parts is None:
                 return None
-            options = {"eta_waves": self.eta_waves, "starts": min(self.starts, _FEW_STARTS), "reader": self.reader}
-            return agreement_db(*(likeliest(part, self.operator, **options) for part in parts))
+            first, second = (
+                likeliest(
+                    part,
+                    self.operator,
+                    eta_waves=self.eta_waves,
+                    starts=min(self.starts, _FEW_STARTS),
+                    reader=self.reader,
+                )
+                for part in parts
+            )
+            return agreement_db(first, second)
 
     def forward(self, y: Tensor) -> Tensor:
         """(B, 1, H, W) → (B, K).

@@ -42,7 +42,8 @@ class GivenPSFEngine(Engine):
         self.given, self.restorer, self.device = given, restorer, device
         self.name, self.psf_size = f"PSF of {given.name}", len(given.psf)
         self._psf = torch.from_numpy(given.psf)
-        self._model, self._model_name = model or (None, "")
+        self._model: BlindModel | None = None if model is None else model[0]
+        self._model_name = "" if model is None else model[1]
         self.card = {} if self._model is None else self._model.card
         self.bytes_per_px = CLASSICAL_BYTES
         if self._model is not None:

@@ -70,8 +70,8 @@ class ChannelOptics:
         if self.cutoff.std is not None:
             said += f" ± {self.cutoff.std:.2g}"
         if self.na is not None and self.wavelength_nm is not None and self.pixel_nm is not None:
-            lens = ((f"NA {self.na.value:g}", self.na), (f"{self.wavelength_nm.value:g} nm", self.wavelength_nm))
-            lens += ((f"pixels of {self.pixel_nm.value:.4g} nm", self.pixel_nm),)
+            lens = [(f"NA {self.na.value:g}", self.na), (f"{self.wavelength_nm.value:g} nm", self.wavelength_nm)]
+            lens += [(f"pixels of {self.pixel_nm.value:.4g} nm", self.pixel_nm)]
             return f"{said} ({', '.join(f'{what} {one.words}' for what, one in lens)})"
         return said if self.cutoff.origin == "told" else f"{said} ({self.cutoff.words})"
 

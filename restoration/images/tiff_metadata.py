@@ -106,7 +106,7 @@ def _objective(ome: Ome) -> Facts:
     if len(objectives) != 1:
         return {}
     stated = None if settings is None else settings.get("RefractiveIndex")
-    medium = objectives[0].get("Immersion") or ("" if settings is None else settings.get("Medium", ""))
+    medium = objectives[0].get("Immersion") or (None if settings is None else settings.get("Medium")) or ""
     facts = {"index": float(stated) if stated else _IMMERSION.get(medium.lower())}
     aperture = objectives[0].get("LensNA")
     return facts | {"na": None if aperture is None else float(aperture)}

@@ -101,7 +101,7 @@ def test_edges_tell_which_way_the_psf_is_turned(draw):
     for start in (GAMMA[0], turned):
         others = torch.stack([start, 0.5 * GAMMA[0], start])
         found = sparsest(y, operator, others, torch.zeros(3, dtype=torch.float64), 0.002)
-        assert found.index == 0
+        assert found.end == 0
         assert_close(found.gamma, GAMMA[0])
         assert_close(found.psf, operator.psf(GAMMA)[0, 0])
         assert found.image.shape == (128, 128)
@@ -119,7 +119,7 @@ def test_where_nothing_tells_psfs_apart_their_mean_is_taken(draw):
     assert_close(even.image, tv(y, even.psf, noise_std=0.1))
     assert weights[:2].min() > 0.01  # nothing says which way the PSF is turned
     other = sparsest(y, operator, others, torch.tensor([1e3, 0.0], dtype=torch.float64), 0.1)
-    assert other.index == 1
+    assert other.end == 1
     assert (other.psf - even.psf).abs().max() > 1e-3
 
 

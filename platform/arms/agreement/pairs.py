@@ -63,8 +63,9 @@ def pairs(found: Mapping[str, Found], bound: float) -> Iterator[dict[str, Any]]:
             yield row("exposures", field, "exposures", (one, WHOLE), (other, WHOLE))
     for recording, images in _grouped(FRAME, found).items():
         numbers = {int(mark[1]): image for image in images if (mark := FRAME.search(image))}
-        for one, other in pairwise(sorted(numbers)):
-            yield row("frames", recording, f"frames {one} and {other}", (numbers[one], WHOLE), (numbers[other], WHOLE))
+        for first, second in pairwise(sorted(numbers)):
+            parts = (numbers[first], WHOLE), (numbers[second], WHOLE)
+            yield row("frames", recording, f"frames {first} and {second}", *parts)
 
 
 def field_of(image: str) -> str:
