@@ -23,15 +23,17 @@ def identify_files(
     *,
     engine: EngineChoice = _DEFAULT_ENGINE,
     options: Options = _DEFAULT_OPTIONS,
+    recursive: bool = False,
     pictures: bool = True,
 ) -> Results:
     """Measure the blur of image files and of every frame in them: `deepblur identify` from Python.
 
     Args:
-        images: files or folders: TIFF, PNG, JPEG, BMP, WebP; folders are not searched below.
+        images: files or folders: TIFF, PNG, JPEG, BMP, WebP.
         output: folder for the results, made if it is missing; docs/formats.md says what lies there.
         engine: which model or method; default: the registry's champion, and compact where there is none.
         options: how images are treated: intensities, channels, memory.
+        recursive: search folders below too; the results' folders are those of the images.
         pictures: write the PSFs, and the coefficients over a series, as PNG too.
     Returns:
         The findings for each image, coefficients in waves, and the exit code that the command would have.
@@ -40,7 +42,7 @@ def identify_files(
         ModelError: the engine cannot be had.
         OutputError: the output folder cannot be written to.
     """
-    output, given = Path(output), items_of(list(map(Path, images)), Path(output))
+    output, given = Path(output), items_of(list(map(Path, images)), Path(output), recursive=recursive)
     wanted = asked(engine, options, without=("restorer", "tile"))
     with output_folders(output, given):
         made, notes = chosen_engine(engine)

@@ -12,7 +12,8 @@ from deepblur.restoration.batch.ownership import Item, results_in, stem_of
 
 _SHOWN = 8
 
-IS_FOLDER = "folders are not searched below; name it too"
+IS_FOLDER = "folders are searched below with --recursive only"
+IS_LINK = "a link to a folder, or out of the folder that was named; name what it leads to"
 IS_RESULT = "made by deepblur, as the reports beside them say; name one to have it read"
 OTHER_SUFFIX = f"not {', '.join(SUFFIXES)}; name one to have its content tried"
 IS_HIDDEN = "hidden"
@@ -28,28 +29,30 @@ class Given:
         return [{"path": str(path), "reason": reason} for path, reason in self.left_out]
 
 
-def items_of(given: Sequence[Path], output: Path | None = None) -> Given:
-    """The image files that were named, folders looked through (not below), each once.
+def items_of(given: Sequence[Path], output: Path | None = None, *, recursive: bool = False) -> Given:
+    """The image files that were named, folders looked through, each once.
 
     Results of files from one folder lie in the output folder; those of several in a folder each, which has the name
     of its images' folder below what all have in common.
 
     Args:
         output: where the results go, which is no image that was left out.
+        recursive: look below folders too, which links to other folders never lead into.
 
     Raises:
         InputError: there is none.
     """
     paths: dict[str, Path] = {}
-    left_out: list[tuple[Path, str]] = []
+    left_out: dict[tuple[Path, str], None] = {}
     for path in given:
-        found, others = _looked_through(path, output) if os.path.isdir(path) else ([path], [])
+        top = path if recursive else None
+        found, others = _looked_through(path, output, top) if os.path.isdir(path) else ([path], [])
         for file in found:
             paths.setdefault(Item(file, "").source, file)
-        left_out += [entry for entry in others if entry not in left_out]
+        left_out |= dict.fromkeys(others)
     if not paths:
         raise InputError(
-            f"there is no image in {', '.join(map(str, given))}{_listed(left_out)}; name files or folders with "
+            f"there is no image in {', '.join(map(str, given))}{_listed(list(left_out))}; name files or folders with "
             f"{', '.join(SUFFIXES)}"
         )
     folders = {
@@ -66,8 +69,12 @@ def items_of(given: Sequence[Path], output: Path | None = None) -> Given:
     return Given(items, tuple(left_out))
 
 
-def _looked_through(folder: Path, output: Path | None) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """(images, what is left out) of a folder; one that may not be read stands for itself, and is refused as such."""
+def _looked_through(folder: Path, output: Path | None, top: Path | None) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """(images, what is left out) of a folder; one that may not be read stands for itself, and is refused as such.
+
+    Args:
+        top: the folder that was named, where what lies below is looked through too; None where it is not.
+    """
     try:
         inside = sorted(folder.iterdir())
         ours = results_in(folder)
@@ -82,14 +89,27 @@ def _looked_through(folder: Path, output: Path | None) -> tuple[list[Path], list
             others.append((path, IS_HIDDEN))
         elif path.name in ours:
             others.append((path, IS_RESULT))
+        elif top is not None and path.is_symlink() and _leads_away(path, top):
+            others.append((path, IS_LINK))
         elif os.path.isdir(path):
-            if output is None or not (os.path.exists(output) and os.path.samefile(path, output)):
+            if output is not None and os.path.exists(output) and os.path.samefile(path, output):
+                continue
+            if top is None:
                 others.append((path, IS_FOLDER))
+                continue
+            images_below, others_below = _looked_through(path, output, top)
+            images += images_below
+            others += others_below
         elif path.suffix.lower() in SUFFIXES:
             images.append(path)
         else:
             others.append((path, OTHER_SUFFIX))
     return images, others
+
+
+def _leads_away(link: Path, top: Path) -> bool:
+    """Whether a link leads to a folder, which might be one above it, or out of the one that was named."""
+    return os.path.isdir(link) or not Path(os.path.realpath(link)).is_relative_to(os.path.realpath(top))
 
 
 def _listed(left_out: Sequence[tuple[Path, str]]) -> str:

@@ -33,6 +33,7 @@ def restore_files(
     *,
     engine: EngineChoice = _DEFAULT_ENGINE,
     options: Options = _DEFAULT_OPTIONS,
+    recursive: bool = False,
     pictures: bool = True,
     again: bool = False,
 ) -> Results:
@@ -42,10 +43,11 @@ def restore_files(
     again, only what is not done yet is done.
 
     Args:
-        images: files or folders: TIFF, PNG, JPEG, BMP, WebP; folders are not searched below.
+        images: files or folders: TIFF, PNG, JPEG, BMP, WebP.
         output: folder for the results, made if it is missing; docs/formats.md says what lies there.
         engine: which model or method; default: the registry's champion, and compact where there is none.
         options: how images are treated: intensities, channels, tiles, memory.
+        recursive: search folders below too; the results' folders are those of the images.
         pictures: write the overview and the PSF as PNG too.
         again: restore also what is done already.
     Returns:
@@ -57,7 +59,8 @@ def restore_files(
         OutputError: the output folder cannot be written to.
     """
     check_together(engine, options)
-    output, given, wanted = Path(output), items_of(list(map(Path, images)), Path(output)), asked(engine, options)
+    output, wanted = Path(output), asked(engine, options)
+    given = items_of(list(map(Path, images)), output, recursive=recursive)
     with output_folders(output, given):
         made, notes = chosen_engine(engine)
         same = replace(options, max_memory_gib=Options.max_memory_gib)  # how much memory there is decides nothing

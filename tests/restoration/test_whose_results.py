@@ -315,7 +315,7 @@ def test_only_what_deepblur_made_is_left_out_and_all_of_it_is_said(restore, mode
         "hidden": [".hidden.tif"],
         "made by deepblur": ["a_gamma.csv", "a_psf.tif", "a_report.json", "a_restored.tif", "a_wavefront.tif"],
         "not .png": ["b.stk", "d.nd2", "e.czi"],
-        "folders are not searched below": ["sub"],
+        "folders are searched below with --recursive only": ["sub"],
     }
     assert cli.main(["restore", "in", "-o", "out", "--model", model, "--no-pictures"]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out, ")]
