@@ -98,7 +98,7 @@ def restore_frame(
                 remove = _remover(group.engine, y, found, dark)
                 strengths.append(remove.settings)
                 scratch.release()
-                tile_px = options.tile_px or tile_for(group.engine, stack, options.max_memory_gib, scratch)
+                tile_px = options.tile_px or tile_for(group.engine, stack, options, scratch)
             tiles = restore_part(y, cut, tile_px, group.engine.psf_size, remove, done, restored[member])
         seen = _grey(restored, group.members, channels, scratch)
         more = {"restored_by": tuple(strengths), "remarks": tuple(dead)}

@@ -4,7 +4,7 @@ Nothing heavy is imported: the options of the commands are made of it.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -152,6 +152,8 @@ class Options:
     """Side of the tiles, 256 or more; None: as large as memory allows."""
     max_memory_gib: float = 2.0
     """Of the whole process; what does not fit goes over the disk."""
+    shared: bool = field(default=False, repr=False)
+    """The memory is a share of what there is: what would come out otherwise with all of it is put off, see `memory`."""
 
     def __post_init__(self) -> None:
         parse_rule(self.scale)

@@ -76,7 +76,7 @@ class Session:
         Raises:
             ValueError, InputError: channels or optics do not fit what was asked for, or not one part of the file fits.
         """
-        recording = with_room(recording, engine, options.max_memory_gib, folder)
+        recording = with_room(recording, engine, options, folder)
         channels = channels_of(recording, options.channels, choice.each_channel)
         engine = fitted(engine, choice, recording, channels)
         return cls(engine, recording, options, channels, tick)

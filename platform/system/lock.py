@@ -80,7 +80,8 @@ def locked(path: Path) -> Iterator[None]:
 @contextmanager
 def shared(path: Path, alone: Callable[[], None]) -> Iterator[None]:
     """Held by any number of processes. One that comes while there is no other calls `alone` first, and nobody else
-    begins before that returns; the last one to leave removes the file.
+    begins before that returns; the last one to leave calls it again, for others may have been killed, and removes the
+    file.
 
     Raises:
         LockError, OSError: as `open_lock`.
@@ -101,6 +102,7 @@ def shared(path: Path, alone: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         if _try(descriptor, fcntl.LOCK_EX) and _is_still(path, descriptor):
+            alone()
             path.unlink(missing_ok=True)
         os.close(descriptor)
 

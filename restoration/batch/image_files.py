@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from deepblur.restoration.batch.ownership import Item
 from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.images.recording import in_one_sentence
+from deepblur.restoration.memory import ShareError
 from deepblur.restoration.options import EngineChoice
 
 
@@ -114,31 +116,95 @@ def run_all(given: Given, work: Callable[[Item, Callable[[float], None]], dict[s
     Args:
         work: does one image and returns its value; it calls its second argument with the share of it that was done.
     """
-    done: list[dict[str, Any]] = []
-    code = OK
-    items = given.items
-    paths = {item.path.resolve() for item in items}
-    with tqdm(total=len(items), unit="image", delay=2, file=sys.stderr, bar_format=_BAR, disable=None) as bar:
-        for i, item in enumerate(items):
-            bar.set_postfix_str(printable(item.path.name), refresh=False)
-            try:
-                done.append(work(item, bar.update))
-            except (RestorationError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
-                # torch's own and those of the methods: the other images must not pay for them
-                if isinstance(error, PartOfSetError) and error.first.resolve() in paths:
-                    done.append({"input": str(item.path), "status": "part", "first": str(error.first)})
-                    continue
-                name = printable(str(item.path))
-                sentence = " ".join(printable(str(error).replace(str(item.path), name), keep="\n").split())
-                sentence = sentence or "there is not enough memory; lower --max-memory"
-                sentence = sentence if name in sentence else f"{name}: {sentence}"
-                with bar.external_write_mode(file=sys.stderr):
-                    say(f"error: {sentence}", sys.stderr)
-                done.append({"input": str(item.path), "status": "failed", "error": sentence})
-                code = max(code, getattr(error, "exit_code", INPUT))
-            finally:
-                bar.update(i + 1 - bar.n)
-    return Results(done, given.as_json(), code)
+    with Progress(given) as progress:
+        for i, item in enumerate(given.items):
+            progress.begin(i)
+            progress.end(i, tried(item, partial(work, item, partial(progress.tick, i))))
+    return progress.results()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image, in plain values: it may come from another process."""
+
+    entry: dict[str, Any]
+    code: int = OK
+    first: str | None = None
+    """The file that this image is read as a part of."""
+    put_off: bool = False
+    """It needs more memory than a share."""
+
+
+def tried(item: Item, work: Callable[[], dict[str, Any]]) -> Outcome:
+    """One image, done or failed for a reason that the others must not pay for: torch's own and those of the methods."""
+    try:
+        return Outcome(work())
+    except (RestorationError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        return failed(item, error)
+
+
+def failed(item: Item, error: Exception) -> Outcome:
+    """With the error as one sentence that names the image."""
+    name = printable(str(item.path))
+    sentence = " ".join(printable(str(error).replace(str(item.path), name), keep="\n").split())
+    sentence = sentence or "there is not enough memory; lower --max-memory"
+    sentence = sentence if name in sentence else f"{name}: {sentence}"
+    entry = {"input": str(item.path), "status": "failed", "error": sentence}
+    first = str(error.first) if isinstance(error, PartOfSetError) else None
+    return Outcome(entry, getattr(error, "exit_code", INPUT), first, isinstance(error, ShareError))
+
+
+class Progress:
+    """What became of the images so far, in whatever order, and the line that says how much is done and how long the
+    rest will take."""
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+        self.outcomes: dict[int, Outcome] = {}
+        self._shares = [0.0] * len(given.items)
+        self._paths = {item.path.resolve() for item in given.items}
+
+    def __enter__(self) -> "Progress":
+        # smoothing=0: images that are done at the same time end in bursts, of which only the mean foretells anything
+        self._bar = tqdm(total=len(self.given.items), unit="image", delay=2, file=sys.stderr, bar_format=_BAR,
+                         disable=None, smoothing=0, miniters=0, mininterval=0.3)  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def begin(self, i: int) -> None:
+        self._bar.set_postfix_str(printable(self.given.items[i].path.name), refresh=False)
+
+    def tick(self, i: int, share: float) -> None:
+        """So much of image i was just done; a negative share takes back what was lost."""
+        self._shares[i] += share
+        self._bar.update(share)
+
+    def lose(self, i: int) -> None:
+        """What was done of image i is to be done again."""
+        self.tick(i, -self._shares[i])
+
+    def end(self, i: int, outcome: Outcome) -> None:
+        if outcome.entry["status"] == "kept" and not self._bar.disable:
+            self._bar.initial += 1  # it tells nothing of how long the others take
+        self.tick(i, 1 - self._shares[i])
+        if outcome.first is not None and Path(outcome.first).resolve() in self._paths:
+            outcome = Outcome({"input": outcome.entry["input"], "status": "part", "first": outcome.first})
+        elif outcome.entry["status"] == "failed":
+            self.say(f"error: {outcome.entry['error']}")
+        self.outcomes[i] = outcome
+
+    def say(self, line: str) -> None:
+        """A line on standard error, above that of the progress."""
+        with self._bar.external_write_mode(file=sys.stderr):
+            say(line, sys.stderr)
+
+    def results(self) -> Results:
+        """When all are done, in the order in which they were given."""
+        outcomes = [self.outcomes[i] for i in range(len(self.given.items))]
+        code = max([OK, *(outcome.code for outcome in outcomes)])
+        return Results([outcome.entry for outcome in outcomes], self.given.as_json(), code)
 
 
 _BAR = "{l_bar}{bar}| {n:.1f}/{total} images [{elapsed}<{remaining}] {postfix}"

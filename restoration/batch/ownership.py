@@ -92,6 +92,10 @@ class Place:
     """File → hash ("" where nobody knows it) of what earlier commands made for the same image."""
     files: dict[str, str] = field(default_factory=dict)
     """What → file name."""
+    fresh: bool = True
+    """Nothing lay under the name when it was first claimed for this image: what is there now is unfinished."""
+    inherited: bool = False
+    """The claim is that of a process that was killed."""
 
     def path(self, what: str, ending: str) -> Path:
         """Where a file is to be written."""
@@ -151,12 +155,23 @@ def claimed(folder: Path, item: Item, kind: Kind, key: str, endings: Sequence[st
     try:
         yield place
     except BaseException:
-        for file in () if place.owned else place.planned:
+        for file in place.planned if place.fresh else ():
             (folder / file).unlink(missing_ok=True)
-        if not place.owned or _states(place) == before:
+        if place.fresh or (not place.inherited and _states(place) == before):
             claim.unlink(missing_ok=True)
         raise
     claim.unlink(missing_ok=True)
+
+
+def abandon(folder: Path, item: Item, kind: Kind, endings: Sequence[str] = ()) -> None:
+    """Take away what a killed process left unfinished of an image; earlier results that it began to replace stay
+    claimed, as they would after a killed command."""
+    with suppress(_AbandonedError, OutputError), claimed(folder, item, kind, "", endings):
+        raise _AbandonedError
+
+
+class _AbandonedError(Exception):
+    pass
 
 
 def results_in(folder: Path) -> set[str]:
@@ -187,7 +202,8 @@ def _take(folder: Path, name: str, item: Item, kind: Kind, key: str, endings: Se
     """The place of that name, claimed; None where it is another's."""
     files = [f"{name}{ending}" for ending in (*endings, *kind.endings)]
     claim = folder / _claim_of(name)
-    value = {"format": _CLAIM, "kind": kind.format, "name": name, "source": item.source, "files": files}
+    fresh = not any(os.path.lexists(folder / file) for file in files)
+    value = {"format": _CLAIM, "kind": kind.format, "name": name, "source": item.source, "files": files, "fresh": fresh}
     try:
         with open(claim, "x", encoding="utf-8") as file:
             file.write(json_text(value))
@@ -207,7 +223,9 @@ def _take(folder: Path, name: str, item: Item, kind: Kind, key: str, endings: Se
         place.owned = _hashes(report, files)
     elif os.path.lexists(report_file):
         mine = False
+    place.fresh, place.inherited = fresh, not made
     if not made and mine:
+        place.fresh = earlier is not None and earlier.get("fresh") is True
         place.owned = {file: "" for file in files if os.path.lexists(folder / file)} or {"": ""}
     if mine and all(_may_replace(folder / file, place.owned.get(file)) for file in files):
         place.owned.pop("", None)

@@ -1,14 +1,17 @@
 """`deepblur restore`: image files in, restored files and what is known of their blur out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deepblur.restoration.batch.crew import WorkerProcesses, with_memory
 from deepblur.restoration.batch.image_files import Results, chosen_engine, key_of, output_folders, run_all
 from deepblur.restoration.batch.inputs import items_of
+from deepblur.restoration.batch.many import check_workers, run_together, threads_each, with_threads
 from deepblur.restoration.batch.outputs import (
     write_gamma,
     write_picture,
@@ -16,9 +19,11 @@ from deepblur.restoration.batch.outputs import (
     write_psfs,
     write_wavefronts,
 )
-from deepblur.restoration.batch.ownership import RESTORED, Item, Place, claimed, kept
+from deepblur.restoration.batch.ownership import RESTORED, Item, Place, abandon, claimed, kept
+from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.images.io import read_recording, write_recording
 from deepblur.restoration.images.tiff_ome import other_files
+from deepblur.restoration.memory import share_of
 from deepblur.restoration.options import EngineChoice, Options, asked, check_together
 from deepblur.restoration.report import VERSION, Report
 from deepblur.restoration.session import Session
@@ -34,10 +39,11 @@ def restore_files(
     engine: EngineChoice = _DEFAULT_ENGINE,
     options: Options = _DEFAULT_OPTIONS,
     recursive: bool = False,
+    workers: int = 1,
     pictures: bool = True,
     again: bool = False,
 ) -> Results:
-    """Restore image files one after another: `deepblur restore` from Python.
+    """Restore image files: `deepblur restore` from Python.
 
     An image that cannot be used is said on standard error and keeps none of the others from being restored. Done
     again, only what is not done yet is done.
@@ -46,8 +52,9 @@ def restore_files(
         images: files or folders: TIFF, PNG, JPEG, BMP, WebP.
         output: folder for the results, made if it is missing; docs/formats.md says what lies there.
         engine: which model or method; default: the registry's champion, and compact where there is none.
-        options: how images are treated: intensities, channels, tiles, memory.
+        options: how images are treated: intensities, channels, tiles, memory, which is that of all workers together.
         recursive: search folders below too; the results' folders are those of the images.
+        workers: so many images at once, each in a process of its own; results are those of one worker.
         pictures: write the overview and the PSF as PNG too.
         again: restore also what is done already.
     Returns:
@@ -59,40 +66,103 @@ def restore_files(
         OutputError: the output folder cannot be written to.
     """
     check_together(engine, options)
-    output, wanted = Path(output), asked(engine, options)
+    check_workers(workers)
+    output = Path(output)
     given = items_of(list(map(Path, images)), output, recursive=recursive)
-    with output_folders(output, given):
+    threads = threads_each(len(given.items))
+    with output_folders(output, given), with_threads(threads):
         made, notes = chosen_engine(engine)
-        same = replace(options, max_memory_gib=Options.max_memory_gib)  # how much memory there is decides nothing
+        job = Restoring(output, engine, options, pictures, again, notes, asked(engine, options), made.described())
+        alone = partial(job.restored, made)
+        workers = with_memory(workers, options)
+        if workers == 1:
+            return run_all(given, lambda item, tick: job.kept(item) or alone(item, tick))
+        return run_together(given, job, WorkerProcesses(job.in_share(workers), workers, threads), alone)
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """What is to be done with each image of a batch, in plain values: any process can do it."""
+
+    output: Path
+    engine: EngineChoice
+    options: Options
+    pictures: bool
+    again: bool
+    notes: tuple[str, ...]
+    """What was said about the choice of the engine."""
+    wanted: dict[str, Any]
+    """What the user asked for, for the report."""
+    described: dict[str, Any]
+    """The engine that was chosen; another process that finds another one does nothing."""
+
+    def kept(self, item: Item) -> dict[str, Any] | None:
+        """The report of an image that is done already.
+
+        Raises:
+            InputError: there is no such file, or it cannot be read.
+        """
+        item = self._named(item)
+        key = self._key(item)  # which refuses what is no file, before anything else opens it
+        report = None if self.again else kept(self.output / item.below, item, RESTORED, key)
+        return None if report is None else report | self._about(item) | {"status": "kept"}
+
+    def restored(self, made: Engine, item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
+        """Restore an image, and write all that belongs to it; its report.
+
+        Args:
+            tick: called with the share of the image that was just done.
+        """
+        item, options = self._named(item), self.options
+        folder, key = self.output / item.below, self._key(item)
+        recording = read_recording(item.path)
+
+        def done(share: float) -> None:
+            tick(share / recording.length)
+
+        session = Session.of(
+            made, self.engine, recording, options, folder, lambda share: tick(share / recording.length)
+        )
+        with claimed(folder, item, RESTORED, key, (self._image(item),)) as place:
+            if options.crop:
+                write_plain(place.path("image", self._image(item)), np.stack(list(session.frames())), recording)
+            else:
+                write_recording(place.path("image", self._image(item)), session.frames(), session.recording)
+            value = _write(place, session, session.report(self.notes, self.wanted), self.pictures)
+        return value | self._about(item) | {"status": "done"}
+
+    def abandon(self, item: Item) -> None:
+        """Take away what a process that was killed left unfinished."""
+        item = self._named(item)
+        abandon(self.output / item.below, item, RESTORED, (self._image(item),))
+
+    def in_share(self, workers: int) -> "Restoring":
+        """The same for one of several processes that share the memory."""
+        return replace(self, options=share_of(self.options, workers))
+
+    def _named(self, item: Item) -> Item:
+        """No trial replaces a result."""
+        return replace(item, name=f"{item.name}_region") if self.options.crop else item
+
+    def _image(self, item: Item) -> str:
+        return "_restored.tif" if self.options.crop else f"_restored{item.suffix}"
+
+    def _about(self, item: Item) -> dict[str, str]:
+        return {"input": str(item.path), "folder": str(self.output / item.below)}
+
+    def _key(self, item: Item) -> str:
+        """What the results depend on."""
+        same = replace(self.options, max_memory_gib=Options.max_memory_gib)  # how much memory there is decides nothing
         parts = (
-            repr(made.described()),
-            repr(engine.said),
-            engine.restorer,
+            repr(self.described),
+            repr(self.engine.said),
+            self.engine.restorer,  # auto may take another one for an image than the engine's
             repr(same),
-            str(pictures),
+            str(self.pictures),
             f"report version {VERSION}",
         )
-
-        def restore(item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
-            item = replace(item, name=f"{item.name}_region") if options.crop else item  # no trial replaces a result
-            own = key_of(item.path, parts)  # which refuses what is no file, before anything else opens it
-            key = " ".join([own, *(key_of(path, ()) for path in other_files(item.path))])
-            folder = output / item.below
-            about = {"input": str(item.path), "folder": str(folder)}
-            if not again and (report := kept(folder, item, RESTORED, key)) is not None:
-                return report | about | {"status": "kept"}
-            recording = read_recording(item.path)
-            session = Session.of(made, engine, recording, options, folder, lambda share: tick(share / recording.length))
-            image = "_restored.tif" if options.crop else f"_restored{item.suffix}"
-            with claimed(folder, item, RESTORED, key, (image,)) as place:
-                if options.crop:
-                    write_plain(place.path("image", image), np.stack(list(session.frames())), recording)
-                else:
-                    write_recording(place.path("image", image), session.frames(), session.recording)
-                value = _write(place, session, session.report(notes, wanted), pictures)
-            return value | about | {"status": "done"}
-
-        return run_all(given, restore)
+        own = key_of(item.path, parts)
+        return " ".join([own, *(key_of(path, ()) for path in other_files(item.path))])
 
 
 def _write(place: Place, session: Session, report: Report, pictures: bool) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def configure(command: argparse.ArgumentParser) -> None:
         help="restore the --region alone, as a quick trial: the result, a TIFF, has its size",
     )
     intensities(command)
-    memory(command)
+    memory(command, "the command, all workers together", "2 for each worker")
+    add("--workers", type=int, default=1, metavar="N", help="so many images at a time, each in a process of its own; "
+        "the results are those of one worker (default: 1)")  # fmt: skip
     add("--tile", dest="tile_px", type=int, metavar="PX",
         help="side of the tiles, 256 or more (default: as large as memory allows)")  # fmt: skip
     add("--no-pictures", dest="pictures", action="store_false", help="no PNG files")
@@ -133,11 +135,11 @@ def _numbers(text: str) -> float | tuple[float, ...]:
 _numbers.__name__ = "number"  # what argparse calls the value that it refuses
 
 
-def memory(command: argparse.ArgumentParser) -> None:
-    """How much the process may take."""
-    command.add_argument("--max-memory", dest="max_memory_gib", type=float, default=2.0, metavar="GIB",
-        help="memory of the whole process; larger images are cut into tiles, and go over the disk of OUT where a frame "
-             "does not fit (default: 2)")  # fmt: skip
+def memory(command: argparse.ArgumentParser, whole: str = "the whole process", default: str = "2") -> None:
+    """How much of it may be taken."""
+    command.add_argument("--max-memory", dest="max_memory_gib", type=float, default=argparse.SUPPRESS, metavar="GIB",
+        help=f"memory of {whole}; larger images are cut into tiles, and go over the disk of OUT where a frame "
+             f"does not fit (default: {default})")  # fmt: skip
 
 
 def intensities(command: argparse.ArgumentParser) -> None:
@@ -154,6 +156,8 @@ def intensities(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from deepblur.restoration.batch.restore import restore_files
 
+    if "max_memory_gib" not in arguments:
+        arguments.max_memory_gib = Options.max_memory_gib * max(1, arguments.workers)
     engine, options = called(EngineChoice, arguments), called(Options, arguments)
     results = called(restore_files, arguments, engine=engine, options=options)
     return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))

@@ -21,7 +21,7 @@ from deepblur.restoration.engines.training_free import TrainingFreeEngine
 from deepblur.restoration.images import scratch
 from deepblur.restoration.images.io import read_recording, recording_of, write_recording
 from deepblur.restoration.images.scratch import Scratch
-from deepblur.restoration.memory import with_room
+from deepblur.restoration.memory import ShareError, share_of, tile_for, with_room
 from deepblur.restoration.options import Options
 from deepblur.restoration.session import Session
 
@@ -121,19 +121,19 @@ def test_a_frame_goes_over_the_disk_where_memory_has_no_room(engine, tmp_path, m
 
     monkeypatch.setattr("deepblur.restoration.memory.psutil.Process", Process)
     small = recording_of(values("u2", H, W))
-    assert with_room(small, engine, 2.0, tmp_path) is small
+    assert with_room(small, engine, Options(max_memory_gib=2.0), tmp_path) is small
     large = recording_of(np.broadcast_to(np.uint16(0), (8000, 8000)))
-    assert with_room(large, engine, 2.0, tmp_path).scratch.folder == tmp_path
-    assert with_room(large, engine, 16.0, tmp_path) is large
+    assert with_room(large, engine, Options(max_memory_gib=2.0), tmp_path).scratch.folder == tmp_path
+    assert with_room(large, engine, Options(max_memory_gib=16.0), tmp_path) is large
     four = recording_of(np.broadcast_to(np.uint16(0), (4, 6000, 6000)), "CYX")
-    assert with_room(four, engine, 2.0, tmp_path).scratch.on_disk
+    assert with_room(four, engine, Options(max_memory_gib=2.0), tmp_path).scratch.on_disk
 
 
 def test_what_is_stored_in_one_piece_is_refused_by_its_header(engine, tmp_path):
     side = 9000
     Image.new("RGB", (side, side)).save(tmp_path / "large.png")
     with pytest.raises(InputError, match=r"large.png: 9000x9000 pixels .* need .* GiB; --max-memory allows"):
-        with_room(read_recording(tmp_path / "large.png"), engine, 1.6, tmp_path)
+        with_room(read_recording(tmp_path / "large.png"), engine, Options(max_memory_gib=1.6), tmp_path)
 
 
 def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
@@ -163,3 +163,21 @@ def test_a_stack_that_must_be_held_whole_is_refused_by_its_header(tmp_path, monk
     monkeypatch.setattr("deepblur.restoration.images.recording.Recording.frame", lambda *_: pytest.fail("read"))
     with pytest.raises(InputError, match=r"beads.tif: all its frames at once need .* GiB.* take a part of it"):
         read_stack(tmp_path / "beads.tif")
+
+
+def test_a_share_of_the_memory_decides_about_nothing(tmp_path):
+    engine = TrainingFreeEngine("spectral", "tv", psf_size=31, eta_waves=0.15, cutoff=0.2)
+    everything = Options(max_memory_gib=4.0)
+    small, large = (recording_of(np.zeros((side, side), np.uint8)) for side in (600, 9000))
+    share = share_of(everything, 1)
+    assert share.max_memory_gib < 4.0
+    assert with_room(small, engine, share, tmp_path) is small
+    assert tile_for(engine, torch.zeros(1, 600, 600), share) == tile_for(engine, torch.zeros(1, 600, 600), everything)
+    tight = share_of(everything, 1000)
+    for refused in (
+        lambda: with_room(large, engine, tight, tmp_path),
+        lambda: tile_for(engine, torch.zeros(1, 600, 600), tight),
+    ):
+        with pytest.raises(ShareError, match="more than a share of"):
+            refused()
+    assert repr(share) == repr(everything).replace("4.0", repr(share.max_memory_gib))  # it is no part of any key
