@@ -110,13 +110,17 @@ def key_of(path: Path, parts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def run_all(given: Given, work: Callable[[Item, Callable[[float], None]], dict[str, Any]]) -> Results:
+def run_all(
+    given: Given,
+    work: Callable[[Item, Callable[[float], None]], dict[str, Any]],
+    told: "Told | None" = None,
+) -> Results:
     """Every image is tried, whatever happened to the others; what fails is said on standard error.
 
     Args:
         work: does one image and returns its value; it calls its second argument with the share of it that was done.
     """
-    with Progress(given) as progress:
+    with Progress(given, told) as progress:
         for i, item in enumerate(given.items):
             progress.begin(i)
             progress.end(i, tried(item, partial(work, item, partial(progress.tick, i))))
@@ -133,6 +137,10 @@ class Outcome:
     """The file that this image is read as a part of."""
     put_off: bool = False
     """It needs more memory than a share."""
+
+
+Told = Callable[[Outcome], None]
+"""Called with what became of each image as soon as it is known."""
 
 
 def tried(item: Item, work: Callable[[], dict[str, Any]]) -> Outcome:
@@ -158,16 +166,16 @@ class Progress:
     """What became of the images so far, in whatever order, and the line that says how much is done and how long the
     rest will take."""
 
-    def __init__(self, given: Given) -> None:
-        self.given = given
+    def __init__(self, given: Given, told: Told | None = None) -> None:
+        self.given, self.told = given, told
         self.outcomes: dict[int, Outcome] = {}
         self._shares = [0.0] * len(given.items)
-        self._paths = {item.path.resolve() for item in given.items}
+        self._paths = {path.resolve() for path in (*(item.path for item in given.items), *given.others)}
 
     def __enter__(self) -> "Progress":
         # smoothing=0: images that are done at the same time end in bursts, of which only the mean foretells anything
         self._bar = tqdm(total=len(self.given.items), unit="image", delay=2, file=sys.stderr, bar_format=_BAR,
-                         disable=None, smoothing=0, miniters=0, mininterval=0.3)  # fmt: skip
+                         disable=None, leave=self.told is None, smoothing=0, miniters=0, mininterval=0.3)  # fmt: skip
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -194,6 +202,9 @@ class Progress:
         elif outcome.entry["status"] == "failed":
             self.say(f"error: {outcome.entry['error']}")
         self.outcomes[i] = outcome
+        if self.told is not None:
+            with self._bar.external_write_mode(file=sys.stderr):
+                self.told(outcome)
 
     def say(self, line: str) -> None:
         """A line on standard error, above that of the progress."""

@@ -24,12 +24,16 @@ class Given:
     items: tuple[Item, ...]
     left_out: tuple[tuple[Path, str], ...] = ()
     """What lies in a folder that was named and is not read, with the reason."""
+    others: tuple[Path, ...] = ()
+    """Images that are read too, but not now: a file may be a part of one."""
 
     def as_json(self) -> list[dict[str, str]]:
         return [{"path": str(path), "reason": reason} for path, reason in self.left_out]
 
 
-def items_of(given: Sequence[Path], output: Path | None = None, *, recursive: bool = False) -> Given:
+def items_of(
+    given: Sequence[Path], output: Path | None = None, *, recursive: bool = False, may_be_none: bool = False
+) -> Given:
     """The image files that were named, folders looked through, each once.
 
     Results of files from one folder lie in the output folder; those of several in a folder each, which has the name
@@ -38,9 +42,10 @@ def items_of(given: Sequence[Path], output: Path | None = None, *, recursive: bo
     Args:
         output: where the results go, which is no image that was left out.
         recursive: look below folders too, which links to other folders never lead into.
+        may_be_none: there need not be any.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, unless there may be none.
     """
     paths: dict[str, Path] = {}
     left_out: dict[tuple[Path, str], None] = {}
@@ -50,7 +55,7 @@ def items_of(given: Sequence[Path], output: Path | None = None, *, recursive: bo
         for file in found:
             paths.setdefault(Item(file, "").source, file)
         left_out |= dict.fromkeys(others)
-    if not paths:
+    if not paths and not may_be_none:
         raise InputError(
             f"there is no image in {', '.join(map(str, given))}{_listed(list(left_out))}; name files or folders with "
             f"{', '.join(SUFFIXES)}"

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.batch.image_files import Outcome, Progress, Results, failed, tried
+from deepblur.restoration.batch.image_files import Outcome, Progress, Results, Told, failed, tried
 from deepblur.restoration.batch.inputs import Given
 from deepblur.restoration.batch.ownership import Item
 
@@ -81,7 +81,11 @@ def check_workers(workers: int) -> None:
 
 
 def run_together(
-    given: Given, job: Job, crew: Crew, alone: Callable[[Item, Callable[[float], None]], dict[str, Any]]
+    given: Given,
+    job: Job,
+    crew: Crew,
+    alone: Callable[[Item, Callable[[float], None]], dict[str, Any]],
+    told: Told | None = None,
 ) -> Results:
     """Every image is tried, whatever happened to the others; what fails is said on standard error.
 
@@ -92,7 +96,7 @@ def run_together(
         crew: does the others.
         alone: does, in this process and when the crew is gone, an image that needs more than a share of the memory.
     """
-    with Progress(given) as progress:
+    with Progress(given, told) as progress:
         later = _carry_out(progress, job, crew)
         if later:
             progress.say(f"note: {len(later)} of the images need more than a worker's share of --max-memory, and are "

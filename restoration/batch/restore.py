@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from deepblur.restoration.batch.crew import WorkerProcesses, with_memory
-from deepblur.restoration.batch.image_files import Results, chosen_engine, key_of, output_folders, run_all
-from deepblur.restoration.batch.inputs import items_of
+from deepblur.restoration.batch.image_files import Results, Told, chosen_engine, key_of, output_folders, run_all
+from deepblur.restoration.batch.inputs import Given, items_of
 from deepblur.restoration.batch.many import check_workers, run_together, threads_each, with_threads
 from deepblur.restoration.batch.outputs import (
     write_gamma,
@@ -71,13 +71,8 @@ def restore_files(
     given = items_of(list(map(Path, images)), output, recursive=recursive)
     threads = threads_each(len(given.items))
     with output_folders(output, given), with_threads(threads):
-        made, notes = chosen_engine(engine)
-        job = Restoring(output, engine, options, pictures, again, notes, asked(engine, options), made.described())
-        alone = partial(job.restored, made)
-        workers = with_memory(workers, options)
-        if workers == 1:
-            return run_all(given, lambda item, tick: job.kept(item) or alone(item, tick))
-        return run_together(given, job, WorkerProcesses(job.in_share(workers), workers, threads), alone)
+        job, made = Restoring.of(output, engine, options, pictures=pictures, again=again)
+        return job.carried_out(given, made, with_memory(workers, options), threads)
 
 
 @dataclass(frozen=True)
@@ -95,6 +90,36 @@ class Restoring:
     """What the user asked for, for the report."""
     described: dict[str, Any]
     """The engine that was chosen; another process that finds another one does nothing."""
+
+    @classmethod
+    def of(
+        cls, output: Path, engine: EngineChoice, options: Options, *, pictures: bool, again: bool
+    ) -> "tuple[Restoring, Engine]":
+        """With the engine, which is chosen now.
+
+        Raises:
+            InputError, ModelError: it cannot be had.
+        """
+        made, notes = chosen_engine(engine)
+        return cls(output, engine, options, pictures, again, notes, asked(engine, options), made.described()), made
+
+    def carried_out(
+        self,
+        given: Given,
+        made: Engine,
+        workers: int,
+        threads: int,
+        told: Told | None = None,
+    ) -> Results:
+        """All images, one after another in this process, or by worker processes.
+
+        Args:
+            threads: of each process; those of this one are set.
+        """
+        alone = partial(self.restored, made)
+        if workers == 1:
+            return run_all(given, lambda item, tick: self.kept(item) or alone(item, tick), told)
+        return run_together(given, self, WorkerProcesses(self.in_share(workers), workers, threads), alone, told)
 
     def kept(self, item: Item) -> dict[str, Any] | None:
         """The report of an image that is done already.

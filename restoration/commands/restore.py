@@ -1,6 +1,8 @@
 """`deepblur restore`; see `deepblur.restoration.batch.restore`."""
 
 import argparse
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ examples:
   deepblur restore timelapse.tif -o restored --scale bits:12 --max-memory 1
   deepblur restore slide.tif -o restored --method l0 --varying
   deepblur restore cells.tif -o restored --psf bead.tif
+  deepblur restore images/ -o restored --recursive --workers 8
+  deepblur restore camera/ -o restored --watch
 
 Typed again, the same command only does what is not done yet. Exit codes: 0 all done, 2 an option, 4 an image that
 cannot be used (the others are done), 5 the model or its registry, 6 a result that cannot be written."""
@@ -62,7 +66,15 @@ def configure(command: argparse.ArgumentParser) -> None:
         help="side of the tiles, 256 or more (default: as large as memory allows)")  # fmt: skip
     add("--no-pictures", dest="pictures", action="store_false", help="no PNG files")
     add("--again", action="store_true", help="restore also what is done already")
-    add("--json", action="store_true", help="the reports as JSON on standard output")
+    add("--watch", action="store_true", help="go on and restore what comes into the folders, once it is complete, "
+        "until Ctrl-C; the exit code is that of the images that have failed")  # fmt: skip
+    # fmt: off
+    add("--settle", dest="settle_s", type=float, default=10.0, metavar="SECONDS",
+        help="with --watch, a file is complete once size and time have not changed for so long (default: 10)")
+    # fmt: on
+    add(
+        "--json", action="store_true", help="the reports as JSON on standard output; with --watch a line for each image"
+    )
 
 
 def images(command: argparse.ArgumentParser) -> None:
@@ -159,8 +171,22 @@ def run(arguments: argparse.Namespace) -> int:
     if "max_memory_gib" not in arguments:
         arguments.max_memory_gib = Options.max_memory_gib * max(1, arguments.workers)
     engine, options = called(EngineChoice, arguments), called(Options, arguments)
+    if arguments.watch:
+        from deepblur.restoration.batch.watch import watch_folders
+
+        return called(watch_folders, arguments, folders=arguments.images, engine=engine, options=options,
+                      told=lambda entry: _tell(entry, arguments))  # fmt: skip
     results = called(restore_files, arguments, engine=engine, options=options)
     return say_results(results, arguments.json, lambda entry: _show(entry, arguments.output))
+
+
+def _tell(entry: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """What became of an image of a watched folder, at once."""
+    if arguments.json:
+        print(json.dumps(entry), flush=True)
+    elif entry["status"] == "done":
+        _show(entry, arguments.output)
+        sys.stdout.flush()
 
 
 def _show(entry: dict[str, Any], output: Path) -> None:

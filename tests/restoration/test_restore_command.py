@@ -24,6 +24,7 @@ from deepblur.restoration.batch.identify import identify_files
 from deepblur.restoration.batch.psf import psf_file
 from deepblur.restoration.batch.restore import restore_files
 from deepblur.restoration.batch.simulate import simulate_file
+from deepblur.restoration.batch.watch import watch_folders
 from deepblur.restoration.options import EngineChoice, Options
 
 
@@ -263,7 +264,7 @@ def test_options_without_sense_are_refused_before_any_work(option, words):
 @pytest.mark.parametrize(
     ("words", "takers"),
     [
-        ("restore a -o b", (restore_files, EngineChoice, Options)),
+        ("restore a -o b", (restore_files, watch_folders, EngineChoice, Options)),
         ("identify a -o b", (identify_files, EngineChoice, Options)),
         ("simulate a -o b", (simulate_file,)),
         ("psf -o b", (psf_file,)),
@@ -271,5 +272,5 @@ def test_options_without_sense_are_refused_before_any_work(option, words):
     ],
 )
 def test_every_option_is_a_parameter_of_what_the_command_calls(words, takers):
-    typed = vars(cli.parser().parse_args(words.split())).keys() - {"command", "json"}
+    typed = vars(cli.parser().parse_args(words.split())).keys() - {"command", "json", "watch"}
     assert typed - {name for taker in takers for name in inspect.signature(taker).parameters} == set()
