@@ -26,14 +26,12 @@ def replacing(path: Path, needed_bytes: int = 0) -> Iterator[BinaryIO]:
         OutputError: an OSError of ours, as one sentence with the path and a remedy. Exceptions of the block that are
             no OSError pass unchanged. The new file is gone in either case, on Ctrl-C as well.
     """
-    temporary = path.parent / f".deepblur-{secrets.token_hex(4)}.part"  # short: a long name must not break it
-    try:
+    temporary = _beside(path)
+    with _said(path):
         with suppress(FileNotFoundError):  # a name that is too long or has a file as folder shows here, before the work
             if stat.S_ISDIR(os.stat(path).st_mode):
                 raise IsADirectoryError(errno.EISDIR, "is a folder")
-        free = shutil.disk_usage(path.parent).free
-        if needed_bytes > free:
-            raise OSError(errno.ENOSPC, f"{needed_bytes / 1e6:.1f} MB are needed")
+        _check_room(path, needed_bytes)
         try:
             with temporary.open("x+b") as file:
                 yield file
@@ -43,6 +41,52 @@ def replacing(path: Path, needed_bytes: int = 0) -> Iterator[BinaryIO]:
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
+    """The same of a folder, new and empty. A kill in the moment of the exchange may leave neither the old nor the new.
+
+    Raises:
+        OutputError: as `replacing`.
+    """
+    temporary, old = _beside(path), _beside(path)
+    with _said(path):
+        _check_room(path, needed_bytes)
+        try:
+            temporary.mkdir()
+            yield temporary
+            with suppress(FileNotFoundError):
+                os.rename(path, old)
+            os.rename(temporary, path)
+        finally:
+            for left in (temporary, old):
+                remove(left)
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder with all that is in it; nothing where nothing is. Links are not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.parent / f".deepblur-{secrets.token_hex(4)}.part"  # short: a long name must not break it
+
+
+def _check_room(path: Path, needed_bytes: int) -> None:
+    if needed_bytes > shutil.disk_usage(path.parent).free:
+        raise OSError(errno.ENOSPC, f"{needed_bytes / 1e6:.1f} MB are needed")
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """An OSError of the block becomes a sentence with the path and a remedy."""
+    try:
+        yield
     except OSError as error:
         if isinstance(error, OutputError):
             raise

@@ -20,7 +20,7 @@ from deepblur.restoration.batch.image_files import output_folder
 from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.outputs import write_picture
 from deepblur.restoration.batch.ownership import CALIBRATED, Item, Place, claimed
-from deepblur.restoration.images.io import read_recording
+from deepblur.restoration.formats.files import open_image
 from deepblur.restoration.images.recording import check_fits
 
 _DEFAULT_SETTINGS = Settings()
@@ -83,7 +83,7 @@ def read_stack(path: str | os.PathLike, *, ceiling: float | None = None) -> Bead
     Raises:
         InputError: not an image, several channels, one plane only, NaN, or axes in the wrong order.
     """
-    recording = read_recording(path)
+    recording = open_image(path)
     name = Path(path).name
     if recording.channels != 1:
         raise InputError(f"{name}: has {recording.channels} channels; save the channel of the beads alone")

@@ -8,7 +8,7 @@ from deepblur.restoration.batch.image_files import Results, chosen_engine, key_o
 from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.outputs import write_gamma, write_picture, write_psfs
 from deepblur.restoration.batch.ownership import IDENTIFIED, Item, Place, claimed
-from deepblur.restoration.images.io import read_recording
+from deepblur.restoration.formats.files import open_image
 from deepblur.restoration.options import EngineChoice, Options, asked
 from deepblur.restoration.report import Report
 from deepblur.restoration.session import Session
@@ -29,7 +29,7 @@ def identify_files(
     """Measure the blur of image files and of every frame in them: `deepblur identify` from Python.
 
     Args:
-        images: files or folders: TIFF, PNG, JPEG, BMP, WebP.
+        images: files or folders: TIFF, PNG, JPEG, BMP, WebP, and with the extra `formats` OME-Zarr and CZI.
         output: folder for the results, made if it is missing; docs/formats.md says what lies there.
         engine: which model or method; default: the registry's champion, and compact where there is none.
         options: how images are treated: intensities, channels, memory.
@@ -48,8 +48,8 @@ def identify_files(
         made, notes = chosen_engine(engine)
 
         def identify(item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
-            key, folder = key_of(item.path, [repr(wanted)]), output / item.below
-            session = Session.of(made, engine, read_recording(item.path), options, folder)
+            key, folder = key_of(item.path, [repr(wanted), repr(item.position)]), output / item.below
+            session = Session.of(made, engine, open_image(item.path, item.position), options, folder)
             for _ in session.identified():
                 tick(1 / session.recording.length)
             with claimed(folder, item, IDENTIFIED, key) as place:

@@ -1,9 +1,8 @@
 """Many image files through one engine: each is done completely, kept from before, or refused; never half."""
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from deepblur.platform.data.image_file import check_plain
 from deepblur.platform.system.errors import (
     INPUT,
     OK,
@@ -22,11 +20,12 @@ from deepblur.platform.system.errors import (
 )
 from deepblur.platform.system.lock import LockError, shared
 from deepblur.platform.system.printable import printable, say
+from deepblur.platform.system.whole_files import remove
 from deepblur.restoration.batch.inputs import Given
 from deepblur.restoration.batch.ownership import Item
 from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.engine import Engine
-from deepblur.restoration.images.recording import in_one_sentence
+from deepblur.restoration.formats.files import content_hash
 from deepblur.restoration.memory import ShareError
 from deepblur.restoration.options import EngineChoice
 
@@ -63,8 +62,7 @@ def output_folder(folder: Path) -> Iterator[None]:
 
     def tidy() -> None:
         for left in folder.glob(".deepblur-*.part"):
-            with suppress(OSError):
-                left.unlink()
+            remove(left)
 
     with ExitStack() as stack:
         try:
@@ -101,10 +99,7 @@ def key_of(path: Path, parts: Sequence[str]) -> str:
     Raises:
         InputError: there is no such file, or it cannot be read.
     """
-    with in_one_sentence(path):
-        check_plain(path)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+    digest = content_hash(path)
     for part in parts:
         digest.update(f"\n{part}".encode())
     return digest.hexdigest()

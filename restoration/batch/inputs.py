@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepblur.platform.data.image_file import SUFFIXES
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.batch.ownership import Item, results_in, stem_of
+from deepblur.restoration.formats.files import positions_of
+from deepblur.restoration.formats.kinds import IMAGE_SUFFIXES, ZARR, kind_of
 
 _SHOWN = 8
 
 IS_FOLDER = "folders are searched below with --recursive only"
 IS_LINK = "a link to a folder, or out of the folder that was named; name what it leads to"
 IS_RESULT = "made by deepblur, as the reports beside them say; name one to have it read"
-OTHER_SUFFIX = f"not {', '.join(SUFFIXES)}; name one to have its content tried"
+OTHER_SUFFIX = f"not {', '.join(IMAGE_SUFFIXES)}; name one to have its content tried"
 IS_HIDDEN = "hidden"
 
 
@@ -51,27 +52,42 @@ def items_of(
     left_out: dict[tuple[Path, str], None] = {}
     for path in given:
         top = path if recursive else None
-        found, others = _looked_through(path, output, top) if os.path.isdir(path) else ([path], [])
+        found, others = _looked_through(path, output, top) if _is_folder(path) else ([path], [])
         for file in found:
             paths.setdefault(Item(file, "").source, file)
         left_out |= dict.fromkeys(others)
     if not paths and not may_be_none:
         raise InputError(
             f"there is no image in {', '.join(map(str, given))}{_listed(list(left_out))}; name files or folders with "
-            f"{', '.join(SUFFIXES)}"
+            f"{', '.join(IMAGE_SUFFIXES)}"
         )
-    folders = {
-        path: os.path.abspath(path if os.path.isdir(path) else path.parent) for path in (*given, *paths.values())
-    }
+    folders = {path: os.path.abspath(path if _is_folder(path) else path.parent) for path in (*given, *paths.values())}
     common = os.path.commonpath(folders.values())
     below = {path: Path(os.path.relpath(folders[path], common)) for path in paths.values()}
     stems = Counter((below[path], stem_of(path)) for path in paths.values())
     items = tuple(
-        Item(path, stem if stems[below[path], stem] == 1 else path.name.replace(".", "_"), below[path])
+        item
         for path in paths.values()
         for stem in (stem_of(path),)
+        for item in _items(path, stem if stems[below[path], stem] == 1 else path.name.replace(".", "_"), below[path])
     )
     return Given(items, tuple(left_out))
+
+
+def _items(path: Path, name: str, below: Path) -> list[Item]:
+    """One for each image that the file holds."""
+    try:
+        count = positions_of(path)
+    except InputError:  # which is said when its turn comes
+        count = 1
+    if count == 1:
+        return [Item(path, name, below)]
+    return [Item(path, f"{name}_position{k}", below, k) for k in range(count)]
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is a folder with images, not one that is an image."""
+    return os.path.isdir(path) and not kind_of(path)
 
 
 def _looked_through(folder: Path, output: Path | None, top: Path | None) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -96,6 +112,8 @@ def _looked_through(folder: Path, output: Path | None, top: Path | None) -> tupl
             others.append((path, IS_RESULT))
         elif top is not None and path.is_symlink() and _leads_away(path, top):
             others.append((path, IS_LINK))
+        elif kind_of(path) == ZARR:
+            images.append(path)
         elif os.path.isdir(path):
             if output is not None and os.path.exists(output) and os.path.samefile(path, output):
                 continue
@@ -105,7 +123,7 @@ def _looked_through(folder: Path, output: Path | None, top: Path | None) -> tupl
             images_below, others_below = _looked_through(path, output, top)
             images += images_below
             others += others_below
-        elif path.suffix.lower() in SUFFIXES:
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
             images.append(path)
         else:
             others.append((path, OTHER_SUFFIX))

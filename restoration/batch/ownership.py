@@ -17,7 +17,10 @@ from typing import Any
 
 from deepblur.platform.system.errors import OutputError
 from deepblur.platform.system.printable import json_text
+from deepblur.platform.system.whole_files import remove
 from deepblur.restoration.batch.outputs import write_bytes
+from deepblur.restoration.formats.files import content_hash
+from deepblur.restoration.formats.kinds import kind_of
 
 _LARGEST_REPORT = 2**28
 
@@ -30,6 +33,8 @@ class Item:
     name: str
     below: Path = Path()
     """Its results' folder, below that of the output."""
+    position: int | None = None
+    """Which of the images in the file it is; None where there is but one."""
 
     @property
     def suffix(self) -> str:
@@ -38,13 +43,14 @@ class Item:
 
     @property
     def source(self) -> str:
-        """The file itself, however it was named: absolute, without links in its folders."""
-        return os.path.join(os.path.realpath(self.path.parent), self.path.name)
+        """The file itself, however it was named: absolute, without links in its folders; and which image of it."""
+        file = os.path.join(os.path.realpath(self.path.parent), self.path.name)
+        return file if self.position is None else f"{file}#{self.position}"
 
 
 def stem_of(path: Path) -> str:
-    """A file's name without its suffix, of which ".ome.tif" is one."""
-    return path.stem.removesuffix(".ome") if path.suffix.lower() in (".tif", ".tiff") else path.stem
+    """A file's name without its suffix, of which ".ome.tif" and ".ome.zarr" are one."""
+    return path.stem.removesuffix(".ome") if path.suffix.lower() in (".tif", ".tiff", ".zarr") else path.stem
 
 
 @dataclass(frozen=True)
@@ -109,12 +115,12 @@ class Place:
             report: what was found; its `format` is the kind's.
             head: what stands before it.
         """
-        hashes = {file: content_hash(self.folder / file) for file in self.files.values()}
+        hashes = {file: content_hash(self.folder / file).hexdigest() for file in self.files.values()}
         about = {"input": str(self.item.path), "source": self.item.source, "key": self.key}
         value = (head or {}) | about | {"files": self.files, "hashes": hashes} | report
         write_bytes(self.folder / f"{self.name}{self.kind.report}", json_text(value).encode() + b"\n")
         for file in self.owned.keys() - set(self.files.values()):
-            (self.folder / file).unlink(missing_ok=True)
+            remove(self.folder / file)
         return value
 
 
@@ -126,7 +132,7 @@ def kept(folder: Path, item: Item, kind: Kind, key: str) -> dict[str, Any] | Non
             return None
         if report.get("format") == kind.format and report.get("key") == key:
             files = report.get("files")
-            complete = isinstance(files, dict) and all((folder / str(file)).is_file() for file in files.values())
+            complete = isinstance(files, dict) and all(_is_whole(folder / str(file)) for file in files.values())
             return report if complete else None
     return None
 
@@ -156,7 +162,7 @@ def claimed(folder: Path, item: Item, kind: Kind, key: str, endings: Sequence[st
         yield place
     except BaseException:
         for file in place.planned if place.fresh else ():
-            (folder / file).unlink(missing_ok=True)
+            remove(folder / file)
         if place.fresh or (not place.inherited and _states(place) == before):
             claim.unlink(missing_ok=True)
         raise
@@ -186,11 +192,6 @@ def results_in(folder: Path) -> set[str]:
         elif path.name.endswith(".claim") and (claim := _read(path)) is not None and claim.get("format") == _CLAIM:
             found |= set(_listed(claim)) if path.name == _claim_of(str(claim.get("name"))) else set()
     return found
-
-
-def content_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _names(name: str) -> Iterator[str]:
@@ -245,9 +246,14 @@ def _may_replace(path: Path, known: str | None) -> bool:
     """Whether nothing is there, or what we made: by its hash where it is known."""
     if not os.path.lexists(path):
         return True
-    if known is None or path.is_symlink() or not path.is_file():
+    if known is None or path.is_symlink() or not _is_whole(path):
         return False
-    return not known or content_hash(path) == known
+    return not known or content_hash(path).hexdigest() == known
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether it is a file, or a folder that is one image."""
+    return path.is_file() or bool(kind_of(path))
 
 
 def _is_of(report: dict[str, Any], item: Item, key: str) -> bool:

@@ -21,7 +21,7 @@ from deepblur.restoration.batch.outputs import (
 )
 from deepblur.restoration.batch.ownership import RESTORED, Item, Place, abandon, claimed, kept
 from deepblur.restoration.engines.engine import Engine
-from deepblur.restoration.images.io import read_recording, write_recording
+from deepblur.restoration.formats.files import open_image, result_suffix, write_image
 from deepblur.restoration.images.tiff_ome import other_files
 from deepblur.restoration.memory import share_of
 from deepblur.restoration.options import EngineChoice, Options, asked, check_together
@@ -49,7 +49,7 @@ def restore_files(
     again, only what is not done yet is done.
 
     Args:
-        images: files or folders: TIFF, PNG, JPEG, BMP, WebP.
+        images: files or folders: TIFF, PNG, JPEG, BMP, WebP, and with the extra `formats` OME-Zarr and CZI.
         output: folder for the results, made if it is missing; docs/formats.md says what lies there.
         engine: which model or method; default: the registry's champion, and compact where there is none.
         options: how images are treated: intensities, channels, tiles, memory, which is that of all workers together.
@@ -140,7 +140,7 @@ class Restoring:
         """
         item, options = self._named(item), self.options
         folder, key = self.output / item.below, self._key(item)
-        recording = read_recording(item.path)
+        recording = open_image(item.path, item.position)
 
         def done(share: float) -> None:
             tick(share / recording.length)
@@ -152,7 +152,7 @@ class Restoring:
             if options.crop:
                 write_plain(place.path("image", self._image(item)), np.stack(list(session.frames())), recording)
             else:
-                write_recording(place.path("image", self._image(item)), session.frames(), session.recording)
+                write_image(place.path("image", self._image(item)), session.frames(), session.recording, item.position)
             value = _write(place, session, session.report(self.notes, self.wanted), self.pictures)
         return value | self._about(item) | {"status": "done"}
 
@@ -170,10 +170,11 @@ class Restoring:
         return replace(item, name=f"{item.name}_region") if self.options.crop else item
 
     def _image(self, item: Item) -> str:
-        return "_restored.tif" if self.options.crop else f"_restored{item.suffix}"
+        return "_restored.tif" if self.options.crop else f"_restored{result_suffix(item.path, item.suffix)}"
 
-    def _about(self, item: Item) -> dict[str, str]:
-        return {"input": str(item.path), "folder": str(self.output / item.below)}
+    def _about(self, item: Item) -> dict[str, Any]:
+        position = {} if item.position is None else {"position": item.position}
+        return {"input": str(item.path), "folder": str(self.output / item.below), **position}
 
     def _key(self, item: Item) -> str:
         """What the results depend on."""
@@ -186,7 +187,7 @@ class Restoring:
             str(self.pictures),
             f"report version {VERSION}",
         )
-        own = key_of(item.path, parts)
+        own = key_of(item.path, parts if item.position is None else (*parts, f"position {item.position}"))
         return " ".join([own, *(key_of(path, ()) for path in other_files(item.path))])
 
 

@@ -21,7 +21,7 @@ from deepblur.restoration.batch.ownership import SIMULATED, Item, claimed
 from deepblur.restoration.channels import Channels
 from deepblur.restoration.engine_choice import OPTICS
 from deepblur.restoration.engines.optics import UNKNOWN, Quantity
-from deepblur.restoration.images.io import read_recording
+from deepblur.restoration.formats.files import open_image
 from deepblur.restoration.images.recording import Recording, check_fits
 from deepblur.restoration.known_optics import optics_of
 from deepblur.restoration.options import DEFAULT_RULE, EngineChoice
@@ -84,7 +84,7 @@ def simulate_file(
     with output_folder(output):
         check_figures(noll, {"gain": [gain], "read_std": [read_std], "eta": [eta], "gamma": gamma or []})
         choice = EngineChoice(cutoff=cutoff, na=na, wavelength_nm=wavelength_nm, pixel_nm=pixel_nm, index=index)
-        recording = read_recording(image)
+        recording = open_image(image)
         optics = optics_of(choice, recording, Channels())[0] if choice.said else UNKNOWN
         optics = replace(optics, cutoff=optics.cutoff or Quantity(OPTICS["cutoff"], "assumed"))
         assert optics.cutoff is not None

@@ -16,7 +16,8 @@ import numpy as np
 from scipy import ndimage
 
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.images.io import read_recording, recording_of
+from deepblur.restoration.formats.files import open_image
+from deepblur.restoration.images.io import recording_of
 from deepblur.restoration.images.recording import Recording
 
 LARGEST_PX = 1023
@@ -75,7 +76,7 @@ def measured_psf(given: str | Path | np.ndarray, psf_size: int | None = None) ->
             flat, drowned in noise, negative, cut off by its border, or of several points.
     """
     if isinstance(given, str | Path):
-        recording = read_recording(given, min_side_px=_MIN_PX)
+        recording = open_image(given, min_side_px=_MIN_PX)
     else:
         array = np.asarray(given)
         if array.ndim not in (2, 3):

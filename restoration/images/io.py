@@ -40,6 +40,11 @@ def read_recording(path: str | os.PathLike, *, min_side_px: int = MIN_SIDE_PX) -
             magic = file.read(4)
         recording = open_tiff(path) if magic in _TIFF_MAGIC else open_picture(path)
         check(recording, size, min_side_px)
+    return remarked(recording)
+
+
+def remarked(recording: Recording) -> Recording:
+    """With what is to be said of pixels that are not square."""
     if not recording.square:
         sides = f"{recording.pixel_um:.4g} x {recording.pixel_height_um:.4g} µm"
         note = f"its pixels are not square ({sides}, width x height), but the blur is looked for as if they were"
@@ -87,13 +92,19 @@ def recording_of(
     return recording
 
 
-def write_recording(path: str | os.PathLike, frames: Iterable[np.ndarray], like: Recording) -> None:
+Writer = Callable[[Path, Iterator[np.ndarray], Recording], None]
+
+
+def write_recording(
+    path: str | os.PathLike, frames: Iterable[np.ndarray], like: Recording, write: Writer | None = None
+) -> None:
     """Write restored frames as a file of the same kind as `like`, one at a time, all or nothing.
 
     Args:
         path: replaced at once when the last frame is written; until then the file that was there stays.
         frames: `like.length` arrays (C, H, W) of `like.dtype`, in the order of `like`'s frames.
         like: gives format, axes, metadata, resolution, orientation and the planes that are kept; may be `path`'s own.
+        write: writes a format that is neither TIFF nor a picture.
 
     Raises:
         OutputError: no permission, no space, no such folder; one sentence that names the path.
@@ -102,7 +113,8 @@ def write_recording(path: str | os.PathLike, frames: Iterable[np.ndarray], like:
     """
     if like.format == "array":
         raise ValueError("an array has no file format; write it with tifffile or imageio")
-    write = write_tiff if like.format == "tiff" else write_picture
+    if write is None:
+        write = write_tiff if like.format == "tiff" else write_picture
     try:
         with silent():
             write(Path(path), _checked(frames, like), like)

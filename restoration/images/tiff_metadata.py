@@ -38,7 +38,15 @@ def about(tiff: TiffFile, series: TiffPageSeries, ome: Ome | None, channels: int
     """
     facts: Facts = {}
     with suppress(Exception):  # metadata are a courtesy: whatever is wrong with them, the pixels count
-        facts = _reader(tiff, series)(tiff, series.keyframe) if ome is None else _ome(ome)
+        if ome is None:
+            facts = _reader(tiff, series)(tiff, series.keyframe)
+        else:
+            facts = ome_facts(ome.root, ome.image.element, ome.image.pixels)
+    return credible(facts, channels)
+
+
+def credible(facts: Facts, channels: int) -> Facts:
+    """Those of the facts that a microscope can have, and those of each of the channels that are said of as many."""
     for name, (least, most) in _CREDIBLE.items():
         if not _between(facts.get(name), least, most):
             facts.pop(name, None)
@@ -59,7 +67,7 @@ _CREDIBLE = {
 }  # fmt: skip
 """Between which, both excluded, a number of the file counts."""
 EMISSION_NM = (99.0, 5000.0)
-_IMMERSION = {"oil": 1.518, "glycerol": 1.47, "water": 1.333, "waterdipping": 1.333, "w": 1.333, "air": 1.0}
+IMMERSION = {"oil": 1.518, "glycerol": 1.47, "water": 1.333, "waterdipping": 1.333, "w": 1.333, "air": 1.0}
 
 
 def _between(value: float | None, least: float, most: float) -> bool:
@@ -83,11 +91,11 @@ def print_pixel_um(pixels: float, unit_um: float) -> float | None:
     return side if side <= MAX_PRINT_PIXEL_UM else None
 
 
-def _ome(ome: Ome) -> Facts:
-    pixels = ome.image.pixels
+def ome_facts(root: Element, image: Element, pixels: Element) -> Facts:
+    """What OME-XML says of one of its images."""
     channels = children(pixels, "Channel")
     names = [channel.get("Name") for channel in channels]
-    return _objective(ome) | Facts(
+    return _objective(root, image) | Facts(
         channel_names=tuple(name for name in names if name) if all(names) else (),
         emission_nm=tuple(_quantity(channel, "EmissionWavelength", _NM, "nm") for channel in channels),
         pixel_um=_quantity(pixels, "PhysicalSizeX", _UM, "µm"),
@@ -97,17 +105,17 @@ def _ome(ome: Ome) -> Facts:
     )
 
 
-def _objective(ome: Ome) -> Facts:
+def _objective(root: Element, image: Element) -> Facts:
     """NA and immersion of the objective that the image names, or of the only one that there is."""
-    settings = (*children(ome.image.element, "ObjectiveSettings"), None)[0]
-    objectives = [lens for device in children(ome.root, "Instrument") for lens in children(device, "Objective")]
+    settings = (*children(image, "ObjectiveSettings"), None)[0]
+    objectives = [lens for device in children(root, "Instrument") for lens in children(device, "Objective")]
     if settings is not None:
         objectives = [lens for lens in objectives if lens.get("ID") == settings.get("ID")]
     if len(objectives) != 1:
         return {}
     stated = None if settings is None else settings.get("RefractiveIndex")
     medium = objectives[0].get("Immersion") or (None if settings is None else settings.get("Medium")) or ""
-    facts = {"index": float(stated) if stated else _IMMERSION.get(medium.lower())}
+    facts = {"index": float(stated) if stated else IMMERSION.get(medium.lower())}
     aperture = objectives[0].get("LensNA")
     return facts | {"na": None if aperture is None else float(aperture)}
 
@@ -168,7 +176,7 @@ def engraved(objective: str) -> Facts:
     if aperture is None:
         return {}
     medium = aperture[2].lower() or ("air" if float(aperture[1].replace(",", ".")) < 1 else "")
-    return {"na": float(aperture[1].replace(",", ".")), "index": _IMMERSION.get(medium)}
+    return {"na": float(aperture[1].replace(",", ".")), "index": IMMERSION.get(medium)}
 
 
 def _stk(tiff: TiffFile, page: TiffPage) -> Facts:

@@ -302,7 +302,7 @@ def test_only_what_deepblur_made_is_left_out_and_all_of_it_is_said(restore, mode
     for name in ("beads_psf.tif", "from_huygens_restored.tif", "scan_overview.tif", "sub/c.tif"):
         image(f"in/{name}", 200)
     image("b.tif").rename("in/b.stk")
-    for name in ("d.nd2", "e.czi", ".hidden.tif"):
+    for name in ("d.oib", "e.vsi", ".hidden.tif"):
         (Path("in") / name).write_bytes(b"0")
     code, said = restore("in", "-o", "out")
     assert code == 0
@@ -314,21 +314,21 @@ def test_only_what_deepblur_made_is_left_out_and_all_of_it_is_said(restore, mode
     assert reasons == {
         "hidden": [".hidden.tif"],
         "made by deepblur": ["a_gamma.csv", "a_psf.tif", "a_report.json", "a_restored.tif", "a_wavefront.tif"],
-        "not .png": ["b.stk", "d.nd2", "e.czi"],
+        "not .png": ["b.stk", "d.oib", "e.vsi"],
         "folders are searched below with --recursive only": ["sub"],
     }
     assert cli.main(["restore", "in", "-o", "out", "--model", model, "--no-pictures"]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out, ")]
     assert len(lines) == 4
-    assert [line for line in lines if "in/b.stk, in/d.nd2, in/e.czi" in line]
+    assert [line for line in lines if "in/b.stk, in/d.oib, in/e.vsi" in line]
     assert "left out, 1 (hidden)" in lines
 
 
 def test_a_folder_without_an_image_says_what_is_there(restore, capsys):
     Path("in").mkdir()
-    Path("in/d.nd2").touch()
+    Path("in/d.oib").touch()
     assert cli.main(["restore", "in", "-o", "out"]) == 4
-    assert "there is no image in in (but d.nd2)" in capsys.readouterr().err
+    assert "there is no image in in (but d.oib)" in capsys.readouterr().err
     assert not Path("out").exists()
 
 

@@ -123,7 +123,7 @@ def test_a_name_that_is_no_text_keeps_its_report_and_the_batch_its_json(images, 
 def test_no_name_reaches_a_terminal_as_it_is(pictures, images, model, capsys):
     os.rename("in/b.tif", f"in/{EVIL}")
     (images / "y\x1b[31mred.tif").write_bytes(b"no image")
-    (images / "z\x1b[31mred.nd2").write_bytes(b"no image")
+    (images / "z\x1b[31mred.oib").write_bytes(b"no image")
     for command in ("restore", "identify"):
         assert cli.main([command, "in", "-o", command, "--model", model, *pictures]) == 4
         said = capsys.readouterr()
@@ -131,7 +131,7 @@ def test_no_name_reaches_a_terminal_as_it_is(pictures, images, model, capsys):
         assert "owned" in said.out
         assert not [line for line in said.out.splitlines() if line.startswith("b.tif")]
         assert "y\\x1b[31mred.tif" in said.err
-        assert "z\\x1b[31mred.nd2" in said.err
+        assert "z\\x1b[31mred.oib" in said.err
     assert cli.main(["simulate", f"in/{EVIL}", "-o", "test"]) == 0
     assert cli.main(["restore", "nothing\x1b[2J", "-o", "out"]) == 4
     assert cli.main(["restore", "in/b.tif", "-o", "out", "--scale", "\x1b[2J"]) == 2
