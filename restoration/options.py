@@ -148,6 +148,8 @@ class Options:
     """First row, first column, rows and columns of the part where the blur is identified; None: the whole frame."""
     crop: bool = False
     """Restore the region alone: the result has its size."""
+    mask: "str | Path | np.ndarray | None" = None
+    """Which pixels say nothing of the scene, an image file or an array (H, W), not 0 where they do not."""
     tile_px: int | None = None
     """Side of the tiles, 256 or more; None: as large as memory allows."""
     max_memory_gib: float = 2.0
@@ -188,6 +190,11 @@ def asked(choice: EngineChoice, options: Options, *, without: tuple[str, ...] = 
         "varying": options.varying,
         "region": options.region,
         "crop": options.crop,
+        "mask": None
+        if options.mask is None
+        else str(options.mask)
+        if isinstance(options.mask, str | Path)
+        else "array",
         "tile": options.tile_px,
         "max_memory": options.max_memory_gib,
         "device": choice.device,

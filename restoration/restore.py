@@ -112,6 +112,7 @@ def restore(
     varying: bool = False,
     region: tuple[int, int, int, int] | None = None,
     crop: bool = False,
+    mask: np.ndarray | str | Path | None = None,
     max_memory_gib: float = 2.0,
     device: str = "auto",
     tracking_uri: str | None = None,
@@ -143,6 +144,8 @@ def restore(
         varying: the blur changes over the field: identify and restore tile by tile.
         region: first row, first column, rows and columns of the part where the blur is identified; None: all of it.
         crop: restore the region alone, which is then what comes back.
+        mask: pixels that say nothing (saturated, dead, text burnt in), an array (H, W) or a file, not 0 where they do
+            not; they are left as they are.
         max_memory_gib: of this process; large images are cut into tiles.
         device: auto, cpu or cuda.
         tracking_uri: of the registry; default: MLFLOW_TRACKING_URI, else the database in the runs folder.
@@ -174,7 +177,13 @@ def restore(
         psf_size=psf_size,
     )
     options = Options(
-        scale=scale, channels=channels, varying=varying, region=region, crop=crop, max_memory_gib=max_memory_gib
+        scale=scale,
+        channels=channels,
+        varying=varying,
+        region=region,
+        crop=crop,
+        mask=mask,
+        max_memory_gib=max_memory_gib,
     )
     check_together(choice, options)
     engine, note = choose_engine(choice)

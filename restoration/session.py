@@ -22,7 +22,8 @@ from deepblur.restoration.images.scratch import bands
 from deepblur.restoration.known_optics import fitted
 from deepblur.restoration.memory import with_room
 from deepblur.restoration.options import EngineChoice, Options
-from deepblur.restoration.outliers import replace_outliers
+from deepblur.restoration.pixels.masks import Mask, filled
+from deepblur.restoration.pixels.outliers import replace_outliers
 from deepblur.restoration.report import Report
 from deepblur.restoration.scale import Scale, Scaling
 
@@ -39,7 +40,7 @@ class _Read:
     stored: np.ndarray
     """(C, H, W)."""
     unit: np.ndarray
-    """The same without its outliers, in units of the scales."""
+    """The same without its outliers and with its mask filled, in units of the scales."""
     scales: tuple[Scale, ...]
     outliers: list[list[tuple[int, int]]]
     """Rows and columns, for each channel."""
@@ -55,6 +56,8 @@ class Session:
     channels: Channels
     tick: Tick | None = None
     """Called with the share of a frame that was just done."""
+    mask: Mask | None = None
+    """Pixels that say nothing."""
     blurs: list[JudgedBlur] = field(default_factory=list)
     first: tuple[np.ndarray, np.ndarray] | None = None
     """The first frame before and after, (C, H, W) in units of the scale."""
@@ -74,12 +77,16 @@ class Session:
         """The engine of this choice is adapted to what the file says; frames too large for memory lie in `folder`.
 
         Raises:
-            ValueError, InputError: channels or optics do not fit what was asked for, or not one part of the file fits.
+            ValueError, InputError: channels, optics or mask do not fit what was asked for, or not one part of the file
+                fits.
         """
+        mask = None if options.mask is None else Mask.of(options.mask)
+        if mask is not None:
+            mask.check(recording.size)
         recording = with_room(recording, engine, options, folder)
         channels = channels_of(recording, options.channels, choice.each_channel)
         engine = fitted(engine, choice, recording, channels)
-        return cls(engine, recording, options, channels, tick)
+        return cls(engine, recording, options, channels, tick, mask)
 
     def frames(self) -> Iterator[np.ndarray]:
         """Restored frames (C, H, W) in the recording's dtype, one at a time; what is empty in them is copied.
@@ -145,7 +152,10 @@ class Session:
                 self.recording.scratch.release()
 
     def _clean(self, stored: np.ndarray) -> tuple[np.ndarray, list[list[tuple[int, int]]]]:
-        """A frame (C, H, W) without its outliers, and their places; one on disk is gone through part by part."""
+        """A frame (C, H, W) without outliers, whose places are returned, and with its mask filled.
+
+        One on disk is gone through part by part.
+        """
         scratch, (H, W) = self.recording.scratch, stored.shape[1:]
         side = PART_PX if scratch.on_disk else max(H, W)
         clean = stored
@@ -154,13 +164,15 @@ class Session:
             outliers.append([])
             for row, column in itertools.product(range(0, H, side), range(0, W, side)):
                 part = (slice(row, row + side), slice(column, column + side))
-                replaced, places = replace_outliers(channel[part])
+                seen = channel[part] if self.mask is None else filled(channel[part], self.mask.hidden[part])
+                replaced, places = replace_outliers(seen)
                 outliers[k] += [(row + int(down), column + int(right)) for down, right in places]
-                if len(places) and clean is stored:
+                changed = len(places) > 0 or (self.mask is not None and bool(self.mask.hidden[part].any()))
+                if changed and clean is stored:
                     clean = scratch.empty(stored.shape, stored.dtype)
                     for j, rows in self._bands(stored.shape):
                         clean[j, rows] = stored[j, rows]
-                if len(places):
+                if changed:
                     clean[k][part] = replaced
                 scratch.release()
         return clean, outliers
@@ -180,13 +192,16 @@ class Session:
             )
 
     def _stored(self, restored: np.ndarray, read: "_Read") -> np.ndarray:
-        """A restored frame in the recording's dtype; what is empty in it is that of the file."""
+        """A restored frame in the recording's dtype; what is empty or masked in it is that of the file."""
         dtype = self.recording.dtype
         stored = self.recording.scratch.empty(restored.shape, dtype)
         empty = [done.min() == done.max() for done in restored]
         for k, rows in self._bands(restored.shape):
             done = restored[k, rows]
             stored[k, rows] = read.stored[k, rows] if empty[k] else read.scales[k].to_stored(done, dtype)
+            if self.mask is not None:
+                hidden = self.mask.hidden[cut_of(self.options, self.recording.size)][rows]
+                stored[k, rows][hidden] = read.stored[k, rows][hidden]
         return stored
 
     def _shown(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -215,10 +230,11 @@ class Session:
 
     def _about_parts(self) -> tuple[str, ...]:
         """Which pixels counted, where not all did."""
+        masked = () if self.mask is None else (self.mask.words,)
         if self.options.region is None or all(blur.found.given for blur in self.blurs):
-            return ()
+            return masked
         row, column, height, width = self.options.region
-        return (f"the blur was identified in {height}x{width} pixels from ({row}, {column}) on",)
+        return (f"the blur was identified in {height}x{width} pixels from ({row}, {column}) on", *masked)
 
 
 def assembled(frames: np.ndarray, recording: Recording) -> np.ndarray:

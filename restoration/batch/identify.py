@@ -10,6 +10,7 @@ from deepblur.restoration.batch.outputs import write_gamma, write_picture, write
 from deepblur.restoration.batch.ownership import IDENTIFIED, Item, Place, claimed
 from deepblur.restoration.formats.files import open_image
 from deepblur.restoration.options import EngineChoice, Options, asked
+from deepblur.restoration.pixels.masks import mask_digest
 from deepblur.restoration.report import Report
 from deepblur.restoration.session import Session
 
@@ -48,7 +49,10 @@ def identify_files(
         made, notes = chosen_engine(engine)
 
         def identify(item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
-            key, folder = key_of(item.path, [repr(wanted), repr(item.position)]), output / item.below
+            key, folder = (
+                key_of(item.path, [repr(wanted), repr(item.position), mask_digest(options.mask)]),
+                output / item.below,
+            )
             session = Session.of(made, engine, open_image(item.path, item.position), options, folder)
             for _ in session.identified():
                 tick(1 / session.recording.length)

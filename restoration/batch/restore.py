@@ -25,6 +25,7 @@ from deepblur.restoration.formats.files import open_image, result_suffix, write_
 from deepblur.restoration.images.tiff_ome import other_files
 from deepblur.restoration.memory import share_of
 from deepblur.restoration.options import EngineChoice, Options, asked, check_together
+from deepblur.restoration.pixels.masks import mask_digest
 from deepblur.restoration.report import VERSION, Report
 from deepblur.restoration.session import Session
 
@@ -145,9 +146,7 @@ class Restoring:
         def done(share: float) -> None:
             tick(share / recording.length)
 
-        session = Session.of(
-            made, self.engine, recording, options, folder, lambda share: tick(share / recording.length)
-        )
+        session = Session.of(made, self.engine, recording, options, folder, done)
         with claimed(folder, item, RESTORED, key, (self._image(item),)) as place:
             if options.crop:
                 write_plain(place.path("image", self._image(item)), np.stack(list(session.frames())), recording)
@@ -178,13 +177,15 @@ class Restoring:
 
     def _key(self, item: Item) -> str:
         """What the results depend on."""
-        same = replace(self.options, max_memory_gib=Options.max_memory_gib)  # how much memory there is decides nothing
+        # how much memory there is decides nothing; of a mask the pixels count
+        same = replace(self.options, max_memory_gib=Options.max_memory_gib, mask=None)
         parts = (
             repr(self.described),
             repr(self.engine.said),
             self.engine.restorer,  # auto may take another one for an image than the engine's
             repr(same),
             str(self.pictures),
+            mask_digest(self.options.mask),
             f"report version {VERSION}",
         )
         own = key_of(item.path, parts if item.position is None else (*parts, f"position {item.position}"))

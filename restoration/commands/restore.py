@@ -130,6 +130,9 @@ def parts(command: argparse.ArgumentParser) -> None:
     """Which pixels the blur is read from."""
     command.add_argument("--region", type=_region, metavar="Y,X,H,W",
         help="identify the blur in this part of each image: first row, first column, rows, columns")  # fmt: skip
+    command.add_argument("--mask", type=Path, metavar="FILE",
+        help="an image of the same size, not 0 where pixels say nothing (saturated, dead, text burnt in): they do not "
+        "count, and stay as they are")  # fmt: skip
 
 
 def _region(text: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from skimage import data
 import deepblur
 from deepblur import cli
 from deepblur.operators import ZernikeBlur
-from deepblur.restoration.outliers import replace_outliers
+from deepblur.restoration.pixels.outliers import replace_outliers
 
 
 @pytest.fixture(scope="module")

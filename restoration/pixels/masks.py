@@ -1,0 +1,116 @@
+"""Pixels that say nothing of the scene: text burnt in, dead areas, reflections, saturated cells that a user has marked.
+
+They are filled from what surrounds them before anything is read from the image, so that neither their values nor their
+edges are taken for the lens's work; the result has what the image has there. Within half a PSF of them the restoration
+rests on the filling.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d, interpolate
+
+from deepblur.platform.system.errors import InputError
+from deepblur.restoration.images.io import read_recording
+
+MOST = 0.9
+"""Of the pixels: where more are masked, too few are left to read a blur from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which pixels of every frame and channel say nothing."""
+
+    hidden: np.ndarray
+    """(H, W) bool."""
+    name: str
+    """That of its file, or "the array"."""
+
+    @classmethod
+    def of(cls, given: str | Path | np.ndarray) -> "Mask":
+        """From an image file or an array (H, W); every value but 0 marks a pixel that says nothing.
+
+        Raises:
+            InputError: no readable image, more than one plane or channel, NaN, or more than nine tenths are marked.
+        """
+        if isinstance(given, str | Path):
+            recording, name = read_recording(given, min_side_px=1), Path(given).name
+            if recording.length != 1 or recording.channels != 1:
+                raise InputError(
+                    f"a mask is one grey image; {name} has {recording.length} frames of {recording.channels} channels"
+                )
+            values = np.asarray(recording.frame(0)[0])
+        else:
+            values, name = np.asarray(given), "the array"
+            if values.ndim != 2 or values.dtype.kind not in "biuf":
+                raise InputError(f"a mask is an array (H, W) of numbers; got {values.shape} of {values.dtype}")
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise InputError(f"the mask {name} has values that are NaN or infinite; write 0 and 1")
+        hidden = values != 0
+        if hidden.mean() > MOST:
+            raise InputError(
+                f"the mask {name} marks {100 * hidden.mean():.0f} % of the pixels as saying nothing; what is not 0 is "
+                "marked, so swap black and white, or mark less"
+            )
+        return cls(hidden, name)
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Raises InputError where the frames have another size (rows, columns)."""
+        if self.hidden.shape != size:
+            raise InputError(
+                f"the mask {self.name} has {self.hidden.shape[0]}x{self.hidden.shape[1]} pixels and the image "
+                f"{size[0]}x{size[1]}; a mask has the size of the image"
+            )
+
+    @property
+    def digest(self) -> str:
+        """BLAKE2b of shape and marks."""
+        about = repr(self.hidden.shape).encode()
+        return hashlib.blake2b(about + np.packbits(self.hidden).tobytes(), digest_size=16).hexdigest()
+
+    @property
+    def words(self) -> str:
+        """What was done, for the report."""
+        number = int(self.hidden.sum())
+        if number == 0:
+            return f"the mask {self.name} marks no pixel"
+        return (
+            f"{number} pixels ({100 * self.hidden.mean():.2g} %) that {self.name} marks said nothing: they were filled "
+            "from their surroundings for the restoration, and left as they were in the result"
+        )
+
+
+def mask_digest(given: str | Path | np.ndarray | None) -> str:
+    """What tells a mask from others by its pixels; "" for none.
+
+    Raises:
+        InputError: as `Mask.of`.
+    """
+    return "" if given is None else Mask.of(given).digest
+
+
+def filled(channel: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """A channel (H, W) whose hidden pixels have smooth values that go on from those around them; integers are rounded.
+
+    Each is the mean of the nearest that are seen: of those in the smallest square of a pyramid that has any.
+    """
+    if not hidden.any():
+        return channel
+    seen = torch.from_numpy(~hidden)[None, None].double()
+    values = torch.from_numpy(np.where(hidden, 0, channel).astype(np.float64))[None, None]
+    smooth = _grown(values, seen)[0, 0].numpy()
+    smooth = np.rint(smooth) if channel.dtype.kind in "iu" else smooth
+    return np.where(hidden, smooth.astype(channel.dtype), channel)
+
+
+def _grown(values: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """(1, 1, H, W) with the values where they are not seen taken from a coarser image; `values` are 0 there."""
+    if bool((seen > 0).all()) or max(values.shape[-2:]) == 1:
+        return values / seen.clamp_min(1e-12)
+    coarse_seen, coarse = (avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False) for image in (seen, values))
+    coarse = _grown(coarse, coarse_seen)
+    between = interpolate(coarse, size=values.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(seen > 0, values / seen.clamp_min(1e-12), between)
