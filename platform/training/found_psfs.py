@@ -24,7 +24,6 @@ from tqdm import tqdm
 from deepblur.baselines import SpectralIdentifier
 from deepblur.baselines.estimate import DivergedError
 from deepblur.baselines.nonblind import tv
-from deepblur.nets import Deblurrer
 from deepblur.operators import Blur, Boundary, PoissonGaussian, ZernikeBlur, noise_std_of
 from deepblur.operators.blur import Convolution
 from deepblur.operators.pupil import psf_px
@@ -126,6 +125,10 @@ def pairs_of(model: Path, stores: tuple[ImageStore, ...], count: int, purpose: s
     return Pairs(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
+Observed = tuple[tuple[ImageStore, ...], Pairs]
+"""Photographs and micrographs, and the PSFs that blur them."""
+
+
 @dataclass(frozen=True)
 class Draw:
     """Crops (B, 1, H, W) blurred by one PSF each and given another, (B, SIDE²)."""
@@ -173,7 +176,7 @@ def validate(network: nn.Module, parts: list[Draw], by_tv: Tensor) -> dict[str, 
     return row | dict(zip(("weak", "middle", "strong"), thirds, strict=True))
 
 
-def train(network: Deblurrer, learnt: Any, held: Any, steps: int, checkpoint: Path) -> nn.Module:
+def train(network: nn.Module, learnt: Observed, held: Observed, steps: int, checkpoint: Path) -> nn.Module:
     """The moving average of the weights after `steps`; a checkpoint is kept every 100."""
     parts = [draw(*held, BATCH, 0.0, generator(0, "found psf held", i)) for i in range(VALIDATED // BATCH)]
     by_tv = torch.cat([_tv_psnr_db(part) for part in parts])
@@ -181,7 +184,7 @@ def train(network: Deblurrer, learnt: Any, held: Any, steps: int, checkpoint: Pa
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(EMA))
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
-    kept = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
+    kept: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
     done = 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
