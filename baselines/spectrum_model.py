@@ -135,6 +135,16 @@ def basis(grid: Grid) -> Tensor:
     return (torch.stack(angular)[:, None] * radial).flatten(0, 1)
 
 
+def radial_prior(frequencies: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (R,) and factor (4, R) of a scene's log power at frequencies (R,), cycles per pixel, over all angles."""
+    t = (frequencies / _CENTRE).log() / _WIDTH
+    powers = torch.stack([t**power for power in range(POWERS)])
+    lower = torch.tril_indices(POWERS, POWERS)
+    block = powers.new_zeros(POWERS, POWERS)
+    block[lower[0], lower[1]] = torch.tensor(_FACTOR[0]).to(powers)
+    return torch.tensor(_MEAN[0]).to(powers) @ powers, block.mT @ powers
+
+
 def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float | None = None) -> Spectrum:
     """The power spectrum of y, its windows weighted for what they say of the scene's shape of spectrum.
 
@@ -148,7 +158,7 @@ def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float
         noise_std: of the noise, in intensity; None measures it beyond the passband.
     Source: Welch, IEEE Trans. Audio Electroacoustics 15(2), 1967 (averaging windows); the weights are ours.
     """
-    windows = _periodograms(y, grid.n)
+    windows = periodograms(y, grid.n)
     if noise_std is None:
         # Half a cell's reach of the taper is left free; corners of the plane lie beyond any admissible passband.
         beyond = grid.radius > min(passband + 2 / grid.n, 0.55)
@@ -173,7 +183,7 @@ def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float
     )
 
 
-def _periodograms(y: Tensor, n: int) -> Tensor:
+def periodograms(y: Tensor, n: int) -> Tensor:
     """(windows, n, n // 2 + 1): Hann windows at half overlap without their means; white noise gives its variance."""
     rows, columns = (_starts(size, n).to(y.device)[:, None] + torch.arange(n, device=y.device) for size in y.shape)
     windows = y[rows[:, None, :, None], columns[None, :, None, :]].reshape(-1, n, n)

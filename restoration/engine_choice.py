@@ -88,12 +88,11 @@ def _each(choice: EngineChoice, make: "_Make") -> Engine:
             engine.know(one)
         if len(engines) > 1:
             engines[0].of_channels = tuple(engines)
+        if engines[0].operator is not None:
+            engines[0].adapted = adapted
         return engines[0]
 
-    engine = adapted(told_optics(choice))
-    if engine.operator is not None:
-        engine.adapted = adapted
-    return engine
+    return adapted(told_optics(choice))
 
 
 _Make = Callable[[ChannelOptics, dict[str, Any]], Engine]

@@ -1,17 +1,28 @@
 """What is known of the optics of a recording: what the user said, and where that is nothing, what its file says.
 
+What neither says is read from the image, where its spectrum ends clearly enough.
+
 Channel by channel: each wavelength has its own cutoff, NA / wavelength * pixel size.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
+from deepblur.baselines.estimate import READ_PX, richest_part
+from deepblur.baselines.spectrum_end import spectrum_end
+from deepblur.operators.pupil import psf_px
+from deepblur.platform.models.trained_range import SATURATED
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.channels import Channels
+from deepblur.restoration.areas import Part
+from deepblur.restoration.channels import Channels, grey_weights
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.engines.optics import ChannelOptics, Quantity
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.options import LEAST_CUTOFF, MOST_CUTOFF, OPTIONS, EngineChoice
+from deepblur.restoration.scale import Scale
 
 _WORDS = {"na": "NA", "wavelength_nm": "the wavelength", "pixel_nm": "the pixel size"}
 
@@ -84,6 +95,43 @@ def fitted(engine: Engine, choice: EngineChoice, recording: Recording, channels:
     if engine.takes_cutoff:
         _check_sampled(recording.path, optics)
     return engine.adapted(optics)
+
+
+def with_cutoffs_read(
+    engine: Engine, frame: Tensor, channels: Channels, scales: Sequence[Scale], region: Part
+) -> Engine:
+    """The engine with the cutoffs where the spectra of a frame end; itself where all are known, or none can be read.
+
+    Args:
+        frame: (C, H, W), without its outliers.
+        scales: of each channel; one that is saturated is not read, for clipping adds power beyond the end.
+        region: where the blur is identified.
+    """
+    groups = [members for _, members in channels.groups(len(frame))]
+    known = [(engine.of_channel(members[0]) if len(groups) > 1 else engine).known for members in groups]
+    if engine.adapted is None or not engine.takes_cutoff or all(one.cutoff is not None for one in known):
+        return engine
+    read = []
+    for one, members in zip(known, groups, strict=True):
+        if one.cutoff is None and all(scales[k].saturated <= SATURATED for k in members):
+            one = _with_cutoff_read(one, [frame[k][region] for k in members], channels.colour)
+        read.append(one)
+    return engine if all(one.cutoff is None for one in read) else engine.adapted(tuple(read))
+
+
+def _with_cutoff_read(known: ChannelOptics, images: Sequence[Tensor], colour: bool) -> ChannelOptics:
+    """With the cutoff by the grey image of images (H, W), of the part where the first of them is richest."""
+    part = richest_part(images[0], READ_PX)
+    weights = grey_weights(len(images), colour) if len(images) > 1 else (1.0,)
+    end = spectrum_end(
+        sum((w * image[part] for w, image in zip(weights, images, strict=True)), images[0].new_zeros(()))
+    )
+    if end is None or end.read is None:
+        return known
+    cutoff, std = end.read
+    if min(images[0].shape) < psf_px(cutoff):
+        return known  # and its PSF would not fit
+    return replace(known, cutoff=Quantity(cutoff, "image", std))
 
 
 def _check_sampled(path: Path, optics: Sequence[ChannelOptics]) -> None:

@@ -9,7 +9,7 @@ from deepblur._version import __version__
 from deepblur.restoration.blurs import VERDICTS, JudgedBlur
 from deepblur.restoration.engines.optics import ChannelOptics
 
-FORMAT, VERSION = "deepblur-report", 3
+FORMAT, VERSION = "deepblur-report", 4
 """The version is part of what makes a result the same: older ones are not kept."""
 
 

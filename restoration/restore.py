@@ -131,8 +131,9 @@ def restore(
             counts; nothing is identified then, and `report.notes` say what was done to make it ready.
         method: auto, deep-blur, spectral, l0 or goldstein-fattal; auto is a model.
         restorer: auto, deblur, tv, wiener or richardson-lucy.
-        cutoff: pupil radius NA / wavelength * pixel size in cycles per pixel, or one for each channel; None assumes
-            that of the model, 0.2, and no verdict is better than doubtful.
+        cutoff: pupil radius NA / wavelength * pixel size in cycles per pixel, or one for each channel; None reads
+            it where the image's spectrum ends, and where that is not clear assumes that of the model, 0.2, and no
+            verdict is better than doubtful.
         na: numerical aperture, which with the next two says the cutoff instead.
         wavelength_nm: of the light in vacuum, nanometres, or one for each channel.
         pixel_nm: side of a pixel in the sample, nanometres.

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ import torch
 
 from deepblur.baselines.estimate import richest_part
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.areas import cut_of
+from deepblur.restoration.areas import cut_of, part_of
 from deepblur.restoration.blurs import VERDICTS, JudgedBlur, with_outliers
 from deepblur.restoration.channels import Channels, channels_of
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.frame import Tick, identify_frame, restore_frame
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import bands
-from deepblur.restoration.known_optics import fitted
+from deepblur.restoration.known_optics import fitted, with_cutoffs_read
 from deepblur.restoration.memory import with_room
 from deepblur.restoration.options import EngineChoice, Options
 from deepblur.restoration.pixels.masks import Mask, filled
@@ -134,7 +134,7 @@ class Session:
 
     def _read(self) -> Iterator[tuple[int, "_Read"]]:
         self.engine.check(self.recording.size, self.recording.pixel_um)
-        scaling = Scaling.of(self.recording, self.options.scale)
+        scaling, read = Scaling.of(self.recording, self.options.scale), False
         for i in range(self.recording.length):
             stored = self.recording.frame(i)
             clean, outliers = self._clean(stored)
@@ -142,7 +142,17 @@ class Session:
             unit = self.recording.scratch.empty(clean.shape)
             for k, rows in self._bands(clean.shape):
                 unit[k, rows] = scales[k].to_unit(clean[k, rows])
+            if not read and unit.min() < unit.max():
+                self._know_by(unit, scales)
+                read = True
             yield i, _Read(stored, unit, scales, outliers)
+
+    def _know_by(self, unit: np.ndarray, scales: Sequence[Scale]) -> None:
+        """Cutoffs that nobody says are those of the first frame that is not empty: a lens stays the same."""
+        frame, scratch = torch.from_numpy(unit), self.recording.scratch
+        region = part_of(self.options.region, frame.shape[-2:])
+        self.engine = with_cutoffs_read(self.engine, frame, self.channels, scales, region)
+        scratch.release()
 
     def _bands(self, shape: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
         """(channel, rows), so many at a time as memory has room for."""

@@ -103,8 +103,8 @@ def engine(command: argparse.ArgumentParser) -> None:
     optics = command.add_argument_group("optics, for compact and for methods without training")
     optics.add_argument("--cutoff", type=_numbers, metavar="F[,F...]",
         help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; for all channels, or one "
-        "for each, as in 0.2,0.17. Left out, 0.2 is assumed and no verdict is better than doubtful; a model whose "
-        "network knows one cutoff takes only that")  # fmt: skip
+        "for each, as in 0.2,0.17. Left out, it is read from the image where its spectrum ends clearly; else 0.2 is "
+        "assumed and no verdict is better than doubtful. A model whose network knows one takes only that")  # fmt: skip
     lens(optics, "; for all channels, or one for each, as in 450,520")
     optics.add_argument("--eta", dest="eta_waves", type=float, metavar="WAVES",
         help="largest aberration to expect (default: 0.15)")  # fmt: skip

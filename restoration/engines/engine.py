@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from deepblur.baselines.spectrum_end import spectrum_end
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.models.light import Removal
 from deepblur.platform.models.reliability import Residual, residual_of
@@ -104,6 +105,28 @@ class Engine(ABC):
             return (
                 f"the cutoff {cutoff:g} was told for all {psfs} channels, but each wavelength has its own: say them in "
                 f"the channels' order, as in {option} {','.join([f'{value:g}'] * psfs)}",
+            )
+        return ()
+
+    def contradicted(self, y: Tensor) -> tuple[str, ...]:
+        """A sentence where the spectrum of an image (H, W) cannot be that of the cutoff that was told."""
+        known = self.known.cutoff
+        if self.operator is None or known is None or known.origin == "image":
+            return ()
+        end = spectrum_end(y)
+        if end is None:
+            return ()
+        least, likely = end.beyond(known.value), end.below(known.value)
+        said = f"the cutoff {known.value:.3g} ({known.words})"
+        if least is not None:
+            return (
+                f"the image has power beyond {2 * known.value:.3g} cycles per pixel, where a lens of {said} passes no "
+                f"light: by its spectrum the cutoff is at least {least:.2g}; check NA, wavelength and pixel size",
+            )
+        if likely is not None:
+            return (
+                f"the spectrum of the image ends as that of a lens of the cutoff {likely:.2g}, far below {said}: check "
+                "NA, wavelength and pixel size, unless the specimen itself is soft or the image was enlarged",
             )
         return ()
 
