@@ -50,7 +50,7 @@ def restore_files(
     again, only what is not done yet is done.
 
     Args:
-        images: files or folders: TIFF, PNG, JPEG, BMP, WebP, and with the extra `formats` OME-Zarr and CZI.
+        images: files or folders: TIFF, PNG, JPEG, BMP, WebP, and with the extra `formats` those of microscopes.
         output: folder for the results, made if it is missing; docs/formats.md says what lies there.
         engine: which model or method; default: the registry's champion, and compact where there is none.
         options: how images are treated: intensities, channels, tiles, memory, which is that of all workers together.

@@ -81,7 +81,7 @@ def images(command: argparse.ArgumentParser) -> None:
     """The images that every command of this kind takes."""
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGES",
         help="files or folders: TIFF (8 to 32 bit, stacks, channels, times), PNG, JPEG, BMP, WebP; with pip install "
-        "'deepblur[formats]' OME-Zarr and Zeiss CZI too")  # fmt: skip
+        "'deepblur[formats]' OME-Zarr, CZI, ND2, LIF, DeltaVision, MRC and FITS too")  # fmt: skip
     command.add_argument("--recursive", action="store_true",
         help="search folders below too; OUT then has the same folders. Links to other folders are not "
         "followed")  # fmt: skip

@@ -11,6 +11,9 @@ import numpy as np
 from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.restoration.images.recording import Recording, check_claim, frame_labels
 
+LEADING = "QITZ"
+"""Axes of which each combination is a frame; Q and I are pages of unknown meaning."""
+
 _BAND_VALUES = 2**22
 _MAX_CHANNELS = 1024
 _MAX_PIECE_BYTES = 2**30
@@ -32,7 +35,7 @@ class ArraySource:
 
     def fill(self, index: int, out: np.ndarray, release: Callable[[], None]) -> None:
         """As `Source.fill`."""
-        leading = [axis for axis in self.axes if axis in "TZ"]
+        leading = [axis for axis in self.axes if axis in LEADING]
         place = np.unravel_index(index, [self._size(axis) for axis in leading]) if leading else ()
         known: dict[str, int | slice] = {axis: int(k) for axis, k in zip(leading, place, strict=True)}
         apart = "C" in self.axes and self._piece("C") == 1
@@ -42,7 +45,7 @@ class ArraySource:
                 rows = slice(start, min(start + self._rows, self._size("Y")))
                 known |= {"C": channel, "Y": rows}
                 part = self.read(tuple(known.get(axis, slice(None)) for axis in self.axes))
-                left = [axis for axis in self.axes if axis not in "TZ"]
+                left = [axis for axis in self.axes if axis not in LEADING]
                 upright = np.transpose(part, [left.index(axis) for axis in "CSYX" if axis in left])
                 samples = self._size("S")
                 planes = slice(channel.start * samples, channel.stop * samples)
@@ -73,7 +76,7 @@ def array_recording(
     """An array as a recording.
 
     Args:
-        source: with axes of T, Z, C, Y, X and S (3 samples are red, green, blue, a fourth is alpha).
+        source: with axes of Q, I, T, Z, C, Y, X and S (3 samples are red, green, blue, a fourth is alpha).
         dtype: of its values.
         stored_bytes: on the disk.
         facts: further fields of `Recording`.
@@ -82,7 +85,7 @@ def array_recording(
             stored in too large a piece.
     """
     axes, shape = source.axes, source.shape
-    if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= set("TZCYXS"):
+    if len(set(axes)) < len(axes) or not set("YX") <= set(axes) <= {*LEADING, *"CYXS"}:
         raise UnreadableImageError(
             f"has axes {axes} of sizes {'x'.join(map(str, shape))}, but only T, Z, C, Y, X and samples have a meaning; "
             "save one part of it"
@@ -102,7 +105,7 @@ def array_recording(
             f"is stored in pieces of {piece / 2**30:.1f} GiB, which can only be read whole; save it with a chunk for "
             "each plane"
         )
-    lead = [axis for axis in axes if axis in "TZ"]
+    lead = [axis for axis in axes if axis in LEADING]
     lead_sizes = tuple(sizes[axis] for axis in lead)
     alpha = int(samples == 4)
     return Recording(

@@ -1,6 +1,7 @@
 """Microscopes' own files, plane by plane through bioio's readers."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.restoration.formats.array_source import ArraySource, Index, array_recording
 from deepblur.restoration.formats.czi import czi_facts, scenes_stored
 from deepblur.restoration.formats.kinds import reader
+from deepblur.restoration.formats.lif import lif_facts
+from deepblur.restoration.formats.mrc import dv_facts
+from deepblur.restoration.images.ome_xml import children, parsed
 from deepblur.restoration.images.recording import Recording
+from deepblur.restoration.images.tiff_metadata import Facts, credible, ome_facts
 
-_MODULES = {"czi": "bioio_czi"}
-_BY_PLANES = ("czi",)
+_MODULES = {"czi": "bioio_czi", "nd2": "bioio_nd2", "lif": "bioio_lif", "dv": "bioio_dv"}
+_BY_PLANES = ("czi", "nd2")
 """Formats whose reader reads single planes when it is asked for them; the others' arrays of dask do."""
 _ORDER = "TZCYXS"
 """In which frames are numbered, and written."""
@@ -55,9 +60,25 @@ def open_bioio(path: Path, kind: str, position: int) -> Recording:
         data = mosaic.data if mosaic is not None else opened.dask_data
         pieces = dict(zip(order, data.chunksize, strict=True))
     source = ArraySource(read, axes, shape, dtype.itemsize, tuple(pieces.get(axis, 1) for axis in axes))
-    facts = czi_facts(opened.metadata, sizes.get("C", 1) * sizes.get("S", 1))
+    facts = _facts(opened, path, kind, position, sizes.get("C", 1) * sizes.get("S", 1))
     notes = (f"image {position + 1} of {len(scenes)} in the file: {scenes[position]}",) if len(scenes) > 1 else ()
     return array_recording(path, kind, source, dtype, path.stat().st_size, notes=notes, **facts)
+
+
+def _facts(opened: Any, path: Path, kind: str, position: int, channels: int) -> Facts:
+    if kind == "czi":
+        return czi_facts(opened.metadata, channels)
+    if kind == "lif":
+        return lif_facts(opened, position, channels)
+    if kind == "dv":
+        return dv_facts(path, channels)
+    facts: Facts = {}
+    with suppress(Exception):  # metadata are a courtesy
+        root = parsed(opened.ome_metadata.to_xml())
+        images = children(root, "Image")
+        image = images[position if len(images) > 1 else 0]
+        facts = ome_facts(root, image, children(image, "Pixels")[0])
+    return credible(facts, channels)
 
 
 def scenes_of(path: Path, kind: str) -> int:

@@ -11,7 +11,9 @@ import numpy as np
 from deepblur.platform.data.image_file import MIN_SIDE_PX, check_plain
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.formats.bioio_files import open_bioio, scenes_of
+from deepblur.restoration.formats.fits import open_fits, write_fits
 from deepblur.restoration.formats.kinds import NAMES, ZARR, kind_of
+from deepblur.restoration.formats.mrc import open_mrc
 from deepblur.restoration.formats.ome_tiff_write import write_ome_tiff
 from deepblur.restoration.formats.ome_zarr import files_in, groups_in
 from deepblur.restoration.formats.ome_zarr_read import open_ome_zarr
@@ -19,6 +21,9 @@ from deepblur.restoration.formats.ome_zarr_write import write_ome_zarr
 from deepblur.restoration.images.io import read_recording, remarked, write_recording
 from deepblur.restoration.images.library_warnings import silent
 from deepblur.restoration.images.recording import Recording, check, in_one_sentence
+
+_ALONE = {"fits": open_fits, "mrc": open_mrc}
+"""Formats of which a file holds one image."""
 
 
 def open_image(path: str | os.PathLike, position: int | None = None, *, min_side_px: int = MIN_SIDE_PX) -> Recording:
@@ -39,7 +44,10 @@ def open_image(path: str | os.PathLike, position: int | None = None, *, min_side
         raise InputError(f"{path}: holds {count} images; save the one that is meant as a file of its own")
     with silent(), in_one_sentence(path):
         number = position or 0
-        recording = open_ome_zarr(path, number) if kind == ZARR else open_bioio(path, kind, number)
+        if kind == ZARR:
+            recording = open_ome_zarr(path, number)
+        else:
+            recording = _ALONE[kind](path) if kind in _ALONE else open_bioio(path, kind, number)
         check(recording, size_of(path), min_side_px)
     return remarked(recording)
 
@@ -47,7 +55,7 @@ def open_image(path: str | os.PathLike, position: int | None = None, *, min_side
 def positions_of(path: Path) -> int:
     """How many images of their own a file holds, as positions of a stage, wells, scenes; one where nobody can say."""
     kind = kind_of(path)
-    if not kind:
+    if not kind or kind in _ALONE:
         return 1
     with silent(), in_one_sentence(path):
         return len(groups_in(path)) if kind == ZARR else scenes_of(path, kind)
@@ -57,6 +65,8 @@ def write_image(path: Path, frames: Iterable[np.ndarray], like: Recording, posit
     """Restored frames as a file of the same kind, or what `result_suffix` says; else as `write_recording`."""
     if like.format == ZARR:
         write_recording(path, frames, like, partial(write_ome_zarr, position=position or 0))
+    elif like.format == "fits":
+        write_recording(path, frames, like, write_fits)
     elif like.format in NAMES:
         write_recording(path, frames, like, write_ome_tiff)
     else:
@@ -66,7 +76,7 @@ def write_image(path: Path, frames: Iterable[np.ndarray], like: Recording, posit
 def result_suffix(path: Path, suffix: str) -> str:
     """What the name of the result of an image ends with, where its own ends with `suffix`."""
     kind = kind_of(path)
-    return ".ome.zarr" if kind == ZARR else ".ome.tif" if kind else suffix
+    return ".ome.zarr" if kind == ZARR else ".ome.tif" if kind and kind != "fits" else suffix
 
 
 def content_hash(path: Path) -> hashlib.blake2b:

@@ -61,8 +61,9 @@ def _blocks(frames: Iterator[np.ndarray], like: Recording, samples: int) -> Iter
 
 def _description(like: Recording, samples: int) -> bytes:
     """OME-XML of one image, its planes in a row, channels the fastest."""
-    sizes = {axis: like.shape[like.axes.index(axis)] if axis in like.axes else 1 for axis in "TZC"}
-    lead = [axis for axis in like.axes if axis in "TZ"]
+    axes = like.axes.replace("I", "T")  # pages of unknown meaning are times: OME knows no others
+    sizes = {axis: like.shape[axes.index(axis)] if axis in axes else 1 for axis in "TZC"}
+    lead = [axis for axis in axes if axis in "TZ"]
     order = "XYC" + "".join(reversed(lead)) + "".join(axis for axis in "ZT" if axis not in lead)
     root = Element("OME", {"xmlns": _SPACE, "Creator": "deepblur"})
     if like.na or like.index:

@@ -7,6 +7,7 @@ import pytest
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.formats.files import open_image
+from deepblur.restoration.formats.kinds import kind_of
 
 
 def zarr(folder):
@@ -17,12 +18,26 @@ def zarr(folder):
     return folder
 
 
-def czi(path):
-    path.write_bytes(b"ZISRAWFILE" + bytes(600))
-    return path
+def starting_with(start, at=0):
+    def make(path):
+        path.write_bytes((bytes(at) + start).ljust(600, b"\0"))
+        return path
+
+    return make
 
 
-@pytest.mark.parametrize(("make", "name", "module"), [(zarr, "a.zarr", "bioio_ome_zarr"), (czi, "a.czi", "bioio_czi")])
+FILES = [
+    (zarr, "a.zarr", "bioio_ome_zarr"),
+    (starting_with(b"ZISRAWFILE"), "a.czi", "bioio_czi"),
+    (starting_with(b"\xda\xce\xbe\x0a"), "a.nd2", "bioio_nd2"),
+    (starting_with(b"\x70\0\0\0"), "a.lif", "bioio_lif"),
+    (starting_with(b"\xa0\xc0", 96), "a.dv", "bioio_dv"),
+    (starting_with(b"MAP ", 208), "a.mrc", "mrcfile"),
+    (starting_with(b"SIMPLE  =  T"), "a.fits", "astropy.io.fits"),
+]
+
+
+@pytest.mark.parametrize(("make", "name", "module"), FILES, ids=[name for _, name, _ in FILES])
 def test_a_sentence_names_the_extra(tmp_path, monkeypatch, make, name, module):
     path = make(tmp_path / name)
     monkeypatch.setitem(sys.modules, module, None)
@@ -31,3 +46,9 @@ def test_a_sentence_names_the_extra(tmp_path, monkeypatch, make, name, module):
         InputError, match=rf"{name}: is .*, whose reader is not installed; pip install 'deepblur\[formats"
     ):
         open_image(path)
+
+
+def test_a_picture_is_none_of_them_whatever_its_bytes_say(tmp_path):
+    for start in (b"II*\0", b"\x89PNG"):
+        path = starting_with(start.ljust(96, b"\0") + b"\xa0\xc0")(tmp_path / "a.tif")
+        assert kind_of(path) == ""
