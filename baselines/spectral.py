@@ -8,6 +8,8 @@ prior that photographs teach (`spectrum_model`), the noise N one. With d(f) = lo
 a Student likelihood, because the spectra of real scenes have lines and holes that no smooth S follows; Whittle's,
 I/v + log v, loses 9 dB to them. Levenberg–Marquardt minimises it from many random γ at once, with reweighted squares.
 
+Where pixels are coarse for the lens, frequencies that others fold over to are left out (`unaliased`).
+
 The spectrum cannot see a turn of the PSF by 180°, which flips the sign of all odd orders, and several optima may be
 nearly as good: each is restored, and the sparsity of the restoration decides (`spectral_choice`). In focus, flipping
 all even orders changes no PSF at all: γ is one of two twins.
@@ -28,7 +30,7 @@ from torch import Tensor
 from deepblur.baselines.estimate import Estimate, check_image
 from deepblur.baselines.spectral_choice import equivalents, sparsest
 from deepblur.baselines.spectral_objective import Objective
-from deepblur.baselines.spectrum_model import Grid, average_spectrum, window_px
+from deepblur.baselines.spectrum_model import Grid, average_spectrum, unaliased, window_px
 from deepblur.baselines.spectrum_reader import SpectrumReader
 from deepblur.operators import ZernikeBlur
 
@@ -115,7 +117,7 @@ def objective_of(
     noise_std: float | None = None,
 ) -> Objective:
     """What `spectral` minimises for an image (H, W), with the reader where it knows such blurs."""
-    grid = Grid(min(window_px(family.cutoff), *y.shape), y)
+    grid = Grid(min(window_px(family.cutoff), *y.shape), y, unaliased(family.cutoff))
     spectrum = average_spectrum(y, grid, passband=2 * family.cutoff, noise_std=noise_std)
     makes = Objective if reader is None or not reader.knows(family, eta_waves, grid.n) else reader.objective
     return makes(family, eta_waves, grid, spectrum)

@@ -13,7 +13,7 @@ from deepblur.operators import ZernikeBlur
 
 _SPARE_NODES = 12  # fewer quadrature nodes than ZernikeBlur takes by itself: 56 dB, beyond what a spectrum can tell
 _START_SPREAD = 0.7  # of artanh(γ/η)
-_NOISE_LOG_STD = 0.3
+_NOISE_LOG_STD, _ALIASED_LOG_STD = 0.3, 1.0  # in an aliased image what is measured may be signal
 _TINY = 1e-12  # |ĥ|² below it is below any noise
 
 
@@ -46,6 +46,7 @@ class Objective:
         self.scene_mean, self.scene_factor = grid.scene_prior()
         rows, columns = torch.tril_indices(len(self.scene_factor), len(self.scene_factor))
         self.scene_products = (self.scene_factor[rows] * self.scene_factor[columns]).T  # (M, 666)
+        self.noise_log_std = _ALIASED_LOG_STD if family.coarse else _NOISE_LOG_STD
         self.log_power, self.log_noise = spectrum.power.log(), spectrum.noise_var.log()
         signal = (1 - spectrum.noise_var * spectrum.unit_noise / spectrum.power).clamp(0, 1)
         variance = 1 / spectrum.looks + (misfit * signal).square()
@@ -84,7 +85,7 @@ class Objective:
         deviation = self.log_power - log_v
         weight = 2 * self.weight / (self.scale + deviation.square())
         prior = torch.ones_like(free)
-        prior[:, :blur], prior[:, -1] = 0.0, _NOISE_LOG_STD**-2
+        prior[:, :blur], prior[:, -1] = 0.0, self.noise_log_std**-2
         offset = torch.cat([free[:, :-1], free[:, -1:] - self.log_noise], 1)
         # The derivatives of log v are signal·slope, signal·scene_factor and 1 − signal; the blocks one by one, for the
         # scene's derivatives are alike in all starts but for a factor per cell.
@@ -143,7 +144,7 @@ class Objective:
     def _value(self, free: Tensor, deviation: Tensor) -> Tensor:
         _, z, log_noise = free.split(self.sizes, dim=1)
         misfit = (self.weight * torch.log1p(deviation.square() / self.scale)).sum(1)
-        noise = (log_noise[:, 0] - self.log_noise) / _NOISE_LOG_STD
+        noise = (log_noise[:, 0] - self.log_noise) / self.noise_log_std
         return misfit + 0.5 * z.square().sum(1) + 0.5 * noise.square()
 
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from deepblur.baselines.spectrum_model import periodograms, radial_prior
+from deepblur.baselines.spectrum_model import perfect_transfer, periodograms, radial_prior
 from deepblur.operators import UniformGamma, ZernikeBlur
 
 LEAST_PX = 128  # of a side: smaller images have too few rings
@@ -158,12 +158,6 @@ def _signal(frequency: Tensor, cutoffs: Tensor) -> tuple[Tensor, Tensor]:
     mean = ((power[:, :-2] + power[:, 2:]) / 6 + power[:, 1:-1] * 2 / 3).log()
     aberrations = _at(left_factor, radius).permute(1, 0, 2)
     return mean, torch.cat([_WIDER * scene_factor.expand(len(cutoffs), -1, -1), aberrations], 1)
-
-
-def perfect_transfer(radius: Tensor) -> Tensor:
-    """MTF of a lens without aberrations at frequencies in units of twice the cutoff; 0 from 1 on."""
-    inside = radius.clamp(0, 1)
-    return 2 / math.pi * (inside.acos() - inside * (1 - inside.square()).sqrt())
 
 
 _RADII = 48

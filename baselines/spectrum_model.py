@@ -11,9 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from deepblur.operators.pupil import NYQUIST
+
 ORDERS = (0, 2, 4, 6, 8)  # angular; a power spectrum is even, so it has no odd ones
 POWERS = 4  # 1, t, t², t³ with t = log(|f| / _CENTRE) / _WIDTH
 LOWEST, HIGHEST = 0.03, 0.45  # |f| in cycles per pixel, between which spectra are compared
+_FOLDED = 0.05  # of the power
 _CENTRE, _WIDTH = 0.15, 0.7
 _BAND = (0.05, 0.3)  # where a window's contrast is measured
 _LEAST_CONTRAST = 0.01  # of the mean: flatter windows do not count as more than this
@@ -65,19 +68,20 @@ class Spectrum(NamedTuple):
 
 
 class Grid:
-    """Frequencies of the periodogram of n×n pixels: a half plane, |f| between LOWEST and HIGHEST.
+    """Frequencies of the periodogram of n×n pixels: a half plane, |f| between LOWEST and the highest.
 
     Args:
         n: side of the windows, in pixels.
         like: gives dtype and device.
+        highest: in cycles per pixel.
     """
 
-    def __init__(self, n: int, like: Tensor):
+    def __init__(self, n: int, like: Tensor, highest: float = HIGHEST):
         self.n = n
         self.rows = torch.fft.fftfreq(n, dtype=like.dtype, device=like.device)
         self.columns = torch.fft.rfftfreq(n, dtype=like.dtype, device=like.device)
         self.radius = torch.hypot(self.rows[:, None], self.columns)
-        self.keep = (self.radius > LOWEST) & (self.radius < HIGHEST)
+        self.keep = (self.radius > LOWEST) & (self.radius < highest)
         self.cells = self.keep.flatten().nonzero()[:, 0]  # of the half plane, row by row
         self.angle = torch.atan2(self.rows[:, None].expand_as(self.radius), self.columns.expand_as(self.radius))
         # The other half plane repeats all columns but the first.
@@ -145,6 +149,29 @@ def radial_prior(frequencies: Tensor) -> tuple[Tensor, Tensor]:
     return torch.tensor(_MEAN[0]).to(powers) @ powers, block.mT @ powers
 
 
+def perfect_transfer(radius: Tensor) -> Tensor:
+    """MTF of a lens without aberrations at frequencies in units of twice the cutoff; 0 from 1 on."""
+    inside = radius.clamp(0, 1)
+    return 2 / math.pi * (inside.acos() - inside * (1 - inside.square()).sqrt())
+
+
+@lru_cache(maxsize=32)
+def unaliased(cutoff: float) -> float:
+    """Frequency in cycles per pixel up to which an image shows nearly what the lens passes there, at most HIGHEST.
+
+    What the pixels fold over from beyond Nyquist, where the lens passes light above a cutoff of 0.25, is less than 5 %
+    of the power: of an average scene, a lens without aberrations, square pixels, and along an axis, where it is most.
+    """
+    frequency = torch.linspace(LOWEST, HIGHEST, 200, dtype=torch.float64)
+
+    def log_power(at: Tensor) -> Tensor:
+        passed = perfect_transfer(at / (2 * cutoff)) * torch.sinc(at)
+        return radial_prior(at)[0] + 2 * passed.clamp_min(1e-12).log()
+
+    folded = log_power(1 - frequency) - log_power(frequency)
+    return float(frequency[folded < math.log(_FOLDED)].max()) if cutoff > NYQUIST else HIGHEST
+
+
 def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float | None = None) -> Spectrum:
     """The power spectrum of y, its windows weighted for what they say of the scene's shape of spectrum.
 
@@ -161,7 +188,9 @@ def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float
     windows = periodograms(y, grid.n)
     if noise_std is None:
         # Half a cell's reach of the taper is left free; corners of the plane lie beyond any admissible passband.
-        beyond = grid.radius > min(passband + 2 / grid.n, 0.55)
+        # An aliased image has signal there too, least at the far end.
+        corners = 0.55 if passband <= 2 * NYQUIST else 0.62
+        beyond = grid.radius > min(passband + 2 / grid.n, corners)
         noise_var = windows.mean(0)[beyond].median()
     else:
         noise_var = torch.as_tensor(noise_std**2).to(y)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepblur.operators.pupil import ZernikeBlur
+from deepblur.operators.pupil import NYQUIST, ZernikeBlur
 from deepblur.operators.zernike import zernike
 
 RADIAL = (4, 11, 22, 37, 56)
@@ -83,7 +83,11 @@ class Microscope:
     """Fraction of the light that is lost in the corner of the field."""
 
     def __post_init__(self) -> None:
-        _ = self.operator
+        if self.operator.coarse:
+            raise ValueError(
+                f"pixels of {self.pixel_um} µm are too coarse for NA {self.na} at {self.wavelength_um} µm: beads are "
+                f"measured up to {NYQUIST} cycles per pixel; got {self.operator.cutoff:.3g}; take smaller pixels"
+            )
 
     @cached_property
     def operator(self) -> ZernikeBlur:

@@ -5,6 +5,9 @@ h(x, z) = |∫ φ(w) exp(2πi z √(k² − |w|²)) exp(2πi⟨w, x⟩) dw|²,  
 The integral over the disc is a Gauss rule (Legendre along each chord, Chebyshev of the second kind across the chords):
 the integrand is analytic there, so some 30 × 30 nodes give nearly all digits where a pixel grid of 97² with weighted
 edges gives 61 dB, and the transform to the h × w pixels is two small matrix products.
+
+Pixels that are coarse for the lens, f_c above 0.25, collect the light of their whole square: h is integrated over it,
+by a Gauss rule of 5 × 5 points, which leaves out no digit of float32. Up to 0.25 h is that at the pixel's middle.
 Source: P. Debarnot and P. Weiss, "Deep-Blur", Biological Imaging, 2024, model 2.3.
 """
 
@@ -22,6 +25,8 @@ from deepblur.operators.convolution import Boundary, check_boundary, check_odd
 from deepblur.operators.zernike import noll_to_nm, zernike
 
 NYQUIST = 0.25  # cycles per pixel: an intensity PSF holds frequencies up to twice the pupil radius
+COARSEST = 0.5  # above it the PSF is hardly more than a pixel, and its aberrations cannot be told
+_POINTS = 5  # a side, of the integral over a coarse pixel
 
 
 def psf_px(cutoff: float) -> int:
@@ -36,8 +41,10 @@ def psf_px(cutoff: float) -> int:
 class ZernikeBlur(Blur):
     """Convolution with the PSF of an aberrated lens. A plain value: hashable, picklable, the same on every device.
 
+    Above a cutoff of 0.25 cycles per pixel (Nyquist) the image is aliased, and the PSF is the integral over each pixel.
+
     Raises:
-        ValueError: cutoff above 0.25 cycles per pixel (Nyquist), an even psf_size, a repeated Noll index, z_px without
+        ValueError: cutoff above 0.5 cycles per pixel, an even psf_size, a repeated Noll index, z_px without
             a wavenumber that exceeds the cutoff.
     """
 
@@ -69,9 +76,9 @@ class ZernikeBlur(Blur):
             raise ValueError(
                 f"noll takes distinct Noll indices from 4 on (piston and tilts do not blur); got {self.noll}"
             )
-        if not 0 < self.cutoff <= NYQUIST:
+        if not 0 < self.cutoff <= COARSEST:
             raise ValueError(
-                f"the cutoff of an intensity PSF lies in (0, {NYQUIST}] cycles per pixel; got {self.cutoff:.4g}; "
+                f"the cutoff of an intensity PSF lies in (0, {COARSEST}] cycles per pixel; got {self.cutoff:.4g}; "
                 "lower NA, raise the wavelength or use smaller pixels"
             )
         if self.pupil_size is not None and self.pupil_size < 1:
@@ -116,12 +123,13 @@ class ZernikeBlur(Blur):
         if na > refractive_index:
             raise ValueError(f"NA = n sin θ cannot exceed n = {refractive_index}; got {na}; give the immersion's index")
         cutoff = na / wavelength_um * pixel_um
-        if cutoff > NYQUIST:
+        if cutoff > COARSEST:
             raise ValueError(
                 f"pixels of {pixel_um} µm are too coarse for NA {na} at {wavelength_um} µm: the pupil radius would be "
-                f"{cutoff:.3g} > {NYQUIST} cycles per pixel; shrink the pixel to {NYQUIST * wavelength_um / na:.3g} µm "
-                f"or less, lower NA to {NYQUIST * wavelength_um / pixel_um:.3g}, or raise the wavelength to "
-                f"{na * pixel_um / NYQUIST:.3g} µm"
+                f"{cutoff:.3g} > {COARSEST} cycles per pixel; shrink the pixel to "
+                f"{COARSEST * wavelength_um / na:.3g} µm or less, lower NA to "
+                f"{COARSEST * wavelength_um / pixel_um:.3g}, or raise the wavelength to "
+                f"{na * pixel_um / COARSEST:.3g} µm"
             )
         return cls(
             noll, cutoff, psf_size, boundary, z_um / pixel_um, refractive_index / wavelength_um * pixel_um, pupil_size
@@ -142,6 +150,11 @@ class ZernikeBlur(Blur):
     @property
     def psf_shape(self) -> tuple[int, int]:
         return self.psf_size, self.psf_size
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the pixels are too coarse for the lens: an image of it is aliased."""
+        return self.cutoff > NYQUIST
 
     @property
     def nodes(self) -> int:
@@ -200,8 +213,8 @@ class ZernikeBlur(Blur):
         slopes = pupil[:, None] * torch.complex(torch.zeros_like(rule.modes), rule.modes)
         fields = self._field(rule, torch.cat([pupil[:, None], slopes], 1).flatten(0, 1)).unflatten(0, (len(gamma), -1))
         field = fields[:, :1]
-        intensity = field.real**2 + field.imag**2
-        change = 2 * (field.real * fields[:, 1:].real + field.imag * fields[:, 1:].imag)
+        intensity = self._collected(field.real**2 + field.imag**2)
+        change = self._collected(2 * (field.real * fields[:, 1:].real + field.imag * fields[:, 1:].imag))
         light = intensity.sum(dim=(-2, -1), keepdim=True)
         psf = intensity / light
         return psf, change / light - psf * (change.sum(dim=(-2, -1), keepdim=True) / light)
@@ -223,7 +236,15 @@ class ZernikeBlur(Blur):
         """(B, 1, h, w), in units of all the light that passes the pupil."""
         with torch.autocast(gamma.device.type, enabled=False):  # half precision would cost 40 dB
             field = self._field(*self._pupil(self.check_gamma(gamma)))
-        return (field.real**2 + field.imag**2).unsqueeze(1)
+        return self._collected(field.real**2 + field.imag**2).unsqueeze(1)
+
+    def _collected(self, light: Tensor) -> Tensor:
+        """What the pixels collect of light at the points of each: (…, h, w); coarse ones have 5 × 5 points."""
+        if not self.coarse:
+            return light
+        weights = torch.from_numpy(_points()[1]).to(light)
+        light = light.unflatten(-1, (-1, _POINTS)) @ weights
+        return (light.mT.unflatten(-1, (-1, _POINTS)) @ weights).mT
 
     def _pupil(self, gamma: Tensor) -> tuple["_PupilRule", Tensor]:
         """The quadrature and φ at its nodes, (B, chords · nodes)."""
@@ -235,7 +256,7 @@ class ZernikeBlur(Blur):
         return rule, torch.polar(torch.ones_like(phase), phase)
 
     def _field(self, rule: "_PupilRule", pupil: Tensor) -> Tensor:
-        """Amplitude in the image plane of pupils (B, chords · nodes): (B, h, w)."""
+        """Amplitude in the image plane of pupils (B, chords · nodes): (B, h, w), at the points of coarse pixels."""
         chords = pupil.unflatten(1, (self.nodes, -1)).transpose(0, 1)  # (chords, B, nodes)
         columns = torch.bmm(chords, rule.across)  # (chords, B, w)
         return torch.tensordot(columns, rule.along, dims=([0], [0])).mT  # (B, h, w)
@@ -244,8 +265,14 @@ class ZernikeBlur(Blur):
 class _PupilRule(NamedTuple):
     modes: Tensor  # (K, chords · nodes), 2π Z_k at the nodes
     defocus: Tensor  # (1, chords · nodes), radians
-    across: Tensor  # (chords, nodes, w), complex: weights and exp(2πi u x)
+    across: Tensor  # (chords, nodes, w), complex: weights and exp(2πi u x); 5w and 5h where pixels are coarse
     along: Tensor  # (chords, h), complex: weights and exp(2πi v y)
+
+
+def _points() -> tuple[np.ndarray, np.ndarray]:
+    """Where the points of a coarse pixel are, in pixels from its middle, and their weights, of sum 1."""
+    places, weights = np.polynomial.legendre.leggauss(_POINTS)
+    return places / 2, weights / 2
 
 
 @lru_cache(maxsize=32)
@@ -268,6 +295,8 @@ def pupil_rule(
     half_chord = np.sqrt(1 - v**2)
     u = half_chord[:, None] * s
     pixels = np.arange(psf_size) - psf_size // 2
+    if cutoff > NYQUIST:
+        pixels = (pixels[:, None] + _points()[0]).ravel()
     across = s_weight[:, None] * np.exp(2j * np.pi * cutoff * u[..., None] * pixels)
     along = v_weight[:, None] * np.exp(2j * np.pi * cutoff * v[:, None] * pixels) * cutoff / math.sqrt(math.pi)
 

@@ -18,7 +18,7 @@ CHANNELS = ("auto", "shared", "each")
 MIN_TILE_PX = 256
 LARGEST_PSF = 1023
 LARGEST_ETA = 10
-LEAST_CUTOFF, MOST_CUTOFF = 0.001, 0.25
+LEAST_CUTOFF, MOST_CUTOFF = 0.001, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class EngineChoice:
     eta_waves: float | None = None
     """Largest aberration to expect, in waves, above 0 and at most 10."""
     cutoff: float | tuple[float, ...] | None = None
-    """Pupil radius in cycles per pixel, at most 0.25, or one for each channel, in their order. A network knows the
+    """Pupil radius in cycles per pixel, at most 0.5, or one for each channel, in their order. A network knows the
     cutoff of its training alone; given here, it is no longer an assumption."""
     na: float | None = None
     """Numerical aperture. With what follows it gives the cutoff, NA / wavelength * pixel size; what is not said is

@@ -175,7 +175,7 @@ class Session:
             for row, column in itertools.product(range(0, H, side), range(0, W, side)):
                 part = (slice(row, row + side), slice(column, column + side))
                 seen = channel[part] if self.mask is None else filled(channel[part], self.mask.hidden[part])
-                replaced, places = replace_outliers(seen)
+                replaced, places = replace_outliers(seen) if self._oversampled(k) else (seen, np.empty((0, 2), int))
                 outliers[k] += [(row + int(down), column + int(right)) for down, right in places]
                 changed = len(places) > 0 or (self.mask is not None and bool(self.mask.hidden[part].any()))
                 if changed and clean is stored:
@@ -186,6 +186,11 @@ class Session:
                     clean[k][part] = replaced
                 scratch.release()
         return clean, outliers
+
+    def _oversampled(self, channel: int) -> bool:
+        """Whether a point of light covers more than a pixel; else a single bright one may be the specimen's."""
+        operator = self.engine.of_channel(channel).operator
+        return operator is None or not operator.coarse
 
     def _add(self, blurs: tuple[JudgedBlur, ...], read: "_Read") -> None:
         """Keep the blurs of a frame, one for each channel or one for all, with the outliers of their channels."""

@@ -18,7 +18,7 @@ from deepblur.nets.deblurrer import LEAST_NOISE, margin_px
 from deepblur.nets.identifier import half_overlapping_starts, standardize
 from deepblur.operators import ZernikeBlur, pad_for_circular
 from deepblur.operators.noise import DB2_HIGH, MEDIAN_TO_STD
-from deepblur.operators.pupil import pupil_rule
+from deepblur.operators.pupil import NYQUIST, pupil_rule
 
 Spectrum = tuple[Tensor, Tensor]
 """Real and imaginary part."""
@@ -85,6 +85,11 @@ class RealPsf(nn.Module):
 
     def __init__(self, operator: ZernikeBlur):
         super().__init__()
+        if operator.coarse:
+            raise ValueError(
+                f"a network of pixels coarser than a cutoff of {NYQUIST} cycles per pixel cannot be exported; got "
+                f"{operator.cutoff:.4g}"
+            )
         rule = pupil_rule(
             operator.noll, operator.cutoff, operator.psf_size, operator.z_px, operator.wavenumber or 0.0,
             operator.nodes, torch.float32, torch.device("cpu"),

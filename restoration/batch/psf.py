@@ -37,7 +37,7 @@ def psf_file(
 
     Args:
         output: the file to write, NAME.tif, float32 of sum 1; a picture and a report lie beside it.
-        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; it must be said,
+        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.5; it must be said,
             or the next three.
         na: numerical aperture.
         wavelength_nm: of the light in vacuum, nanometres.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur, zernike_name
-from deepblur.operators.pupil import psf_px
+from deepblur.operators.pupil import NYQUIST, psf_px
 from deepblur.platform.system.errors import InputError
 from deepblur.platform.system.seeds import generator
 from deepblur.platform.system.whole_files import replacing
@@ -90,6 +90,11 @@ def simulate_file(
         assert optics.cutoff is not None
         size = psf_px(optics.cutoff.value) if psf_size is None else psf_size
         operator = ZernikeBlur(noll=tuple(noll), cutoff=optics.cutoff.value, psf_size=size)
+        if operator.coarse:
+            raise ValueError(
+                f"a cutoff above {NYQUIST} passes detail finer than the pixels of {image.name}, which holds none; got "
+                f"{operator.cutoff:.4g}; choose a smaller one"
+            )
         noise = PoissonGaussian(gain, read_std)
         waves = _gamma(gamma, eta, seed, operator)
         sharp, blurry, known = _exposed(recording, operator, waves, noise, seed, scale)

@@ -28,7 +28,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("-o", "--output", type=Path, required=True, metavar="NAME.tif", help="the file to write")
     add("--cutoff", type=float, metavar="F",
-        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25")  # fmt: skip
+        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.5")  # fmt: skip
     restore.lens(command)
     add("--noll", type=int, nargs="+", default=[4, 5, 6, 7, 8, 9, 10], metavar="N",
         help="Noll indices of the Zernike modes (default: 4 to 10)")  # fmt: skip

@@ -102,7 +102,7 @@ def engine(command: argparse.ArgumentParser) -> None:
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
     optics = command.add_argument_group("optics, for compact and for methods without training")
     optics.add_argument("--cutoff", type=_numbers, metavar="F[,F...]",
-        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; for all channels, or one "
+        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.5; for all channels, or one "
         "for each, as in 0.2,0.17. Left out, it is read from the image where its spectrum ends clearly; else 0.2 is "
         "assumed and no verdict is better than doubtful. A model whose network knows one takes only that")  # fmt: skip
     lens(optics, "; for all channels, or one for each, as in 450,520")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from deepblur.baselines.spectrum_end import spectrum_end
 from deepblur.operators import ZernikeBlur
+from deepblur.operators.pupil import NYQUIST
 from deepblur.platform.models.light import Removal
 from deepblur.platform.models.reliability import Residual, residual_of
 from deepblur.restoration.engines.names import Restorer
@@ -107,6 +108,15 @@ class Engine(ABC):
                 f"the channels' order, as in {option} {','.join([f'{value:g}'] * psfs)}",
             )
         return ()
+
+    def aliased(self) -> tuple[str, ...]:
+        """A sentence where the pixels are too coarse for the lens."""
+        if self.operator is None or not self.operator.coarse:
+            return ()
+        return (
+            f"the pixels are coarse for this lens (its cutoff {self.operator.cutoff:.3g} is above {NYQUIST}): detail "
+            "beyond them cannot come back, what lies there shows as false detail, and the PSF is known less well",
+        )
 
     def contradicted(self, y: Tensor) -> tuple[str, ...]:
         """A sentence where the spectrum of an image (H, W) cannot be that of the cutoff that was told."""

@@ -56,7 +56,7 @@ def test_a_mismatch_of_indices_brings_spherical_aberration():
 
 def test_impossible_microscopes_and_states_are_refused():
     with pytest.raises(ValueError, match="too coarse"):
-        Microscope(pixel_um=0.2)
+        Microscope(pixel_um=0.15)
     with pytest.raises(ValueError, match="NA = n sin"):
         Microscope(na=1.6)
     with pytest.raises(ValueError, match="depth of at least 0"):

@@ -106,8 +106,8 @@ def test_what_is_not_said_is_taken_from_the_file(imagej, tmp_path, capsys):
 
 
 def test_optics_beyond_what_a_camera_samples_are_refused():
-    with pytest.raises(ModelError, match=r"cutoff .* got 0.35; lower NA"):
-        choose_engine(EngineChoice(method="spectral", na=1.4, wavelength_nm=520, pixel_nm=130))
+    with pytest.raises(ModelError, match=r"cutoff .* got 0.7; lower NA"):
+        choose_engine(EngineChoice(method="spectral", na=1.4, wavelength_nm=520, pixel_nm=260))
 
 
 def test_a_network_of_one_cutoff_takes_only_that(tmp_path):
@@ -259,8 +259,8 @@ def test_a_file_can_contradict_a_network_and_cannot_be_undersampled(ome, tmp_pat
     assert entry["optics"]["cutoff_assumed"]
     assert entry["verdict"] != "good"
     assert any("is not the cutoff 0.2 that the network" in flag for flag in entry["blurs"][0]["flags"])
-    path = ome(first='EmissionWavelength="350"')
+    path = ome(first='EmissionWavelength="170"')
     assert call("identify", path, "-o", tmp_path / "out", "--method", "spectral") == 4
     said = capsys.readouterr().err
-    assert "cutoff 0.26 (NA 1.4 from the file, 350 nm from the file, pixels of 65 nm from the file)" in said
+    assert "cutoff 0.5353 (NA 1.4 from the file, 170 nm from the file, pixels of 65 nm from the file)" in said
     assert "a.ome.tif" in said

@@ -65,7 +65,7 @@ def test_only_its_own_file_is_replaced(tmp_path, capsys):
         ((), 2, "say --cutoff"),
         (("--cutoff", "nan"), 2, "a cutoff is at least 0.001"),
         (("--na", 1.2, "--wavelength-nm", 520), 2, "was told, but you did not say the pixel size; say --pixel-nm too"),
-        (("--cutoff", 0.3), 2, "lies in (0, 0.25]"),
+        (("--cutoff", 0.6), 2, "lies in (0, 0.5]"),
         (("--cutoff", 0), 2, "a cutoff is at least 0.001"),
         (("--cutoff", 0.2, "--gamma", 0.1), 2, "each of the 7 modes"),
         (("--cutoff", 0.2, "--noll", 4, "--gamma", 1e9), 2, "--gamma is a number up to 100"),
