@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepblur.platform.system.errors import OK, InputError
+from deepblur.platform.system.errors import OK, InputError, UnreadableImageError
 from deepblur.platform.system.printable import say
 from deepblur.restoration.batch.crew import with_memory
 from deepblur.restoration.batch.image_files import Outcome, output_folder, output_folders
@@ -17,15 +17,13 @@ from deepblur.restoration.batch.inputs import Given, items_of
 from deepblur.restoration.batch.many import check_workers, threads_each, with_threads
 from deepblur.restoration.batch.ownership import Item
 from deepblur.restoration.batch.restore import Restoring
+from deepblur.restoration.formats.files import State, state_of
 from deepblur.restoration.options import EngineChoice, Options, check_together
 
 _DEFAULT_ENGINE = EngineChoice()
 _DEFAULT_OPTIONS = Options()
 _SEVERAL = 2
 """Images count as some of several, however many there are at a time: each with one thread."""
-
-State = tuple[int, int, int]
-"""Size, time and number of a file: what changes while it is written, or is replaced."""
 
 
 def watch_folders(
@@ -100,8 +98,8 @@ class _Watch:
     """File → how it was when it was last looked at, and since when."""
     begun: dict[str, State] = field(default_factory=dict)
     """File → how it was when it was restored, or tried."""
-    failed: dict[str, int] = field(default_factory=dict)
-    """File → exit code."""
+    failed: dict[tuple[str, int | None], int] = field(default_factory=dict)
+    """File, and which of its images → exit code."""
     absent: list[Path] = field(default_factory=list)
 
     def complete(self, now: float) -> Given:
@@ -113,29 +111,29 @@ class _Watch:
         self.since = {path: known for path, known in self.since.items() if path in names}
         self.begun = {path: state for path, state in self.begun.items() if path in names}
         ready: list[Item] = []
-        for item in there.items:
-            path = str(item.path)
+        for path in dict.fromkeys(str(item.path) for item in there.items):
             try:
-                found = os.stat(path)
+                state = state_of(Path(path))
             except OSError:  # it was taken away between two looks
                 continue
-            state = (found.st_size, found.st_mtime_ns, found.st_ino)
+            except UnreadableImageError:  # which is said when it is tried
+                state = 0, 0, 0
             if self.since.get(path, (None, 0.0))[0] != state:
                 self.since[path] = state, now
             if now - self.since[path][1] >= self.settle_s and self.begun.get(path) != state:
                 self.begun[path] = state
-                ready.append(item)
+                ready += [item for item in there.items if str(item.path) == path]
         return Given(tuple(ready), (), tuple(item.path for item in there.items))
 
     def learn(self, outcome: Outcome) -> None:
         """What became of an image; the rest of a set may have failed because this part of it had not come."""
-        path = outcome.entry["input"]
-        self.failed.pop(path, None)
+        image = (outcome.entry["input"], outcome.entry.get("position"))
+        self.failed.pop(image, None)
         if outcome.entry["status"] == "failed":
-            self.failed[path] = outcome.code
+            self.failed[image] = outcome.code
         elif outcome.entry["status"] == "part":
             first = os.path.realpath(outcome.entry["first"])
-            for other in self.failed:
+            for other, _ in self.failed:
                 if os.path.realpath(other) == first:
                     self.begun.pop(other, None)
 

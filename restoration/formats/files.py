@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from deepblur.restoration.images.io import read_recording, remarked, write_recor
 from deepblur.restoration.images.library_warnings import silent
 from deepblur.restoration.images.recording import Recording, check, in_one_sentence
 
+State = tuple[int, int, int]
+"""Size, time and number of a file, or of files: what changes while an image is written, or is replaced."""
 _ALONE = {"fits": open_fits, "mrc": open_mrc}
 """Formats of which a file holds one image."""
 
@@ -58,7 +60,27 @@ def positions_of(path: Path) -> int:
     if not kind or kind in _ALONE:
         return 1
     with silent(), in_one_sentence(path):
-        return len(groups_in(path)) if kind == ZARR else scenes_of(path, kind)
+        return len(groups_in(path)) if kind == ZARR else _scenes(path, kind, state_of(path))
+
+
+@lru_cache(maxsize=4096)
+def _scenes(path: Path, kind: str, state: State) -> int:
+    """Asked again of a file only when it has changed: a watched folder is looked through all day."""
+    return scenes_of(path, kind)
+
+
+def state_of(path: Path) -> State:
+    """Of a file, or of all files in a folder that is one image.
+
+    Raises:
+        OSError: it is not there.
+        UnreadableImageError: the folder holds a link.
+    """
+    if not path.is_dir():
+        found = path.stat()
+        return found.st_size, found.st_mtime_ns, found.st_ino
+    states = [(size, file.stat().st_mtime_ns) for file, size in files_in(path)]
+    return sum(size for size, _ in states), max((time for _, time in states), default=0), len(states)
 
 
 def write_image(path: Path, frames: Iterable[np.ndarray], like: Recording, position: int | None = None) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.batch.inputs import items_of
+from deepblur.restoration.batch.watch import _Watch
 from deepblur.restoration.formats.files import open_image
 from deepblur.restoration.formats.kinds import kind_of
 
@@ -52,3 +53,16 @@ def test_a_picture_is_none_of_them_whatever_its_bytes_say(tmp_path):
     for start in (b"II*\0", b"\x89PNG"):
         path = starting_with(start.ljust(96, b"\0") + b"\xa0\xc0")(tmp_path / "a.tif")
         assert kind_of(path) == ""
+
+
+def test_a_watched_folder_waits_for_all_chunks_and_takes_every_position(tmp_path):
+    plate, out = tmp_path / "in" / "plate.zarr", tmp_path / "out"
+    for name in "01":
+        zarr(plate / name)
+    (plate / ".zattrs").write_text('{"bioformats2raw.layout": 3}')
+    watch = _Watch([tmp_path / "in"], out, False, 10)
+    assert watch.complete(0).items == ()
+    (plate / "1" / "0" / "0.1").write_bytes(bytes(1600))  # deep below the folder, whose own time stays
+    assert watch.complete(10).items == ()
+    assert [item.name for item in watch.complete(20).items] == ["plate_position0", "plate_position1"]
+    assert watch.complete(40).items == ()
