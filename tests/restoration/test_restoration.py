@@ -156,7 +156,7 @@ def test_too_little_memory_is_said_before_anything_is_done(folder):
         (EngineChoice(restorer="dn"), "a restorer is one of"),
         (EngineChoice(method="l0", model="models:/deepblur@champion"), "takes no model"),
         (EngineChoice(method="l0", restorer="deblur"), "brings no deblurring network"),
-        (EngineChoice(method="spectral", cutoff=0.4), r"cutoff .* 0.4"),
+        (EngineChoice(method="spectral", cutoff=0.6), r"cutoff .* 0.6"),
         (EngineChoice(model="/nowhere/at/all"), "/nowhere/at/all"),
     ],
 )

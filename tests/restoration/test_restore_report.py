@@ -92,8 +92,8 @@ def test_the_cutoff_of_a_network_is_confirmed_or_refused(model):
     assert (confirmed.known_or_assumed, confirmed.operator.cutoff) == (TOLD, 0.2)
     with pytest.raises(ModelError, match=r"trained for, of the cutoff 0.2; leave out --cutoff 0.15, or take --model"):
         choose_engine(EngineChoice(model=model, cutoff=0.15))
-    with pytest.raises(ModelError, match=r"cutoff .* 0.4"):
-        choose_engine(EngineChoice(method="spectral", cutoff=(0.2, 0.4)))
+    with pytest.raises(ModelError, match=r"cutoff .* 0.6"):
+        choose_engine(EngineChoice(method="spectral", cutoff=(0.2, 0.6)))
 
 
 @pytest.mark.parametrize(

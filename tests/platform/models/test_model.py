@@ -110,7 +110,7 @@ def test_a_missing_file_is_named(folder, name):
         (lambda d: d.pop("card"), "lacks card"),
         (lambda d: d.update(card=[]), "card is not a JSON object"),
         (lambda d: d["operator"].update(type="Wavelet"), "operators of type 'Wavelet' cannot be loaded"),
-        (lambda d: d["operator"].update(cutoff=0.4), "ZernikeBlur cannot be built; .*0.4"),
+        (lambda d: d["operator"].update(cutoff=0.6), "ZernikeBlur cannot be built; .*0.6"),
         (lambda d: d["operator"].update(colour=1), "ZernikeBlur has no setting colour"),
         (lambda d: d["identifier"].update(depth=1), "Identifier has no setting depth"),
         (lambda d: d["identifier"].pop("num_parameters"), "Identifier cannot be built"),

@@ -97,8 +97,8 @@ def test_it_takes_the_optics_that_it_is_told(weights):
     assert engine.limits(IdentifiedBlur(psf, torch.tensor([0.0, 0.05]))) == ()
     assert "reaches 0.1 waves" in engine.limits(IdentifiedBlur(psf, torch.tensor([0.0, -0.095])))[0]
     assert engine.described() != choose_engine(EngineChoice(model="compact", restorer="tv"))[0].described()
-    with pytest.raises(ModelError, match=r"cutoff .* 0.4"):
-        choose_engine(EngineChoice(model="compact", cutoff=0.4))
+    with pytest.raises(ModelError, match=r"cutoff .* 0.6"):
+        choose_engine(EngineChoice(model="compact", cutoff=0.6))
 
 
 def test_in_noise_beyond_its_training_tv_restores_unless_the_network_is_asked_for(weights, rng):
