@@ -146,6 +146,16 @@ def _render(card: Mapping[str, Any], title: str) -> str:
             "commit": reader["commit"],
         }
         parts += ["## The reader of spectra was trained for", _table(rows)]
+    if found := card.get("found_psfs"):
+        rows = {
+            "images": " + ".join(map(str, found["images"])),
+            "fingerprints of the pixels": ", ".join(found["fingerprints"]),
+            "PSFs looked for": found["psfs"],
+            "given the true PSF": f"{100 * found['true']:.0f} % of the draws",
+            "steps": found["steps"],
+            "commit": found["commit"],
+        }
+        parts += ["## The network then went on with PSFs as they are found", _table(rows)]
     if means := card.get("test_means"):
         grid = card.get("test_grid", {})
         about = f" on {grid['observations']} observations of {grid['images']} images" if grid else ""

@@ -282,6 +282,7 @@ def main() -> None:
             "images": [len(store) for store in learnt],
             "fingerprints": [store.fingerprint[:16] for store in learnt],
             "psfs": given.psfs,
+            "true": TRUE,
             "steps": given.steps,
             "commit": commit(),
         }

@@ -99,11 +99,13 @@ def test_a_killed_training_ends_with_the_same_weights(stores, tmp_path, rng, mon
 def test_only_the_network_of_the_model_changes(model):
     before = load_model(model)
     torch.manual_seed(5)
-    training.put_into(model, Deblurrer(**NETWORK), {"steps": 3})
+    facts = {"images": [3, 2], "fingerprints": ["ab", "cd"], "psfs": 16, "true": 0.25, "steps": 3, "commit": "0123"}
+    training.put_into(model, Deblurrer(**NETWORK), facts)
     shipped.check(model)
     after = load_model(model)
     assert after.operator == before.operator
-    assert after.card["found_psfs"] == {"steps": 3}
+    assert after.card["found_psfs"] == facts
+    assert "went on with PSFs as they are found" in (model / "README.md").read_text(encoding="utf-8")
     assert after.card["trained"]["gain"] == [0.0, training.GAIN]
     one, other = (found.deblurrer.state_dict() for found in (before, after))
     assert not all(torch.equal(one[name], other[name]) for name in one)
