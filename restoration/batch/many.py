@@ -74,9 +74,9 @@ class Job(Protocol):
     def abandon(self, item: Item) -> None: ...
 
 
-def check_workers(workers: int) -> None:
+def check_workers(workers: int | None) -> None:
     """Raises ValueError for what is no number of processes."""
-    if not 1 <= workers <= 1024:
+    if workers is not None and not 1 <= workers <= 1024:
         raise ValueError(f"--workers is a number of processes from 1 to 1024; got {workers}")
 
 

@@ -1,33 +1,17 @@
 """`deepblur restore`: image files in, restored files and what is known of their blur out."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from deepblur.restoration.batch.cluster_crew import ClusterTasks
 from deepblur.restoration.batch.crew import WorkerProcesses, with_memory
-from deepblur.restoration.batch.image_files import Results, Told, chosen_engine, key_of, output_folders, run_all
+from deepblur.restoration.batch.image_files import Results, Told, output_folders, run_all
 from deepblur.restoration.batch.inputs import Given, items_of
 from deepblur.restoration.batch.many import check_workers, run_together, threads_each, with_threads
-from deepblur.restoration.batch.outputs import (
-    write_gamma,
-    write_picture,
-    write_plain,
-    write_psfs,
-    write_wavefronts,
-)
-from deepblur.restoration.batch.ownership import RESTORED, Item, Place, abandon, claimed, kept
+from deepblur.restoration.batch.restoring import Restoring
 from deepblur.restoration.engines.engine import Engine
-from deepblur.restoration.formats.files import open_image, result_suffix, write_image
-from deepblur.restoration.images.tiff_ome import other_files
-from deepblur.restoration.memory import share_of
-from deepblur.restoration.options import EngineChoice, Options, asked, check_together
-from deepblur.restoration.pixels.masks import mask_digest
-from deepblur.restoration.report import VERSION, Report
-from deepblur.restoration.session import Session
+from deepblur.restoration.options import EngineChoice, Options, check_together
 
 _DEFAULT_ENGINE = EngineChoice()
 _DEFAULT_OPTIONS = Options()
@@ -40,7 +24,8 @@ def restore_files(
     engine: EngineChoice = _DEFAULT_ENGINE,
     options: Options = _DEFAULT_OPTIONS,
     recursive: bool = False,
-    workers: int = 1,
+    workers: int | None = None,
+    ray: str | None = None,
     pictures: bool = True,
     again: bool = False,
 ) -> Results:
@@ -53,15 +38,18 @@ def restore_files(
         images: files or folders: TIFF, PNG, JPEG, BMP, WebP, and with the extra `formats` those of microscopes.
         output: folder for the results, made if it is missing; docs/formats.md says what lies there.
         engine: which model or method; default: the registry's champion, and compact where there is none.
-        options: how images are treated: intensities, channels, tiles, memory, which is that of all workers together.
+        options: how images are treated: intensities, channels, tiles, memory: of all workers together, or, on a
+            cluster, of each.
         recursive: search folders below too; the results' folders are those of the images.
-        workers: so many images at once, each in a process of its own; results are those of one worker.
+        workers: so many images at once, each in a process of its own; results are those of one worker. None: one, or as
+            many as the cluster has cores.
+        ray: HOST:PORT of a Ray cluster whose nodes do it, or auto, that of this machine or of RAY_ADDRESS.
         pictures: write the overview and the PSF as PNG too.
         again: restore also what is done already.
     Returns:
         A report for each image, and the exit code that the command would have.
     Raises:
-        ValueError: options that contradict one another.
+        ValueError: options that contradict one another, or no such cluster.
         InputError: there is no image at all, or the PSF that was given is none.
         ModelError: the engine cannot be had.
         OutputError: the output folder cannot be written to.
@@ -73,136 +61,27 @@ def restore_files(
     threads = threads_each(len(given.items))
     with output_folders(output, given), with_threads(threads):
         job, made = Restoring.of(output, engine, options, pictures=pictures, again=again)
-        return job.carried_out(given, made, with_memory(workers, options), threads)
+        return carry_out(job, given, made, threads, workers if ray else with_memory(workers or 1, options), ray)
 
 
-@dataclass(frozen=True)
-class Restoring:
-    """What is to be done with each image of a batch, in plain values: any process can do it."""
+def carry_out(
+    job: Restoring,
+    given: Given,
+    made: Engine,
+    threads: int,
+    workers: int | None,
+    ray: str | None = None,
+    told: Told | None = None,
+) -> Results:
+    """All images, one after another in this process, by worker processes or by a cluster.
 
-    output: Path
-    engine: EngineChoice
-    options: Options
-    pictures: bool
-    again: bool
-    notes: tuple[str, ...]
-    """What was said about the choice of the engine."""
-    wanted: dict[str, Any]
-    """What the user asked for, for the report."""
-    described: dict[str, Any]
-    """The engine that was chosen; another process that finds another one does nothing."""
-
-    @classmethod
-    def of(
-        cls, output: Path, engine: EngineChoice, options: Options, *, pictures: bool, again: bool
-    ) -> "tuple[Restoring, Engine]":
-        """With the engine, which is chosen now.
-
-        Raises:
-            InputError, ModelError: it cannot be had.
-        """
-        made, notes = chosen_engine(engine)
-        return cls(output, engine, options, pictures, again, notes, asked(engine, options), made.described()), made
-
-    def carried_out(
-        self,
-        given: Given,
-        made: Engine,
-        workers: int,
-        threads: int,
-        told: Told | None = None,
-    ) -> Results:
-        """All images, one after another in this process, or by worker processes.
-
-        Args:
-            threads: of each process; those of this one are set.
-        """
-        alone = partial(self.restored, made)
-        if workers == 1:
-            return run_all(given, lambda item, tick: self.kept(item) or alone(item, tick), told)
-        return run_together(given, self, WorkerProcesses(self.in_share(workers), workers, threads), alone, told)
-
-    def kept(self, item: Item) -> dict[str, Any] | None:
-        """The report of an image that is done already.
-
-        Raises:
-            InputError: there is no such file, or it cannot be read.
-        """
-        item = self._named(item)
-        key = self._key(item)  # which refuses what is no file, before anything else opens it
-        report = None if self.again else kept(self.output / item.below, item, RESTORED, key)
-        return None if report is None else report | self._about(item) | {"status": "kept"}
-
-    def restored(self, made: Engine, item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
-        """Restore an image, and write all that belongs to it; its report.
-
-        Args:
-            tick: called with the share of the image that was just done.
-        """
-        item, options = self._named(item), self.options
-        folder, key = self.output / item.below, self._key(item)
-        recording = open_image(item.path, item.position)
-
-        def done(share: float) -> None:
-            tick(share / recording.length)
-
-        session = Session.of(made, self.engine, recording, options, folder, done)
-        with claimed(folder, item, RESTORED, key, (self._image(item),)) as place:
-            if options.crop:
-                write_plain(place.path("image", self._image(item)), np.stack(list(session.frames())), recording)
-            else:
-                write_image(place.path("image", self._image(item)), session.frames(), session.recording, item.position)
-            value = _write(place, session, session.report(self.notes, self.wanted), self.pictures)
-        return value | self._about(item) | {"status": "done"}
-
-    def abandon(self, item: Item) -> None:
-        """Take away what a process that was killed left unfinished."""
-        item = self._named(item)
-        abandon(self.output / item.below, item, RESTORED, (self._image(item),))
-
-    def in_share(self, workers: int) -> "Restoring":
-        """The same for one of several processes that share the memory."""
-        return replace(self, options=share_of(self.options, workers))
-
-    def _named(self, item: Item) -> Item:
-        """No trial replaces a result."""
-        return replace(item, name=f"{item.name}_region") if self.options.crop else item
-
-    def _image(self, item: Item) -> str:
-        return "_restored.tif" if self.options.crop else f"_restored{result_suffix(item.path, item.suffix)}"
-
-    def _about(self, item: Item) -> dict[str, Any]:
-        position = {} if item.position is None else {"position": item.position}
-        return {"input": str(item.path), "folder": str(self.output / item.below), **position}
-
-    def _key(self, item: Item) -> str:
-        """What the results depend on."""
-        # how much memory there is decides nothing; of a mask the pixels count
-        same = replace(self.options, max_memory_gib=Options.max_memory_gib, mask=None)
-        parts = (
-            repr(self.described),
-            repr(self.engine.said),
-            self.engine.restorer,  # auto may take another one for an image than the engine's
-            repr(same),
-            str(self.pictures),
-            mask_digest(self.options.mask),
-            f"report version {VERSION}",
-        )
-        own = key_of(item.path, parts if item.position is None else (*parts, f"position {item.position}"))
-        return " ".join([own, *(key_of(path, ()) for path in other_files(item.path))])
-
-
-def _write(place: Place, session: Session, report: Report, pictures: bool) -> dict[str, Any]:
-    """PSFs, coefficients, pictures and the report, which is returned."""
-    recording = session.recording
-    write_psfs(place.path("psf", "_psf.tif"), report.blurs, recording.pixel_um, recording.pixel_height_um)
-    if any(blur.noll for blur in report.blurs):
-        write_gamma(place.path("gamma", "_gamma.csv"), report.blurs)
-        write_wavefronts(place.path("wavefront", "_wavefront.tif"), report.blurs)
-    if pictures and session.first is not None:
-        from deepblur.restoration.overview import overview, psf_picture  # a second that --no-pictures saves
-
-        picture = overview(place.item.path.name, *session.first, report)
-        write_picture(place.path("overview", "_overview.png"), picture)
-        write_picture(place.path("psf_picture", "_psf.png"), psf_picture(report))
-    return place.finish(report.as_json())
+    Args:
+        threads: of each process; those of this one are set.
+        workers, ray: as of `restore_files`.
+    """
+    alone = partial(job.restored, made)
+    if ray is not None:
+        return run_together(given, job, ClusterTasks(job, ray, workers, threads), alone, told)
+    if workers is None or workers == 1:
+        return run_all(given, lambda item, tick: job.kept(item) or alone(item, tick), told)
+    return run_together(given, job, WorkerProcesses(job.in_share(workers), workers, threads), alone, told)

@@ -16,7 +16,8 @@ from deepblur.restoration.batch.image_files import Outcome, output_folder, outpu
 from deepblur.restoration.batch.inputs import Given, items_of
 from deepblur.restoration.batch.many import check_workers, threads_each, with_threads
 from deepblur.restoration.batch.ownership import Item
-from deepblur.restoration.batch.restore import Restoring
+from deepblur.restoration.batch.restore import carry_out
+from deepblur.restoration.batch.restoring import Restoring
 from deepblur.restoration.formats.files import State, state_of
 from deepblur.restoration.options import EngineChoice, Options, check_together
 
@@ -34,7 +35,8 @@ def watch_folders(
     engine: EngineChoice = _DEFAULT_ENGINE,
     options: Options = _DEFAULT_OPTIONS,
     recursive: bool = False,
-    workers: int = 1,
+    workers: int | None = None,
+    ray: str | None = None,
     pictures: bool = True,
     again: bool = False,
     settle_s: float = 10.0,
@@ -48,7 +50,7 @@ def watch_folders(
         folders: what is watched; one that vanishes is waited for.
         output: folder for the results, made if it is missing.
         told: called with the report of each image, or with its error, as `Results.images`.
-        engine, options, recursive, workers, pictures, again: as of `restore_files`.
+        engine, options, recursive, workers, ray, pictures, again: as of `restore_files`.
         settle_s: a file is complete when its size and time have not changed for so many seconds.
     Returns:
         The exit code: 0, or the worst of those images that have failed to the end.
@@ -65,7 +67,7 @@ def watch_folders(
     output, threads = Path(output), threads_each(_SEVERAL)
     with output_folder(output), with_threads(threads):
         job, made = Restoring.of(output, engine, options, pictures=pictures, again=again)
-        workers = with_memory(workers, options)
+        most = 1 if ray else with_memory(workers or 1, options)
         watch = _Watch([Path(folder) for folder in folders], output, recursive, settle_s)
 
         def seen(outcome: Outcome) -> None:
@@ -78,7 +80,9 @@ def watch_folders(
                 started = time.monotonic()
                 if (given := watch.complete(started)).items:
                     with output_folders(output, given):
-                        job.carried_out(given, made, min(workers, len(given.items)), threads, seen)
+                        # processes of their own start for several only: that takes longer than an image
+                        at_once = workers if ray else min(most, len(given.items))
+                        carry_out(job, given, made, threads, at_once, ray, seen)
                 # a folder of many thousand files takes a while to look through, and is not looked through all the time
                 time.sleep(max(min(1.0, settle_s / 5), 10 * (time.monotonic() - started) if not given.items else 0.0))
         except KeyboardInterrupt:

@@ -27,6 +27,7 @@ examples:
   deepblur restore slide.tif -o restored --method l0 --varying
   deepblur restore cells.tif -o restored --psf bead.tif
   deepblur restore images/ -o restored --recursive --workers 8
+  deepblur restore /mnt/images/ -o /mnt/restored --ray 10.0.0.1:6379
   deepblur restore camera/ -o restored --watch
 
 Typed again, the same command only does what is not done yet. Exit codes: 0 all done, 2 an option, 4 an image that
@@ -59,9 +60,11 @@ def configure(command: argparse.ArgumentParser) -> None:
         help="restore the --region alone, as a quick trial: the result, a TIFF, has its size",
     )
     intensities(command)
-    memory(command, "the command, all workers together", "2 for each worker")
-    add("--workers", type=int, default=1, metavar="N", help="so many images at a time, each in a process of its own; "
-        "the results are those of one worker (default: 1)")  # fmt: skip
+    memory(command, "the command, all workers together, or with --ray of each", "2 for each worker")
+    add("--workers", type=int, metavar="N", help="so many images at a time, each in a process of its own; the results "
+        "are those of one worker (default: 1; with --ray as many as the cluster has cores)")  # fmt: skip
+    add("--ray", metavar="ADDRESS", help="a Ray cluster restores the images, a task for each: HOST:PORT of its head, "
+        "or auto, the cluster of this machine; all nodes see images and OUT under the same paths")  # fmt: skip
     add("--tile", dest="tile_px", type=int, metavar="PX",
         help="side of the tiles, 256 or more (default: as large as memory allows)")  # fmt: skip
     add("--no-pictures", dest="pictures", action="store_false", help="no PNG files")
@@ -173,7 +176,7 @@ def run(arguments: argparse.Namespace) -> int:
     from deepblur.restoration.batch.restore import restore_files
 
     if "max_memory_gib" not in arguments:
-        arguments.max_memory_gib = Options.max_memory_gib * max(1, arguments.workers)
+        arguments.max_memory_gib = Options.max_memory_gib * (1 if arguments.ray else max(1, arguments.workers or 1))
     engine, options = called(EngineChoice, arguments), called(Options, arguments)
     if arguments.watch:
         from deepblur.restoration.batch.watch import watch_folders
