@@ -13,6 +13,8 @@ from deepblur.restoration.engines.names import Restorer
 if TYPE_CHECKING:
     import numpy as np
 
+    from deepblur.restoration.pixels.masks import Mask
+
 DEFAULT_RULE = "percentile:0.1,99.9"
 CHANNELS = ("auto", "shared", "each")
 MIN_TILE_PX = 256
@@ -148,7 +150,7 @@ class Options:
     """First row, first column, rows and columns of the part where the blur is identified; None: the whole frame."""
     crop: bool = False
     """Restore the region alone: the result has its size."""
-    mask: "str | Path | np.ndarray | None" = None
+    mask: "str | Path | np.ndarray | Mask | None" = None
     """Which pixels say nothing of the scene, an image file or an array (H, W), not 0 where they do not."""
     tile_px: int | None = None
     """Side of the tiles, 256 or more; None: as large as memory allows."""

@@ -22,7 +22,7 @@ from deepblur.restoration.images.scratch import bands
 from deepblur.restoration.known_optics import fitted, with_cutoffs_read
 from deepblur.restoration.memory import with_room
 from deepblur.restoration.options import EngineChoice, Options
-from deepblur.restoration.pixels.masks import Mask, filled
+from deepblur.restoration.pixels.masks import Mask, filled, mask_of
 from deepblur.restoration.pixels.outliers import replace_outliers
 from deepblur.restoration.report import Report
 from deepblur.restoration.scale import Scale, Scaling
@@ -80,7 +80,7 @@ class Session:
             ValueError, InputError: channels, optics or mask do not fit what was asked for, or not one part of the file
                 fits.
         """
-        mask = None if options.mask is None else Mask.of(options.mask)
+        mask = mask_of(options.mask)
         if mask is not None:
             mask.check(recording.size)
         recording = with_room(recording, engine, options, folder)

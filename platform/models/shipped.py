@@ -2,13 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from deepblur.baselines import SpectralIdentifier
 from deepblur.operators import ZernikeBlur
-from deepblur.platform.models.model import BlindModel, load_model
+from deepblur.platform.models.model import BlindModel, load_model, save_model
 from deepblur.platform.system import source_tree
 from deepblur.platform.system.enclosed import inside
 from deepblur.platform.system.errors import ModelError
@@ -99,6 +103,40 @@ def write_sums(model: Path) -> None:
     files = sorted(path for path in model.iterdir() if path.is_file() and path.name != SUMS and path.name[0] != ".")
     lines = [f"{sha256(path)}  {path.name}" for path in files]
     (model / SUMS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def replace_network(
+    folder: Path,
+    *,
+    card: Mapping[str, Any],
+    identifier: tuple[nn.Module, Mapping[str, Any]] | None = None,
+    deblurrer: nn.Module | None = None,
+) -> None:
+    """Gives the model of a folder another network; the folder is written anew, with its hashes.
+
+    Args:
+        card: what the model's card says then.
+        identifier: with its configuration, as of `save_model`.
+        deblurrer: of the model's own configuration.
+    Raises:
+        ModelError: no such model.
+    """
+    from deepblur.platform.models.card import render  # which nobody needs who restores
+
+    model, description = load_model(folder), json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    network, config = identifier or (model.identifier, description["identifier"])
+    save_model(
+        folder,
+        operator=model.operator,
+        identifier_config=config,
+        identifier=network,
+        deblurrer_config=description["deblurrer"],
+        deblurrer=model.deblurrer if deblurrer is None else deblurrer,
+        card=card,
+        readme=render(card, f"deepblur {folder.name}"),
+        half=True,
+    )
+    write_sums(folder)
 
 
 def for_optics(model: BlindModel, operator: ZernikeBlur, eta_waves: float) -> BlindModel:

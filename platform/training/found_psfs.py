@@ -9,8 +9,7 @@ The same command goes on where it was killed, and ends with the same weights.
 """
 
 import argparse
-import io
-import json
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -29,12 +28,12 @@ from deepblur.operators.blur import Convolution
 from deepblur.operators.pupil import psf_px
 from deepblur.platform.data.sources import parse_test
 from deepblur.platform.data.store import ImageStore, open_store
-from deepblur.platform.models.card import render
-from deepblur.platform.models.model import load_model, save_model
-from deepblur.platform.models.shipped import for_optics, write_sums
+from deepblur.platform.models.model import BlindModel, load_model
+from deepblur.platform.models.shipped import for_optics, replace_network
+from deepblur.platform.system.seal import sha256
 from deepblur.platform.system.seeds import generator
 from deepblur.platform.system.source_tree import commit
-from deepblur.platform.system.whole_files import replace_file
+from deepblur.platform.training.kept import keep, kept_in_chunks
 
 CUTOFFS = (0.2, 0.2, 0.2, 0.25)
 """Each as likely; the protocol's is there three times."""
@@ -87,19 +86,18 @@ class Pairs:
     read_std: Tensor
 
 
-def draw_pair(model: Path, stores: tuple[ImageStore, ...], rng: torch.Generator) -> tuple[Tensor, ...]:
+def draw_pair(model: BlindModel, stores: tuple[ImageStore, ...], rng: torch.Generator) -> tuple[Tensor, ...]:
     """A PSF, what the model finds of it in one crop, the gain and the standard deviation of the read noise."""
-    whole = load_model(model)
     while True:
         u = torch.rand(6, generator=rng).tolist()
         cutoff = CUTOFFS[int(u[0] * len(CUTOFFS))]
-        family = ZernikeBlur(noll=whole.operator.noll, cutoff=cutoff, psf_size=psf_px(cutoff))
+        family = ZernikeBlur(noll=model.operator.noll, cutoff=cutoff, psf_size=psf_px(cutoff))
         read_std, gain = READ_STD * u[1] ** POWER, 0.0 if u[2] < WITHOUT_GAIN else GAIN * u[3] ** POWER
         side = SEARCHED_PX + family.psf_size - 1
         x = stores[int(u[4] < MICROGRAPHS)].crops(1, (side, side), rng)
         gamma = family.at(family.draw(1, rng), ETA[0] + (ETA[1] - ETA[0]) * u[5])
         y = PoissonGaussian(gain, read_std)(family.forward(x, gamma), rng)[0, 0]
-        identifier = for_optics(whole, family, 0.15).identifier
+        identifier = for_optics(model, family, 0.15).identifier
         assert isinstance(identifier, SpectralIdentifier)
         try:
             found = identifier.estimate(y).psf
@@ -111,18 +109,22 @@ def draw_pair(model: Path, stores: tuple[ImageStore, ...], rng: torch.Generator)
         return true, found, torch.tensor(gain), torch.tensor(read_std)
 
 
-def pairs_of(model: Path, stores: tuple[ImageStore, ...], count: int, purpose: str, folder: Path) -> Pairs:
-    """`count` pairs, kept in chunks in the folder; a chunk that is there is not drawn again."""
-    parts = []
-    with tqdm(total=count, desc=f"PSFs {purpose}", unit="PSF", mininterval=5) as bar:
-        for first in range(0, count, CHUNK):
-            file = folder / f"psfs_{purpose}_{first}.pt"
-            if not file.is_file():
-                made = [draw_pair(model, stores, generator(0, f"found psf {purpose}", first + i)) for i in range(CHUNK)]
-                _keep([torch.stack(column) for column in zip(*made, strict=True)], file)
-            parts.append(torch.load(file, weights_only=True))
-            bar.update(CHUNK)
-    return Pairs(*(torch.cat(column) for column in zip(*parts, strict=True)))
+def pairs_of(
+    model: BlindModel, stores: tuple[ImageStore, ...], count: int, purpose: str, folder: Path, made_of: str
+) -> Pairs:
+    """`count` pairs, kept in chunks in the folder; a chunk that is there is not drawn again.
+
+    Args:
+        made_of: what tells model and images from others, in the names of the files.
+    """
+    columns = kept_in_chunks(
+        count,
+        CHUNK,
+        lambda i: draw_pair(model, stores, generator(0, f"found psf {purpose}", i)),
+        lambda first: folder / f"psfs_{made_of}_{purpose}_{first}.pt",
+        tqdm(total=count, desc=f"PSFs {purpose}", unit="PSF", mininterval=5),
+    )
+    return Pairs(*columns)
 
 
 Observed = tuple[tuple[ImageStore, ...], Pairs]
@@ -205,7 +207,7 @@ def train(network: nn.Module, learnt: Observed, held: Observed, steps: int, chec
             print({"step": step + 1} | validate(average.module, parts, by_tv), flush=True)
             states = {name: part.state_dict() for name, part in kept.items()}
             states["schedule"] = {k: v for k, v in states["schedule"].items() if not callable(v)}
-            _keep({"step": step + 1, **states}, checkpoint)
+            keep({"step": step + 1, **states}, checkpoint)
     return average.module
 
 
@@ -222,13 +224,6 @@ def _turned(psf: Tensor, turn: int) -> Tensor:
     return psf if turn < 4 else psf.flip(0)
 
 
-def _keep(value: object, file: Path) -> None:
-    """The whole file or none."""
-    content = io.BytesIO()
-    torch.save(value, content)
-    replace_file(file, content.getvalue())
-
-
 def put_into(folder: Path, network: nn.Module, facts: dict[str, Any]) -> None:
     """Gives the model of a folder these weights of its deblurring network; the folder is written anew, with its hashes.
 
@@ -237,21 +232,9 @@ def put_into(folder: Path, network: nn.Module, facts: dict[str, Any]) -> None:
         network: of the same configuration.
         facts: of its training, plain values for the card.
     """
-    model, description = load_model(folder), json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    trained = {**description["card"]["trained"], "gain": [0.0, GAIN], "read_std": [0.0, READ_STD]}
-    card = {**description["card"], "trained": trained, "found_psfs": facts}
-    save_model(
-        folder,
-        operator=model.operator,
-        identifier_config=description["identifier"],
-        identifier=model.identifier,
-        deblurrer_config=description["deblurrer"],
-        deblurrer=network,
-        card=card,
-        readme=render(card, f"deepblur {folder.name}"),
-        half=True,
-    )
-    write_sums(folder)
+    card = load_model(folder).card
+    trained = {**card["trained"], "gain": [0.0, GAIN], "read_std": [0.0, READ_STD]}
+    replace_network(folder, card={**card, "trained": trained, "found_psfs": facts}, deblurrer=network)
 
 
 def main() -> None:
@@ -272,10 +255,16 @@ def main() -> None:
         tuple(open_store(parse_test(text), given.work / "cache") for text in named)
         for named in ((given.data, given.micrographs), given.held)
     )
-    found = pairs_of(given.model, learnt, given.psfs, "learnt", given.work)
-    found_held = pairs_of(given.model, held, VALIDATED, "held", given.work)
-    network = load_model(given.model).deblurrer.train().requires_grad_(True)
-    checkpoint = given.work / f"steps_{given.psfs}_{given.steps}.pt"
+    model = load_model(given.model)
+    weights = "".join(
+        sha256(file) for file in sorted(given.model.iterdir()) if file.suffix in (".json", ".safetensors")
+    )
+    fingerprints = [store.fingerprint for store in (*learnt, *held)]
+    made_of = hashlib.sha256(" ".join([weights, *fingerprints]).encode()).hexdigest()[:12]
+    found = pairs_of(model, learnt, given.psfs, "learnt", given.work, made_of)
+    found_held = pairs_of(model, held, VALIDATED, "held", given.work, made_of)
+    network = model.deblurrer.train().requires_grad_(True)
+    checkpoint = given.work / f"steps_{made_of}_{given.psfs}_{given.steps}.pt"
     network = train(network, (learnt, found), (held, found_held), given.steps, checkpoint)
     if given.into is not None:
         facts = {

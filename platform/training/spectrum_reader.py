@@ -6,7 +6,6 @@ its |ĥ| by Gaussian likelihood. The same command goes on where it was killed, a
 """
 
 import argparse
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -27,12 +26,12 @@ from deepblur.operators import PoissonGaussian, ZernikeBlur
 from deepblur.operators.pupil import NYQUIST, psf_px
 from deepblur.platform.data.sources import parse_data, parse_test
 from deepblur.platform.data.store import ImageStore, open_store
-from deepblur.platform.models.card import render
-from deepblur.platform.models.model import load_model, save_model, weights_of
-from deepblur.platform.models.shipped import write_sums
+from deepblur.platform.models.model import load_model, weights_of
+from deepblur.platform.models.shipped import replace_network
 from deepblur.platform.system.seeds import generator
 from deepblur.platform.system.source_tree import commit
 from deepblur.platform.system.whole_files import replace_file
+from deepblur.platform.training.kept import keep, kept_in_chunks
 
 NETWORK: dict[str, Any] = {"cutoffs": (0.1, 0.25)}
 """Keyword arguments of the reader that ships."""
@@ -95,17 +94,14 @@ def draw(stores: tuple[ImageStore, ...], reader: SpectrumReader, rng: torch.Gene
 def draws_of(stores: tuple[ImageStore, ...], reader: SpectrumReader, count: int, seed: int, folder: Path) -> Draws:
     """`count` draws, kept in chunks in the folder; a chunk that is there is not drawn again."""
     images = "_".join(store.fingerprint[:12] for store in stores)
-    parts = []
-    with tqdm(total=count, desc="draws", unit="image", mininterval=2) as bar:
-        for first in range(0, count, CHUNK):
-            file = folder / f"draws_{images}_{seed}_{first}.pt"
-            if not file.is_file():
-                numbers = range(first, min(first + CHUNK, count))
-                made = [draw(stores, reader, generator(seed, "reader", i)) for i in numbers]
-                _keep([torch.stack(column) for column in zip(*made, strict=True)], file)
-            parts.append(torch.load(file, weights_only=True))
-            bar.update(len(parts[-1][1]))
-    return Draws(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    columns = kept_in_chunks(
+        count,
+        CHUNK,
+        lambda i: draw(stores, reader, generator(seed, "reader", i)),
+        lambda first: folder / f"draws_{images}_{seed}_{first}.pt",
+        tqdm(total=count, desc="draws", unit="image", mininterval=2),
+    )
+    return Draws(*columns)
 
 
 @torch.no_grad()
@@ -162,7 +158,7 @@ def train(reader: SpectrumReader, draws: Draws, held: Draws, epochs: int, seed: 
             parts = zip(held.maps.split(500), truth.split(500), strict=True)
             found = torch.cat([misfit(reader, maps, told) for maps, told in parts]).mean()
         print(f"epoch {epoch + 1}: training {total / steps:.4f}, held-out images {found:.4f}", flush=True)
-        _keep({"reader": reader.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
+        keep({"reader": reader.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
                "epochs": epoch + 1}, checkpoint)  # fmt: skip
     reader.eval()
 
@@ -186,31 +182,12 @@ def put_into(folder: Path, reader: SpectrumReader, config: Mapping[str, Any], fa
     whole = SpectralIdentifier(model.operator, **{k: v for k, v in identifier.items() if k != "method"})
     assert whole.reader is not None
     whole.reader.load_state_dict(reader.state_dict())
-    card = {**description["card"], "reader": dict(facts)}
-    save_model(
-        folder,
-        operator=model.operator,
-        identifier_config=identifier,
-        identifier=whole,
-        deblurrer_config=description["deblurrer"],
-        deblurrer=model.deblurrer,
-        card=card,
-        readme=render(card, f"deepblur {folder.name}"),
-        half=True,
-    )
-    write_sums(folder)
+    replace_network(folder, card={**description["card"], "reader": dict(facts)}, identifier=(whole, identifier))
 
 
 def _batches(count: int, seed: int, epoch: int) -> Iterator[Tensor]:
     order = torch.randperm(count, generator=generator(seed, "reader order", epoch))
     yield from order[: count // BATCH * BATCH].split(BATCH)
-
-
-def _keep(value: object, file: Path) -> None:
-    """The whole file or none."""
-    content = io.BytesIO()
-    torch.save(value, content)
-    replace_file(file, content.getvalue())
 
 
 def _log_uniform(bounds: tuple[float, float], fraction: float) -> float:

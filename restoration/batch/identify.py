@@ -1,6 +1,7 @@
 """`deepblur identify`: the PSF and the aberrations of every frame, without restoring: metrology over a time series."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from deepblur.restoration.batch.outputs import write_gamma, write_picture, write
 from deepblur.restoration.batch.ownership import IDENTIFIED, Item, Place, claimed
 from deepblur.restoration.formats.files import open_image
 from deepblur.restoration.options import EngineChoice, Options, asked
-from deepblur.restoration.pixels.masks import mask_digest
+from deepblur.restoration.pixels.masks import mask_of
 from deepblur.restoration.report import Report
 from deepblur.restoration.session import Session
 
@@ -44,15 +45,14 @@ def identify_files(
         OutputError: the output folder cannot be written to.
     """
     output, given = Path(output), items_of(list(map(Path, images)), Path(output), recursive=recursive)
-    wanted = asked(engine, options, without=("restorer", "tile"))
+    wanted, mask = asked(engine, options, without=("restorer", "tile")), mask_of(options.mask)
+    options = replace(options, mask=mask)
     with output_folders(output, given):
         made, notes = chosen_engine(engine)
 
         def identify(item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
-            key, folder = (
-                key_of(item.path, [repr(wanted), repr(item.position), mask_digest(options.mask)]),
-                output / item.below,
-            )
+            parts = [repr(wanted), repr(item.position), "" if mask is None else mask.digest]
+            key, folder = key_of(item.path, parts), output / item.below
             session = Session.of(made, engine, open_image(item.path, item.position), options, folder)
             for _ in session.identified():
                 tick(1 / session.recording.length)

@@ -50,7 +50,7 @@ def restore_files(
         A report for each image, and the exit code that the command would have.
     Raises:
         ValueError: options that contradict one another, or no such cluster.
-        InputError: there is no image at all, or the PSF that was given is none.
+        InputError: there is no image at all, or the PSF or the mask that was given is none.
         ModelError: the engine cannot be had.
         OutputError: the output folder cannot be written to.
     """

@@ -21,7 +21,7 @@ from deepblur.restoration.formats.files import open_image, result_suffix, write_
 from deepblur.restoration.images.tiff_ome import other_files
 from deepblur.restoration.memory import share_of
 from deepblur.restoration.options import EngineChoice, Options, asked
-from deepblur.restoration.pixels.masks import mask_digest
+from deepblur.restoration.pixels.masks import mask_of
 from deepblur.restoration.report import VERSION, Report
 from deepblur.restoration.session import Session
 
@@ -49,10 +49,11 @@ class Restoring:
         """With the engine, which is chosen now.
 
         Raises:
-            InputError, ModelError: it cannot be had.
+            InputError, ModelError: it cannot be had; the mask is none.
         """
+        wanted, options = asked(engine, options), replace(options, mask=mask_of(options.mask))
         made, notes = chosen_engine(engine)
-        return cls(output, engine, options, pictures, again, notes, asked(engine, options), made.described()), made
+        return cls(output, engine, options, pictures, again, notes, wanted, made.described()), made
 
     def kept(self, item: Item) -> dict[str, Any] | None:
         """The report of an image that is done already.
@@ -109,6 +110,7 @@ class Restoring:
 
     def _key(self, item: Item) -> str:
         """What the results depend on."""
+        mask = mask_of(self.options.mask)
         # how much memory there is decides nothing; of a mask the pixels count
         same = replace(self.options, max_memory_gib=Options.max_memory_gib, mask=None)
         parts = (
@@ -117,7 +119,7 @@ class Restoring:
             self.engine.restorer,  # auto may take another one for an image than the engine's
             repr(same),
             str(self.pictures),
-            mask_digest(self.options.mask),
+            "" if mask is None else mask.digest,
             f"report version {VERSION}",
         )
         own = key_of(item.path, parts if item.position is None else (*parts, f"position {item.position}"))

@@ -30,12 +30,14 @@ class Mask:
     """That of its file, or "the array"."""
 
     @classmethod
-    def of(cls, given: str | Path | np.ndarray) -> "Mask":
-        """From an image file or an array (H, W); every value but 0 marks a pixel that says nothing.
+    def of(cls, given: "str | Path | np.ndarray | Mask") -> "Mask":
+        """From an image file or an array (H, W); every value but 0 marks a pixel that says nothing. A mask is itself.
 
         Raises:
             InputError: no readable image, more than one plane or channel, NaN, or more than nine tenths are marked.
         """
+        if isinstance(given, Mask):
+            return given
         if isinstance(given, str | Path):
             recording, name = read_recording(given, min_side_px=1), Path(given).name
             if recording.length != 1 or recording.channels != 1:
@@ -83,13 +85,13 @@ class Mask:
         )
 
 
-def mask_digest(given: str | Path | np.ndarray | None) -> str:
-    """What tells a mask from others by its pixels; "" for none.
+def mask_of(given: "str | Path | np.ndarray | Mask | None") -> Mask | None:
+    """Read once, for all images that it is for; None for none.
 
     Raises:
         InputError: as `Mask.of`.
     """
-    return "" if given is None else Mask.of(given).digest
+    return None if given is None else Mask.of(given)
 
 
 def filled(channel: np.ndarray, hidden: np.ndarray) -> np.ndarray:

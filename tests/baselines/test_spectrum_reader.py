@@ -125,20 +125,20 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(spectrum_reader, "CHUNK", 16)
 
     def run(work, epochs=2, stop=False):
-        keep = spectrum_reader._keep
+        keep = spectrum_reader.keep
 
         def kept(value, file):
             keep(value, file)
             if stop and file.name.startswith("reader_"):
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(spectrum_reader, "_keep", kept)
+        monkeypatch.setattr(spectrum_reader, "keep", kept)
         monkeypatch.setattr("sys.argv", ["", "--draws", "24", "--epochs", str(epochs), "--work", str(tmp_path / work),
                                          "-o", str(tmp_path / f"{work}.safetensors")])  # fmt: skip
         try:
             spectrum_reader.main()
         finally:
-            monkeypatch.setattr(spectrum_reader, "_keep", keep)
+            monkeypatch.setattr(spectrum_reader, "keep", keep)
 
     run("whole")
     with pytest.raises(KeyboardInterrupt):

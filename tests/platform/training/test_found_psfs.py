@@ -44,7 +44,7 @@ def pairs(rng, n=3):
 
 
 def test_a_pair_is_a_psf_and_what_was_found_of_it(model, stores):
-    pair, again = (training.draw_pair(model, stores, generator(0, "pair")) for _ in range(2))
+    pair, again = (training.draw_pair(load_model(model), stores, generator(0, "pair")) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(pair, again, strict=True))
     true, found, gain, read_std = pair
     assert true.shape == found.shape == (training.SIDE, training.SIDE)
@@ -77,7 +77,7 @@ def test_a_killed_training_ends_with_the_same_weights(stores, tmp_path, rng, mon
         return training.train(Deblurrer(**NETWORK), some, some, 3, checkpoint).state_dict()
 
     whole = run(tmp_path / "whole.pt")
-    keep, kept = training._keep, []
+    keep, kept = training.keep, []
 
     def killed(value, file):
         keep(value, file)
@@ -85,10 +85,10 @@ def test_a_killed_training_ends_with_the_same_weights(stores, tmp_path, rng, mon
         if len(kept) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_keep", killed)
+    monkeypatch.setattr(training, "keep", killed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut.pt")
-    monkeypatch.setattr(training, "_keep", keep)
+    monkeypatch.setattr(training, "keep", keep)
     resumed = run(tmp_path / "cut.pt")
     assert all(torch.equal(resumed[name], values) for name, values in whole.items())
     torch.manual_seed(1)
