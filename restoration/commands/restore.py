@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from deepblur.platform.system.printable import say
-from deepblur.restoration.commands.outcome import called, ending, file_of, say_optics, say_remarks, say_results
+from deepblur.restoration.commands.outcome import (
+    called,
+    ending,
+    file_of,
+    say_optics,
+    say_remarks,
+    say_results,
+    undisturbed,
+)
 from deepblur.restoration.engines.names import METHODS, RESTORERS
 from deepblur.restoration.options import CHANNELS, DEFAULT_RULE, EngineChoice, Options
 
@@ -189,11 +197,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _tell(entry: dict[str, Any], arguments: argparse.Namespace) -> None:
     """What became of an image of a watched folder, at once."""
-    if arguments.json:
-        print(json.dumps(entry), flush=True)
-    elif entry["status"] == "done":
-        _show(entry, arguments.output)
-        sys.stdout.flush()
+    with undisturbed():
+        if arguments.json:
+            print(json.dumps(entry), flush=True)
+        elif entry["status"] == "done":
+            _show(entry, arguments.output)
+            sys.stdout.flush()
 
 
 def _show(entry: dict[str, Any], output: Path) -> None:

@@ -15,7 +15,7 @@ from skimage import data
 from deepblur import cli
 from deepblur.platform.export.export import SUMMARY, _complete_or_as_it_was
 from deepblur.platform.system.errors import OutputError
-from deepblur.restoration.batch import restore as restore_files
+from deepblur.restoration.batch import restoring
 from deepblur.restoration.batch.calibrate import _beads_pictures
 from deepblur.restoration.batch.inputs import items_of
 from deepblur.restoration.batch.ownership import CALIBRATED, RESTORED, Item, claimed, kept
@@ -234,7 +234,7 @@ def test_a_killed_command_goes_on_under_its_own_name(restore, fresh, tmp_path, m
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(restore_files, "write_psfs", die)
+        patch.setattr(restoring, "write_psfs", die)
         with pytest.raises(Killed):
             restore("a.tif", "-o", "out")
     shutil.rmtree("out")
@@ -254,12 +254,12 @@ def test_a_failure_leaves_nothing_new_and_nothing_mixed(restore, monkeypatch):
         raise OutputError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(restore_files, "write_psfs", full)
+        patch.setattr(restoring, "write_psfs", full)
         assert restore("a.tif", "-o", "out")[0] == 6
         assert list(Path("out").iterdir()) == []
     restore("a.tif", "-o", "out")
     with monkeypatch.context() as patch:
-        patch.setattr(restore_files, "write_psfs", full)
+        patch.setattr(restoring, "write_psfs", full)
         assert restore("a.tif", "-o", "out", "--restorer", "tv")[0] == 6
     assert kept(Path("out"), Item(Path("a.tif"), "a"), RESTORED, "any") is None
     assert statuses(restore("a.tif", "-o", "out")[1]) == ["done"]

@@ -21,6 +21,7 @@ from deepblur import cli
 from deepblur.restoration.batch.image_files import Outcome
 from deepblur.restoration.batch.restore import restore_files
 from deepblur.restoration.batch.watch import _Watch, watch_folders
+from deepblur.restoration.commands.outcome import undisturbed
 from deepblur.restoration.options import EngineChoice, Options
 
 CAMERA = data.camera()
@@ -156,6 +157,16 @@ def test_ctrl_c_ends_the_command_cleanly_and_json_has_a_line_for_each_image(here
         "watching in; Ctrl-C ends it", "stopped; the same command goes on with what is not done"
     ]  # fmt: skip
     assert not list(Path("out").glob(".*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_line_is_out(number):
+    before, out = signal.getsignal(number), []
+    with pytest.raises(KeyboardInterrupt), undisturbed():
+        os.kill(os.getpid(), number)
+        out.append("a line")
+    assert out == ["a line"]
+    assert signal.getsignal(number) == before
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,6 @@ def test_a_number_of_workers_that_is_none_is_refused(workers, images, model, cap
 
 
 def test_so_many_workers_as_the_memory_has_room_for(images, model, monkeypatch, capsys):
-    monkeypatch.setattr(crew, "workers_that_fit", lambda options: int(options.max_memory_gib))
-    assert cli.main(command(model, "out", "--workers", "8", "--max-memory", "1")) == 0
-    assert "note: --max-memory 1 has room for 1 of 8 workers" in capsys.readouterr().err
+    monkeypatch.setattr(crew, "workers_that_fit", lambda options: int(options.max_memory_gib) // 8)
+    assert cli.main(command(model, "out", "--workers", "8", "--max-memory", "8")) == 0
+    assert "note: --max-memory 8 has room for 1 of 8 workers" in capsys.readouterr().err

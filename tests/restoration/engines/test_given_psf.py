@@ -176,7 +176,7 @@ def test_a_wrong_psf_is_called_wrong(blurry):
 
 
 def test_a_network_has_seen_other_psfs_and_not_any_noise(blurry):
-    noisy = blurry + 0.25 * torch.randn(blurry.shape, generator=torch.Generator().manual_seed(1))
+    noisy = blurry + 0.5 * torch.randn(blurry.shape, generator=torch.Generator().manual_seed(1))
     report = deepblur.restore(noisy.numpy(), psf=PSF, model="compact", scale="range:0,1").report
     assert report.restorer == "deblur"
     assert report.verdict == "doubtful"
