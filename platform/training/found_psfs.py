@@ -110,7 +110,13 @@ def draw_pair(model: BlindModel, stores: tuple[ImageStore, ...], rng: torch.Gene
 
 
 def pairs_of(
-    model: BlindModel, stores: tuple[ImageStore, ...], count: int, purpose: str, folder: Path, made_of: str
+    model: BlindModel,
+    stores: tuple[ImageStore, ...],
+    count: int,
+    purpose: str,
+    folder: Path,
+    made_of: str,
+    seed: int = 0,
 ) -> Pairs:
     """`count` pairs, kept in chunks in the folder; a chunk that is there is not drawn again.
 
@@ -120,8 +126,8 @@ def pairs_of(
     columns = kept_in_chunks(
         count,
         CHUNK,
-        lambda i: draw_pair(model, stores, generator(0, f"found psf {purpose}", i)),
-        lambda first: folder / f"psfs_{made_of}_{purpose}_{first}.pt",
+        lambda i: draw_pair(model, stores, generator(seed, f"found psf {purpose}", i)),
+        lambda first: folder / f"psfs_{made_of}_{purpose}_{seed}_{first}.pt",
         tqdm(total=count, desc=f"PSFs {purpose}", unit="PSF", mininterval=5),
     )
     return Pairs(*columns)
@@ -178,7 +184,9 @@ def validate(network: nn.Module, parts: list[Draw], by_tv: Tensor) -> dict[str, 
     return row | dict(zip(("weak", "middle", "strong"), thirds, strict=True))
 
 
-def train(network: nn.Module, learnt: Observed, held: Observed, steps: int, checkpoint: Path) -> nn.Module:
+def train(
+    network: nn.Module, learnt: Observed, held: Observed, steps: int, checkpoint: Path, seed: int = 0
+) -> nn.Module:
     """The moving average of the weights after `steps`; a checkpoint is kept every 100."""
     parts = [draw(*held, BATCH, 0.0, generator(0, "found psf held", i)) for i in range(VALIDATED // BATCH)]
     by_tv = torch.cat([_tv_psnr_db(part) for part in parts])
@@ -196,7 +204,7 @@ def train(network: nn.Module, learnt: Observed, held: Observed, steps: int, chec
     else:
         print({"step": 0} | validate(network, parts, by_tv), flush=True)
     for step in range(done, steps):
-        loss = -psnr_db(network, draw(*learnt, BATCH, TRUE, generator(0, "found psf step", step))).mean()
+        loss = -psnr_db(network, draw(*learnt, BATCH, TRUE, generator(seed, "found psf step", step))).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
@@ -246,6 +254,7 @@ def main() -> None:
     add("--held", nargs=2, required=True, metavar="DATA", help="photographs and micrographs to validate on")
     add("--psfs", type=int, default=400, help="PSFs to look for (default: 400, 20 minutes of a core)")
     add("--steps", type=int, default=2000, help="of the optimiser (default: 2000, an hour of a core)")
+    add("--seed", type=int, default=0, help="of PSFs and crops; another one where training goes on (default: 0)")
     add("--work", type=Path, default=Path("runs/found_psfs"),
         help="folder for PSFs and checkpoints (default: runs/found_psfs)")  # fmt: skip
     add("--into", type=Path, metavar="MODEL", help="folder of a model that gets the network in the place of its own")
@@ -261,11 +270,11 @@ def main() -> None:
     )
     fingerprints = [store.fingerprint for store in (*learnt, *held)]
     made_of = hashlib.sha256(" ".join([weights, *fingerprints]).encode()).hexdigest()[:12]
-    found = pairs_of(model, learnt, given.psfs, "learnt", given.work, made_of)
+    found = pairs_of(model, learnt, given.psfs, "learnt", given.work, made_of, given.seed)
     found_held = pairs_of(model, held, VALIDATED, "held", given.work, made_of)
     network = model.deblurrer.train().requires_grad_(True)
-    checkpoint = given.work / f"steps_{made_of}_{given.psfs}_{given.steps}.pt"
-    network = train(network, (learnt, found), (held, found_held), given.steps, checkpoint)
+    checkpoint = given.work / f"steps_{made_of}_{given.psfs}_{given.steps}_{given.seed}.pt"
+    network = train(network, (learnt, found), (held, found_held), given.steps, checkpoint, given.seed)
     if given.into is not None:
         facts = {
             "images": [len(store) for store in learnt],
@@ -273,6 +282,7 @@ def main() -> None:
             "psfs": given.psfs,
             "true": TRUE,
             "steps": given.steps,
+            "seed": given.seed,
             "commit": commit(),
         }
         put_into(given.into, network.eval(), facts)
