@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepblur.baselines import reblur
 from deepblur.platform.data.image_file import LUMA
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.images.recording import Recording
@@ -51,3 +56,16 @@ def channels_of(recording: Recording, asked: str = "auto", each: tuple[str, int]
 def grey_weights(channels: int, colour: bool) -> tuple[float, ...]:
     """What each channel counts in the grey image that a shared blur is read from: luminance of colours, or the mean."""
     return LUMA if colour else (1 / channels,) * channels
+
+
+def residual_image(before: np.ndarray, after: np.ndarray, psf: Tensor, colour: bool) -> np.ndarray:
+    """(H, W) float32: the grey image minus the restored one blurred again.
+
+    Args:
+        before, after: (C, H, W) in one unit.
+        psf: (h, w), shared by the channels.
+        colour: they are red, green and blue.
+    """
+    weights = np.array(grey_weights(len(before), colour), np.float32)
+    y, x = (torch.from_numpy(np.tensordot(weights, image, 1).astype(np.float32)) for image in (before, after))
+    return (y - reblur(x, psf)).numpy()

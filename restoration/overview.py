@@ -3,18 +3,16 @@
 import textwrap
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from deepblur.baselines import reblur
 from deepblur.platform.optics.pictures import draw_psf_grid
 from deepblur.platform.report.style import INK, styled
 from deepblur.platform.system.printable import printable
 from deepblur.restoration.blurs import JudgedBlur, wavefront
-from deepblur.restoration.channels import grey_weights
+from deepblur.restoration.channels import residual_image
 from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.restoration.report import Report
 
@@ -22,7 +20,7 @@ DETAIL_PX = 128
 """Side of the part that is shown enlarged."""
 SHOWN_PX = 700
 """Larger images are shown by every n-th pixel."""
-_COLOURS = {"good": "#1a7f37", "doubtful": "#9a6700", "poor": "#b42318"}
+COLOURS = {"good": "#1a7f37", "doubtful": "#9a6700", "poor": "#b42318"}
 
 
 @styled
@@ -55,7 +53,7 @@ def overview(title: str, before: np.ndarray, after: np.ndarray, report: Report) 
     words = f"{report.verdict}: {report.sentence}"
     head = " · ".join(part for part in (printable(title), report.method, report.restorer, report.cutoff) if part)
     figure.suptitle(f"{head}\n" + "\n".join(textwrap.wrap(words, 150)),
-                    color=_COLOURS[report.verdict], fontsize=9)  # fmt: skip
+                    color=COLOURS[report.verdict], fontsize=9)  # fmt: skip
     return figure
 
 
@@ -66,7 +64,7 @@ def psf_picture(report: Report) -> Figure:
     if len(blur.places) > 1:
         return _psf_field(blur)
     head = " · ".join(part for part in (report.method, report.cutoff, blur.verdict) if part)
-    return _psf_panels(blur, head, _COLOURS[blur.verdict])
+    return _psf_panels(blur, head, COLOURS[blur.verdict])
 
 
 @styled
@@ -75,6 +73,16 @@ def computed_psf_picture(title: str, psf: Tensor, noll: tuple[int, ...], gamma: 
     found = IdentifiedBlur(psf, gamma, calibrated=True, given=True)
     blur = JudgedBlur("", "", found, noise_std=0.0, residual=None, flags=(), verdict="", sentence="", noll=noll)
     return _psf_panels(blur, printable(title), INK)
+
+
+@styled
+def findings_picture(blur: JudgedBlur) -> Figure:
+    """PSF, wavefront and coefficients of one blur, one below the other, for a narrow window."""
+    figure = Figure(figsize=(3.0, 7.0), dpi=100)
+    parts = np.asarray(figure.subfigures(3, 1))
+    for part, draw in zip(parts, (_psf, _wavefront, _gamma), strict=True):
+        draw(part.subplots(), blur)  # figures of their own: axes in one would all be as narrow as those with labels
+    return figure
 
 
 def _psf_panels(blur: JudgedBlur, head: str, colour: str) -> Figure:
@@ -177,9 +185,7 @@ def _psf(axes: Axes, blur: JudgedBlur) -> None:
 
 
 def _residual(axes: Axes, before: np.ndarray, after: np.ndarray, blur: JudgedBlur, colour: bool) -> None:
-    weights = np.array(grey_weights(len(before), colour), np.float32)
-    y, x = (torch.from_numpy(np.tensordot(weights, image, 1)) for image in (before, after))
-    residual = (y - reblur(x, blur.found.psf)).numpy()
+    residual = residual_image(before, after, blur.found.psf, colour)
     step = max(1, max(residual.shape) // SHOWN_PX)
     bound = max(3 * float(np.std(residual)), 1e-9)
     axes.imshow(residual[::step, ::step], cmap="gray", vmin=-bound, vmax=bound)

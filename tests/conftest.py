@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 from importlib.metadata import version
 
 import pytest
@@ -10,11 +11,13 @@ from torch import Tensor
 
 # Ray's workers run at a niceness of 15, where the tests that run beside them would starve them for minutes.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# A shell lets what it starts in the background ignore Ctrl-C, and so do the commands that are stopped by it here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first, so that at the end no worker waits for another."""
-    first = ("test_ray", "test_pins", "test_doors")
+    first = ("test_ray", "test_pins", "test_on_a_cluster", "test_doors")
     order = {name: place for place, name in enumerate(first)}
     items.sort(key=lambda item: order.get(item.path.stem, len(first)))
 

@@ -31,6 +31,11 @@ from deepblur.platform.commands.studies import installed as studies
 assert "ablation_true_vs_est" in studies(), studies()
 from deepblur.platform.models import shipped
 shipped.shipped(shipped.DEFAULT)
+from importlib.metadata import entry_points
+from importlib.resources import files
+(plugin,) = [entry for entry in entry_points(group="napari.manifest") if entry.name == "deepblur"]
+package, _, manifest = plugin.value.partition(":")
+assert (files(package) / manifest).is_file(), plugin
 from deepblur.studies.compare_methods import TUNED
 assert TUNED.is_file(), TUNED
 """

@@ -18,7 +18,7 @@ LEVELS = (
     "platform/arms/tuning", "platform/arms/search", "platform/arms",
     "platform/reproduce", "platform/commands", "platform", "studies",
     "restoration/images", "restoration/formats", "restoration/pixels", "restoration/engines", "restoration",
-    "restoration/batch", "restoration/commands", "deepblur",
+    "restoration/viewer", "restoration/batch", "restoration/commands", "deepblur",
 )  # fmt: skip
 """Rooms from the ground up: a file imports its own room and those before it."""
 ROOMS = {level.partition("/")[0] for level in LEVELS}
