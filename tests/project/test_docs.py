@@ -26,7 +26,7 @@ from deepblur.platform.experiment import command_line as study_cli
 
 WITH_BLOCKS = [page for page in PAGES if any(block.kind in ("sh", "python") for block in blocks(page))]
 OUTSIDE = {  # programs that are not ours
-    "aws", "cd", "docker", "export", "git", "kubectl", "mlflow", "openssl", "optuna-dashboard", "pip", "ray", "curl",
+    "aws", "cd", "docker", "export", "git", "kubectl", "mlflow", "napari", "openssl", "optuna-dashboard", "pip", "ray", "curl",
     "ssh", "python3.11",
 }  # fmt: skip
 
