@@ -26,8 +26,8 @@ from deepblur.platform.experiment import command_line as study_cli
 
 WITH_BLOCKS = [page for page in PAGES if any(block.kind in ("sh", "python") for block in blocks(page))]
 OUTSIDE = {  # programs that are not ours
-    "aws", "cd", "docker", "export", "git", "kubectl", "mlflow", "napari", "openssl", "optuna-dashboard", "pip", "ray", "curl",
-    "ssh", "python3.11",
+    "aws", "cd", "docker", "export", "git", "kubectl", "mlflow", "napari", "openssl", "optuna-dashboard", "pip", "ray",
+    "curl", "ssh", "python3.11",
 }  # fmt: skip
 
 
