@@ -21,6 +21,7 @@ from deepblur.restoration.formats.ome_zarr_write import write_ome_zarr
 from deepblur.restoration.images.io import read_recording, remarked, write_recording
 from deepblur.restoration.images.library_warnings import silent
 from deepblur.restoration.images.recording import Recording, check, in_one_sentence
+from deepblur.restoration.images.tiff_ome import images_in
 
 State = tuple[int, int, int]
 """Size, time and number of a file, or of files: what changes while an image is written, or is replaced."""
@@ -40,7 +41,7 @@ def open_image(path: str | os.PathLike, position: int | None = None, *, min_side
     path = Path(path)
     kind = kind_of(path)
     if not kind:
-        return read_recording(path, min_side_px=min_side_px)
+        return read_recording(path, position, min_side_px=min_side_px)
     count = positions_of(path)
     if position is None and count > 1:
         raise InputError(f"{path}: holds {count} images; save the one that is meant as a file of its own")
@@ -57,16 +58,16 @@ def open_image(path: str | os.PathLike, position: int | None = None, *, min_side
 def positions_of(path: Path) -> int:
     """How many images of their own a file holds, as positions of a stage, wells, scenes; one where nobody can say."""
     kind = kind_of(path)
-    if not kind or kind in _ALONE:
+    if kind in _ALONE:
         return 1
     with silent(), in_one_sentence(path):
-        return len(groups_in(path)) if kind == ZARR else _scenes(path, kind, state_of(path))
+        return len(groups_in(path)) if kind == ZARR else _images_in(path, kind, state_of(path))
 
 
 @lru_cache(maxsize=4096)
-def _scenes(path: Path, kind: str, state: State) -> int:
+def _images_in(path: Path, kind: str, state: State) -> int:
     """Asked again of a file only when it has changed: a watched folder is looked through all day."""
-    return scenes_of(path, kind)
+    return scenes_of(path, kind) if kind else images_in(path)
 
 
 def state_of(path: Path) -> State:

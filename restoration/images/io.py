@@ -20,7 +20,9 @@ from deepblur.restoration.images.tiff_write import write_tiff
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_recording(path: str | os.PathLike, *, min_side_px: int = MIN_SIDE_PX) -> Recording:
+def read_recording(
+    path: str | os.PathLike, position: int | None = None, *, min_side_px: int = MIN_SIDE_PX
+) -> Recording:
     """The recording in a TIFF, PNG, JPEG, BMP or WebP file; the content decides, not the suffix.
 
     - TIFF: integers and floats of any width, ImageJ and OME axes, any compression that `imagecodecs` undoes. Of a
@@ -29,6 +31,8 @@ def read_recording(path: str | os.PathLike, *, min_side_px: int = MIN_SIDE_PX) -
     - EXIF and TIFF orientation is applied to the frames; `write_recording` turns them back and keeps the tag, so that
       all that the file says about its sides stays true.
 
+    Args:
+        position: which image of an OME-TIFF that holds several; None: the only one.
     Raises:
         InputError: one sentence that names the file: missing, empty, not an image, cut short, boolean, complex, more
             axes than T, Z, C, Y, X and samples, a side under min_side_px, too large a frame, a decompression bomb.
@@ -38,7 +42,7 @@ def read_recording(path: str | os.PathLike, *, min_side_px: int = MIN_SIDE_PX) -
         size = _size_on_disk(path)
         with path.open("rb") as file:
             magic = file.read(4)
-        recording = open_tiff(path) if magic in _TIFF_MAGIC else open_picture(path)
+        recording = open_tiff(path, position) if magic in _TIFF_MAGIC else open_picture(path)
         check(recording, size, min_side_px)
     return remarked(recording)
 

@@ -34,12 +34,14 @@ class Ome:
     notes: tuple[str, ...]
 
 
-def open_ome(tiff: TiffFile) -> Ome | None:
+def open_ome(tiff: TiffFile, position: int | None = None) -> Ome | None:
     """The image of which planes are in `tiff`; None where its OME-XML names none or is no XML.
 
+    Args:
+        position: which of several images; None: the only one.
     Raises:
-        UnreadableImageError: several images, planes that are nowhere, a file of the set that is missing, damaged or
-            another one.
+        UnreadableImageError: several images where one was meant, planes that are nowhere, a file of the set that is
+            missing, damaged or another one.
         PartOfSetError: the set begins with another file.
     """
     path = Path(tiff.filehandle.path)
@@ -49,12 +51,12 @@ def open_ome(tiff: TiffFile) -> Ome | None:
     images = _images_in(tiff, images_of(document, path.name))
     if not images:
         return None
-    if len(images) > 1:
+    if position is None and len(images) > 1:
         sizes = ", ".join("x".join(map(str, (*image.shape, *image.size))) for image in images[:4])
         raise UnreadableImageError(
-            f"holds {len(images)} images that do not belong together ({sizes}, …); save each as a file of its own"
+            f"holds {len(images)} images ({sizes}, …); save the one that is meant as a file of its own"
         )
-    image = images[0]
+    image = images[position or 0]
     first = min(image.places, key=lambda place: place.plane).file
     if first:
         whole = _member(path, first)
@@ -78,7 +80,17 @@ def open_ome(tiff: TiffFile) -> Ome | None:
         raise
     for file in opened:  # a set may have more files than a process may open; tifffile opens each again when it reads
         file.close()
-    return Ome(series, document, image, tuple(files.values()), tuple(_notes(image, opened, pages, series)))
+    named = sum(other.planes for other in images)
+    return Ome(series, document, image, tuple(files.values()), tuple(_notes(image, opened, pages, named)))
+
+
+def images_in(path: Path) -> int:
+    """How many images of their own an OME-TIFF holds, as positions of a stage; 1 where it is none, or is refused."""
+    with silent(), suppress(Exception), TiffFile(path, _multifile=False, is_ome=False) as tiff:
+        document = _document(tiff, path) if tiff.pages.first.is_ome else None
+        if document is not None:
+            return max(1, len(_images_in(tiff, images_of(document, path.name))))
+    return 1
 
 
 def other_files(path: Path) -> list[Path]:
@@ -219,9 +231,13 @@ def _times(sizes: tuple[int, ...]) -> str:
     return f"{height}x{width}" + (f"x{samples}" if samples > 1 else "")
 
 
-def _notes(image: Image, opened: list[TiffFile], pages: dict[str, int], series: TiffPageSeries) -> Iterator[str]:
+def _notes(image: Image, opened: list[TiffFile], pages: dict[str, int], named: int) -> Iterator[str]:
+    """
+    Args:
+        named: planes of all images in the file.
+    """
     if opened:
         yield f"one set with {', '.join(file.filename for file in opened[:5])}" + (" …" if len(opened) > 5 else "")
-    left = sum(pages.values()) - len(series)
+    left = sum(pages.values()) - named
     if left > 0:
         yield f"{left} of {sum(pages.values())} pages are no planes of this image by its OME-XML and are left out"

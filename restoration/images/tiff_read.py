@@ -16,11 +16,14 @@ from deepblur.restoration.images.tiff_ome import Ome, open_ome
 from deepblur.restoration.images.tiff_source import TiffSource
 
 
-def open_tiff(path: Path) -> Recording:
-    """The recording in a TIFF file. Raises almost anything on a damaged one; `read_recording` makes sentences of it."""
+def open_tiff(path: Path, position: int | None = None) -> Recording:
+    """The recording in a TIFF file, or one of several in an OME-TIFF.
+
+    Raises almost anything on a damaged one; `read_recording` makes sentences of it.
+    """
     tiff = open_file(path)
     try:
-        series, ome = image_in(tiff)
+        series, ome = image_in(tiff, position)
         stored = sum(file.filehandle.size for file in ome.files) if ome else tiff.filehandle.size
         check_claim(math.prod(series.shape) * series.dtype.itemsize, stored)
         layout = layout_of(series)
@@ -35,14 +38,14 @@ def open_file(path: str | Path) -> TiffFile:
     return TiffFile(path, _multifile=False, is_ome=False)
 
 
-def image_in(tiff: TiffFile) -> tuple[TiffPageSeries, Ome | None]:
+def image_in(tiff: TiffFile, position: int | None = None) -> tuple[TiffPageSeries, Ome | None]:
     """The image in the file at its finest resolution, and what OME-XML says about it."""
     count_pages(tiff)
     first = tiff.pages.first
     if not (isinstance(first.imagelength, int) and isinstance(first.imagewidth, int)):
         raise UnreadableImageError("has sides that are no numbers; save it again")
     check_pixels(first.imagelength, first.imagewidth)
-    ome = open_ome(tiff) if first.is_ome else None
+    ome = open_ome(tiff, position) if first.is_ome else None
     if ome is not None:
         return ome.series, ome
     images = [series for series in tiff.series if not series.keyframe.is_reduced]  # what is reduced is a thumbnail
