@@ -56,6 +56,7 @@ ABSENT = (
     "uncommitted.diff",
     "decoding ",
     "  about QUANTITY, had they cost",
+    "  QUANTITY, had they cost",
     "  saved about QUANTITY, had they cost",
 )
 """Beginnings of lines that are there or not, as machine, checkout and luck have it."""
