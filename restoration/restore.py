@@ -13,12 +13,12 @@ import numpy as np
 from deepblur.restoration.areas import Part, cut_of
 from deepblur.restoration.engine_choice import choose_engine
 from deepblur.restoration.engines.names import Restorer
-from deepblur.restoration.images.io import recording_of
+from deepblur.restoration.images.io import assembled, recording_of
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.options import DEFAULT_RULE, EngineChoice, Options, asked, check_together
 from deepblur.restoration.report import Report
 from deepblur.restoration.scale import Scale
-from deepblur.restoration.session import Session, assembled
+from deepblur.restoration.session import Session
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

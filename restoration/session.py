@@ -46,6 +46,19 @@ class _Read:
     """Rows and columns, for each channel."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Successive frames of a recording that another process has restored."""
+
+    file: Path
+    """(n, C, h, w) in the recording's dtype, as `numpy.save` writes it."""
+    blurs: tuple[JudgedBlur, ...]
+    first: tuple[np.ndarray, np.ndarray] | None
+    """As of the session."""
+    tiles: int
+    seconds: float
+
+
 @dataclass
 class Session:
     """One recording on its way: `frames()` restores, the rest tells what came of it."""
@@ -62,6 +75,7 @@ class Session:
     first: tuple[np.ndarray, np.ndarray] | None = None
     """The first frame before and after, (C, H, W) in units of the scale."""
     tiles: int = 1
+    """Of a frame, at most."""
     seconds: float = 0.0
 
     @classmethod
@@ -94,7 +108,31 @@ class Session:
         Raises:
             InputError: a frame cannot be used, or all are empty.
         """
-        for i, read in self._read():
+        yield from self._restored(range(self.recording.length))
+        self._check_not_empty()
+
+    def part(self, frames: range, file: Path) -> Part:
+        """Restore some of the frames alone, into a file; together the parts are what one process makes of them all."""
+        shape = (len(frames), self.recording.channels, *self.size)
+        stored = np.lib.format.open_memmap(file, "w+", self.recording.dtype, shape)
+        for k, frame in enumerate(self._restored(frames)):
+            stored[k] = frame
+        stored.flush()
+        return Part(file, tuple(self.blurs), self.first, self.tiles, self.seconds)
+
+    def joined(self, parts: Sequence[Part]) -> Iterator[np.ndarray]:
+        """As `frames`, of what others have restored: all of them, in their order."""
+        for _ in self._read(range(0)):  # for the cutoffs alone
+            pass
+        for part in parts:
+            self.blurs += part.blurs
+            self.tiles, self.seconds = max(self.tiles, part.tiles), self.seconds + part.seconds
+            self.first = self.first or part.first
+            yield from np.load(part.file, mmap_mode="r", allow_pickle=False)
+        self._check_not_empty()
+
+    def _restored(self, frames: range) -> Iterator[np.ndarray]:
+        for i, read in self._read(frames):
             started = time.perf_counter()
             frame = restore_frame(self.engine, read.unit, self.options, tick=self.tick, **self._about(i, read))
             self._add(frame.blurs, read)
@@ -105,11 +143,10 @@ class Session:
             restored = self._stored(frame.channels, read)
             self.seconds += time.perf_counter() - started
             yield restored
-        self._check_not_empty()
 
     def identified(self) -> Iterator[tuple[JudgedBlur, ...]]:
         """The blurs of one frame after another, nothing restored but what the verdict needs; errors as `frames`."""
-        for i, read in self._read():
+        for i, read in self._read(range(self.recording.length)):
             started = time.perf_counter()
             blurs = identify_frame(self.engine, read.unit, self.options, **self._about(i, read))
             self._add(blurs, read)
@@ -132,10 +169,13 @@ class Session:
         label, scratch = self.recording.labels[i], self.recording.scratch
         return {"channels": self.channels, "label": label, "scales": read.scales, "scratch": scratch}
 
-    def _read(self) -> Iterator[tuple[int, "_Read"]]:
+    def _read(self, frames: range) -> Iterator[tuple[int, "_Read"]]:
+        """These frames; those before are looked at only until one is not empty, by which the lens is known."""
         self.engine.check(self.recording.size, self.recording.pixel_um)
         scaling, read = Scaling.of(self.recording, self.options.scale), False
         for i in range(self.recording.length):
+            if read and i not in frames:
+                continue
             stored = self.recording.frame(i)
             clean, outliers = self._clean(stored)
             scales = scaling.of_frame(clean, self.channels.shared)
@@ -145,7 +185,8 @@ class Session:
             if not read and unit.min() < unit.max():
                 self._know_by(unit, scales)
                 read = True
-            yield i, _Read(stored, unit, scales, outliers)
+            if i in frames:
+                yield i, _Read(stored, unit, scales, outliers)
 
     def _know_by(self, unit: np.ndarray, scales: Sequence[Scale]) -> None:
         """Cutoffs that nobody says are those of the first frame that is not empty: a lens stays the same."""
@@ -250,12 +291,3 @@ class Session:
             return masked
         row, column, height, width = self.options.region
         return (f"the blur was identified in {height}x{width} pixels from ({row}, {column}) on", *masked)
-
-
-def assembled(frames: np.ndarray, recording: Recording) -> np.ndarray:
-    """Frames (N, C, h, w) of a recording as one array with its axes, without alpha; h and w may be others than its."""
-    order = sorted(recording.axes, key="TZCSYX".index)  # N runs through T and Z, C and S are the channels
-    blocks = recording.shape[recording.axes.index("C")] if "C" in recording.axes else 1
-    known = {"Y": frames.shape[-2], "X": frames.shape[-1], "S": frames.shape[1] // blocks}
-    sizes = [known.get(axis, recording.shape[recording.axes.index(axis)]) for axis in order]
-    return np.transpose(frames.reshape(sizes), [order.index(axis) for axis in recording.axes])

@@ -82,6 +82,11 @@ def slots() -> tuple[float, float]:
     return have.get("CPU", 0.0), have.get("GPU", 0.0)
 
 
+def fits(resources: Resources) -> bool:
+    """Whether any node that there is now holds one worker."""
+    return resources.room(_nodes()) > 0
+
+
 def trainings_at_once(resources: Resources) -> int:
     """How many trainings the cluster holds at a time.
 

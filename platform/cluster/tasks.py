@@ -1,6 +1,6 @@
 """Calls of one function by the processes of a cluster, each of which may die without the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,16 +31,22 @@ class Tasks:
         # no retries of Ray's own: whoever asks decides what a death costs
         self._call = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
         self._shared = ray.put(shared)
-        self._running: dict[Any, int] = {}
+        self._running: dict[Any, Hashable] = {}
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def begin(self, i: int, *arguments: Any) -> None:
-        """Call function(shared, *arguments), which is known as i."""
-        self._running[self._call.remote(self._shared, *arguments)] = i
+    def begin(self, name: Hashable, *arguments: Any) -> None:
+        """Call function(shared, *arguments), which is known by that name."""
+        self._running[self._call.remote(self._shared, *arguments)] = name
 
-    def wait(self) -> list[tuple[int, Any]]:
+    def abort(self, names: Container[Hashable]) -> None:
+        """Those calls end by force, and nothing is heard of them any more."""
+        for reference in [reference for reference, name in self._running.items() if name in names]:
+            ray.cancel(reference, force=True)
+            del self._running[reference]
+
+    def wait(self) -> list[tuple[Any, Any]]:
         """What has ended, at least one call if there is any: which, and its value or `Died`.
 
         Raises:

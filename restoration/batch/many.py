@@ -19,6 +19,8 @@ from deepblur.restoration.batch.ownership import Item
 
 TRIES = 2
 """How often an image is begun whose process dies."""
+SEVERAL = 2
+"""Images count as some of several, however many there are, where each is to be computed with one thread."""
 
 
 @dataclass(frozen=True)

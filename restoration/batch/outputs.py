@@ -17,8 +17,8 @@ from deepblur.platform.system.printable import printable
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.blurs import JudgedBlur, wavefront
 from deepblur.restoration.engines.engine import IdentifiedBlur
+from deepblur.restoration.images.io import assembled
 from deepblur.restoration.images.recording import Recording
-from deepblur.restoration.session import assembled
 
 GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
 

@@ -8,7 +8,7 @@ from deepblur.restoration.batch.cluster_crew import ClusterTasks
 from deepblur.restoration.batch.crew import WorkerProcesses, with_memory
 from deepblur.restoration.batch.image_files import Results, Told, output_folders, run_all
 from deepblur.restoration.batch.inputs import Given, items_of
-from deepblur.restoration.batch.many import check_workers, run_together, threads_each, with_threads
+from deepblur.restoration.batch.many import SEVERAL, check_workers, run_together, threads_each, with_threads
 from deepblur.restoration.batch.restoring import Restoring
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.options import EngineChoice, Options, check_together
@@ -58,7 +58,7 @@ def restore_files(
     check_workers(workers)
     output = Path(output)
     given = items_of(list(map(Path, images)), output, recursive=recursive)
-    threads = threads_each(len(given.items))
+    threads = threads_each(SEVERAL if ray else len(given.items))  # a node has other cores than this machine
     with output_folders(output, given), with_threads(threads):
         job, made = Restoring.of(output, engine, options, pictures=pictures, again=again)
         return carry_out(job, given, made, threads, workers if ray else with_memory(workers or 1, options), ray)

@@ -1,12 +1,15 @@
 """What a batch does with each image, in plain values, and how: any process can do it."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deepblur.platform.system.whole_files import remove
 from deepblur.restoration.batch.image_files import chosen_engine, key_of
 from deepblur.restoration.batch.outputs import (
     write_gamma,
@@ -23,7 +26,7 @@ from deepblur.restoration.memory import share_of
 from deepblur.restoration.options import EngineChoice, Options, asked
 from deepblur.restoration.pixels.masks import mask_of
 from deepblur.restoration.report import VERSION, Report
-from deepblur.restoration.session import Session
+from deepblur.restoration.session import Part, Session
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,20 @@ class Restoring:
         report = None if self.again else kept(self.output / item.below, item, RESTORED, key)
         return None if report is None else report | self._about(item) | {"status": "kept"}
 
-    def restored(self, made: Engine, item: Item, tick: Callable[[float], None]) -> dict[str, Any]:
+    def part(self, made: Engine, item: Item, frames: range) -> Part:
+        """Restore some frames of an image, for `restored` to write; till then they lie in the folder of its results."""
+        folder = self.output / item.below
+        session = Session.of(made, self.engine, open_image(item.path, item.position), self.options, folder)
+        return session.part(frames, folder / part_name(item, frames.start))
+
+    def restored(
+        self, made: Engine, item: Item, tick: Callable[[float], None], parts: Sequence[Part] = ()
+    ) -> dict[str, Any]:
         """Restore an image, and write all that belongs to it; its report.
 
         Args:
             tick: called with the share of the image that was just done.
+            parts: in which others have restored it already, which then are removed.
         """
         item, options = self._named(item), self.options
         folder, key = self.output / item.below, self._key(item)
@@ -80,16 +92,21 @@ class Restoring:
             tick(share / recording.length)
 
         session = Session.of(made, self.engine, recording, options, folder, done)
+        frames = session.joined(parts) if parts else session.frames()
         with claimed(folder, item, RESTORED, key, (self._image(item),)) as place:
             if options.crop:
-                write_plain(place.path("image", self._image(item)), np.stack(list(session.frames())), recording)
+                write_plain(place.path("image", self._image(item)), np.stack(list(frames)), recording)
             else:
-                write_image(place.path("image", self._image(item)), session.frames(), session.recording, item.position)
+                write_image(place.path("image", self._image(item)), frames, session.recording, item.position)
             value = _write(place, session, session.report(self.notes, self.wanted), self.pictures)
+        for part in parts:
+            remove(part.file)
         return value | self._about(item) | {"status": "done"}
 
     def abandon(self, item: Item) -> None:
         """Take away what a process that was killed left unfinished."""
+        for file in (self.output / item.below).glob(f"{escape(part_name(item))}*.part"):
+            remove(file)
         item = self._named(item)
         abandon(self.output / item.below, item, RESTORED, (self._image(item),))
 
@@ -124,6 +141,13 @@ class Restoring:
         )
         own = key_of(item.path, parts if item.position is None else (*parts, f"position {item.position}"))
         return " ".join([own, *(key_of(path, ()) for path in other_files(item.path))])
+
+
+def part_name(item: Item, first: int | None = None) -> str:
+    """Of the file with the frames from the `first` on; what all of an image begin with, without. Its end has them taken
+    away where nobody does that any more, by `output_folder`."""
+    digest = hashlib.blake2b(item.source.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return f".deepblur-frames-{digest}-" + ("" if first is None else f"{first}.part")
 
 
 def _write(place: Place, session: Session, report: Report, pictures: bool) -> dict[str, Any]:

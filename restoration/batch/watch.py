@@ -14,7 +14,7 @@ from deepblur.platform.system.printable import say
 from deepblur.restoration.batch.crew import with_memory
 from deepblur.restoration.batch.image_files import Outcome, output_folder, output_folders
 from deepblur.restoration.batch.inputs import Given, items_of
-from deepblur.restoration.batch.many import check_workers, threads_each, with_threads
+from deepblur.restoration.batch.many import SEVERAL, check_workers, threads_each, with_threads
 from deepblur.restoration.batch.ownership import Item
 from deepblur.restoration.batch.restore import carry_out
 from deepblur.restoration.batch.restoring import Restoring
@@ -23,8 +23,6 @@ from deepblur.restoration.options import EngineChoice, Options, check_together
 
 _DEFAULT_ENGINE = EngineChoice()
 _DEFAULT_OPTIONS = Options()
-_SEVERAL = 2
-"""Images count as some of several, however many there are at a time: each with one thread."""
 
 
 def watch_folders(
@@ -64,7 +62,7 @@ def watch_folders(
     for folder in folders:
         if not os.path.isdir(folder):
             raise InputError(f"{folder}: --watch takes folders, and this is none; make it first")
-    output, threads = Path(output), threads_each(_SEVERAL)
+    output, threads = Path(output), threads_each(SEVERAL)
     with output_folder(output), with_threads(threads):
         job, made = Restoring.of(output, engine, options, pictures=pictures, again=again)
         most = 1 if ray else with_memory(workers or 1, options)

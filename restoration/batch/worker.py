@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deepblur.restoration.batch.ownership import Item
     from deepblur.restoration.batch.restoring import Restoring
     from deepblur.restoration.engines.engine import Engine
+    from deepblur.restoration.session import Part
 
 _PATIENCE_S = 5.0
 """How long, once the command is gone, what is half written may take to be removed."""
@@ -48,9 +49,12 @@ class Errand:
     """Module → hash, of the command."""
 
 
-def on_node(errand: Errand, item: "Item") -> dict[str, Any]:
+def on_node(errand: Errand, item: "Item", frames: range | None = None, *parts: dict[str, Any]) -> dict[str, Any]:
     """One image, on whatever machine: the fields of its `Outcome`, or why the model cannot be had.
 
+    Args:
+        frames: these alone, for a later call that writes them: {"part": a `Part`} then, where nothing went wrong.
+        parts: what earlier calls for some frames each have given, for all frames.
     Raises:
         ValueError: this machine has another deepblur.
     """
@@ -76,7 +80,11 @@ def on_node(errand: Errand, item: "Item") -> dict[str, Any]:
         return vars(failed(item, InputError(f"{item.path}: on the node {socket.gethostname()} {reason}; {remedy}")))
     os.environ.update(errand.environment)
     made, problem = _engine(job, errand.threads)
-    return {"model": problem} if made is None else _done(job, made, item, lambda share: None)
+    if made is None:
+        return {"model": problem}
+    if frames is not None:
+        return _part(job, made, item, frames)
+    return _done(job, made, item, lambda share: None, [part["part"] for part in parts])
 
 
 _READY: dict[bytes, "tuple[Engine | None, str]"] = {}
@@ -103,15 +111,29 @@ def _engine(job: "Restoring", threads: int) -> "tuple[Engine | None, str]":
     return _READY[key]
 
 
-def _done(job: "Restoring", made: "Engine", item: "Item", tick: Callable[[float], None]) -> dict[str, Any]:
+def _done(
+    job: "Restoring", made: "Engine", item: "Item", tick: Callable[[float], None], parts: "Sequence[Part]" = ()
+) -> dict[str, Any]:
     """The fields of the outcome of one image."""
     from deepblur.restoration.batch.image_files import output_folder, tried
 
     def restore() -> dict[str, Any]:
         with output_folder(job.output / item.below):  # which stays locked until the last of us is gone
-            return job.restored(made, item, tick)
+            return job.restored(made, item, tick, parts)
 
     return vars(tried(item, restore))
+
+
+def _part(job: "Restoring", made: "Engine", item: "Item", frames: range) -> dict[str, Any]:
+    """Some frames of an image, or the fields of the outcome that it fails with."""
+    from deepblur.restoration.batch.image_files import output_folder, tried
+
+    def restore() -> dict[str, Any]:
+        with output_folder(job.output / item.below):
+            return {"part": job.part(made, item, frames)}
+
+    outcome = tried(item, restore)
+    return outcome.entry if "part" in outcome.entry else vars(outcome)
 
 
 def _serve(connection: Connection) -> None:

@@ -96,6 +96,15 @@ def recording_of(
     return recording
 
 
+def assembled(frames: np.ndarray, recording: Recording) -> np.ndarray:
+    """Frames (N, C, h, w) of a recording as one array with its axes, without alpha; h and w may be others than its."""
+    order = sorted(recording.axes, key="TZCSYX".index)  # N runs through T and Z, C and S are the channels
+    blocks = recording.shape[recording.axes.index("C")] if "C" in recording.axes else 1
+    known = {"Y": frames.shape[-2], "X": frames.shape[-1], "S": frames.shape[1] // blocks}
+    sizes = [known.get(axis, recording.shape[recording.axes.index(axis)]) for axis in order]
+    return np.transpose(frames.reshape(sizes), [order.index(axis) for axis in recording.axes])
+
+
 Writer = Callable[[Path, Iterator[np.ndarray], Recording], None]
 
 

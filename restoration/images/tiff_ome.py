@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 from tifffile import TiffFile, TiffFileError, TiffFrame, TiffPage, TiffPageSeries
 
-from deepblur.platform.data.image_file import check_pixels
+from deepblur.platform.data.image_file import check_pixels, check_plain
 from deepblur.platform.system.errors import PartOfSetError, UnreadableImageError
 from deepblur.restoration.images.library_warnings import silent
 from deepblur.restoration.images.ome_xml import Image, children, images_of, parsed, plain_name, plane_places
@@ -86,10 +86,11 @@ def open_ome(tiff: TiffFile, position: int | None = None) -> Ome | None:
 
 def images_in(path: Path) -> int:
     """How many images of their own an OME-TIFF holds, as positions of a stage; 1 where it is none, or is refused."""
-    with silent(), suppress(Exception), TiffFile(path, _multifile=False, is_ome=False) as tiff:
-        document = _document(tiff, path) if tiff.pages.first.is_ome else None
-        if document is not None:
-            return max(1, len(_images_in(tiff, images_of(document, path.name))))
+    with silent(), suppress(Exception):
+        check_plain(path)  # which a pipe is not, that nobody may ever write to
+        with TiffFile(path, _multifile=False, is_ome=False) as tiff:
+            document = _document(tiff, path) if tiff.pages.first.is_ome else None
+            return 1 if document is None else max(1, len(_images_in(tiff, images_of(document, path.name))))
     return 1
 
 

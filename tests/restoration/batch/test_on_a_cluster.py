@@ -21,6 +21,7 @@ from skimage import data
 from deepblur import cli
 from deepblur.platform.cluster.address import private_cluster
 from deepblur.platform.cluster.connection import set_for_ray
+from deepblur.restoration.batch import cluster_crew
 from deepblur.restoration.batch.ownership import Item
 from deepblur.restoration.batch.restoring import Restoring
 from deepblur.restoration.batch.worker import Errand, on_node
@@ -129,6 +130,56 @@ def test_a_command_that_is_stopped_leaves_nothing_at_work_on_the_nodes(folder, c
     ]
     restored(folder, cluster, "stops", "--ray", "auto")
     same_files(folder / "stops", alone)
+
+
+@pytest.mark.ray
+def test_what_no_node_has_room_for_is_waited_for_in_words(folder, cluster):
+    environment = cluster | {"OMP_NUM_THREADS": "2"}
+    line = command("waits", "--ray", "auto")
+    with subprocess.Popen(line, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as driver:
+        said = iter(driver.stderr.readline, "")
+        assert any("note: no node has 2 cores, as OMP_NUM_THREADS says; waiting" in words for words in said)
+        driver.send_signal(signal.SIGINT)
+        driver.communicate(timeout=120)
+    assert driver.returncode == 130
+
+
+@pytest.mark.ray
+def test_the_frames_of_a_large_file_are_restored_apart(folder, cluster, monkeypatch, capsys):
+    """As in one process, whatever part is where; the first frame is empty, so that each part looks for another."""
+    (folder / "long").mkdir()
+    frames = np.stack([np.zeros((200, 200)), *(CAMERA[40 * k : 40 * k + 200, 150:350] for k in range(4))])
+    tifffile.imwrite(folder / "long/series.tif", frames.astype(np.uint16), imagej=True, metadata={"axes": "TYX"})
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(cluster_crew, "PART_VALUES", 2 * 200 * 200)
+    line = ["restore", "long", "--restorer", "wiener", "--method", "spectral", "--eta", "0.1"]
+    for words in (["-o", "apart", "--ray", cluster["RAY_ADDRESS"]], ["-o", "whole"]):
+        assert cli.main([*line, *words]) == 0, capsys.readouterr().err
+    same_files(folder / "apart", folder / "whole")
+    reports = [json.loads((folder / name / "series_report.json").read_text()) for name in ("apart", "whole")]
+    for report in reports:
+        del report["seconds"]
+    assert reports[0] == reports[1]
+    assert not list((folder / "apart").glob(".*"))
+
+
+@pytest.mark.ray
+def test_a_frame_that_cannot_be_restored_ends_its_file_alone(folder, cluster, monkeypatch, capsys):
+    (folder / "bad").mkdir()
+    frames = np.stack([CAMERA[40 * k : 40 * k + 100, 150:250] for k in range(4)]).astype(np.float32)
+    tifffile.imwrite(folder / "bad/a.tif", frames, photometric="minisblack", metadata={"axes": "TYX"})
+    frames[2, 5, 5] = np.nan
+    tifffile.imwrite(folder / "bad/b.tif", frames, photometric="minisblack", metadata={"axes": "TYX"})
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(cluster_crew, "PART_VALUES", 100 * 100)
+    line = ["restore", "bad", "-o", "ended", "--restorer", "wiener", "--method", "spectral", "--no-pictures", "--json"]
+    assert cli.main([*line, "--ray", cluster["RAY_ADDRESS"]]) == 4
+    told = capsys.readouterr()
+    assert [entry["status"] for entry in json.loads(told.out)["images"]] == ["done", "failed"]
+    assert "bad/b.tif (t=2): 1 pixels are NaN or infinite" in told.err
+    assert sorted(file.name for file in Path("ended").iterdir()) == sorted(
+        f"a_{ending}" for ending in ("gamma.csv", "psf.tif", "report.json", "restored.tif", "wavefront.tif")
+    )
 
 
 @pytest.mark.parametrize(
