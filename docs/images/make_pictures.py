@@ -5,7 +5,9 @@ blurred by `deepblur simulate` with aberrations that `deepblur restore` is not t
 spectral, the restorer total variation. Takes some minutes of one core at most.
 """
 
+import contextlib
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,14 +36,13 @@ BORDER_PX = 15
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        tutorial(folder / "tutorial")
         tifffile.imwrite(folder / "glands.tif", skimage.data.immunohistochemistry(), photometric="rgb")
         practice, restored = folder / "practice", folder / "restored"
         run("simulate", folder / "glands.tif", "-o", practice, *SIMULATE)
-        told = ("-o", restored, "--method", "spectral", "--cutoff", "0.2")
         for image in (practice / "glands_blurry.tif", folder / "glands.tif"):
-            run("restore", image, *told)
-        for name, picture in (("glands_blurry", "overview_good.jpg"), ("glands", "overview_wrong.jpg")):
-            Image.open(restored / f"{name}_overview.png").convert("RGB").save(HERE / picture, quality=88)
+            run("restore", image, "-o", restored, "--method", "spectral", "--cutoff", "0.2")
+        keep_overview(restored, "glands", "overview_wrong.jpg")
         images = {name: tifffile.imread(practice / f"glands_{name}.tif") for name in ("sharp", "blurry", "true_psf")}
         images["restored"] = tifffile.imread(restored / "glands_blurry_restored.tif")
         images["estimate"] = tifffile.imread(restored / "glands_blurry_psf.tif").squeeze()
@@ -49,6 +50,21 @@ def main() -> None:
         calibration(folder)
     before_after(images, report).savefig(HERE / "before_after.png", metadata={"Software": None})
     print(f"wrote {', '.join(sorted(file.name for file in HERE.glob('*.[pj][np]g')))} to {HERE}")
+
+
+def tutorial(folder: Path) -> None:
+    """The picture of the tutorial, by what stands there: a file that says its lens, blurred and restored."""
+    page = (HERE.parent / "microscopists.md").read_text(encoding="utf-8")
+    folder.mkdir()
+    with contextlib.chdir(folder):
+        exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], {})
+    run("simulate", folder / "glands.ome.tif", "-o", folder / "practice", *SIMULATE)
+    run("restore", folder / "practice" / "glands_blurry.tif", "-o", folder, "--method", "spectral")
+    keep_overview(folder, "glands_blurry", "overview_good.jpg")
+
+
+def keep_overview(folder: Path, name: str, picture: str) -> None:
+    Image.open(folder / f"{name}_overview.png").convert("RGB").save(HERE / picture, quality=88)
 
 
 def calibration(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from deepblur.platform.system.printable import printable
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.blurs import JudgedBlur, wavefront
 from deepblur.restoration.engines.engine import IdentifiedBlur
+from deepblur.restoration.formats.ome_tiff_write import write_ome_tiff
 from deepblur.restoration.images.io import assembled
 from deepblur.restoration.images.recording import Recording
 
@@ -81,8 +83,11 @@ def resolution(pixel_um: float | None, height_um: float | None = None) -> dict[s
 
 
 def write_plain(path: Path, frames: np.ndarray, recording: Recording) -> None:
-    """Frames (N, C, h, w) as a TIFF with a recording's axes, whatever its format."""
+    """Frames (N, C, h, w) as a TIFF with a recording's axes, whatever its format, and what it knows of the optics."""
     array = assembled(frames, recording)
+    if (recording.na or any(recording.emission_nm)) and set(recording.axes) <= set("ITZCYXS"):
+        write_ome_tiff(path, iter(frames), replace(recording, shape=array.shape, alpha=0))
+        return
     kind = "rgb" if recording.rgb else "minisblack"
     samples = "contig" if recording.axes.endswith("S") else "separate"
     with replacing(path, array.nbytes) as file:

@@ -17,10 +17,10 @@ from deepblur.platform.system.seeds import generator
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.batch.image_files import key_of, output_folder
 from deepblur.restoration.batch.outputs import resolution, write_plain
-from deepblur.restoration.batch.ownership import SIMULATED, Item, claimed
+from deepblur.restoration.batch.ownership import SIMULATED, Item, claimed, stem_of
 from deepblur.restoration.channels import Channels
 from deepblur.restoration.engine_choice import OPTICS
-from deepblur.restoration.engines.optics import UNKNOWN, Quantity
+from deepblur.restoration.engines.optics import Quantity
 from deepblur.restoration.formats.files import open_image
 from deepblur.restoration.images.recording import Recording, check_fits
 from deepblur.restoration.known_optics import optics_of
@@ -62,7 +62,8 @@ def simulate_file(
         noll: Noll indices of the Zernike modes, up to MOST_NOLL.
         gamma: coefficient of each mode, in waves; None draws them with eta and seed.
         eta: coefficients are uniform in ±eta, in waves.
-        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; default 0.2.
+        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; None takes that of the
+            lens that the file states, and 0.2 where it states none.
         na: numerical aperture, which with the next two says the cutoff instead; what is left out of the three is taken
             from the file.
         wavelength_nm: of the light in vacuum, nanometres.
@@ -85,7 +86,7 @@ def simulate_file(
         check_figures(noll, {"gain": [gain], "read_std": [read_std], "eta": [eta], "gamma": gamma or []})
         choice = EngineChoice(cutoff=cutoff, na=na, wavelength_nm=wavelength_nm, pixel_nm=pixel_nm, index=index)
         recording = open_image(image)
-        optics = optics_of(choice, recording, Channels())[0] if choice.said else UNKNOWN
+        optics = optics_of(choice, recording, Channels())[0]
         optics = replace(optics, cutoff=optics.cutoff or Quantity(OPTICS["cutoff"], "assumed"))
         assert optics.cutoff is not None
         size = psf_px(optics.cutoff.value) if psf_size is None else psf_size
@@ -93,7 +94,7 @@ def simulate_file(
         if operator.coarse:
             raise ValueError(
                 f"a cutoff above {NYQUIST} passes detail finer than the pixels of {image.name}, which holds none; got "
-                f"{operator.cutoff:.4g}; choose a smaller one"
+                f"{operator.cutoff:.4g}; say a smaller one with --cutoff"
             )
         noise = PoissonGaussian(gain, read_std)
         waves = _gamma(gamma, eta, seed, operator)
@@ -108,7 +109,7 @@ def simulate_file(
             "noise": {"gain": gain, "read_std": read_std, "seed": seed},
             "scale": {"black": known.black, "white": known.white},
         }
-        item = Item(image, image.stem)
+        item = Item(image, stem_of(image))
         with claimed(output, item, SIMULATED, key_of(item.path, [repr(truth)])) as place:
             write_plain(place.path("blurry", "_blurry.tif"), blurry, recording)
             write_plain(place.path("sharp", "_sharp.tif"), sharp, recording)

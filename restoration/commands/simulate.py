@@ -35,7 +35,8 @@ def configure(command: argparse.ArgumentParser) -> None:
         "(default: drawn with --eta and --seed)")  # fmt: skip
     add("--eta", type=float, default=0.1, metavar="WAVES", help="coefficients are uniform in ±ETA (default: 0.1)")
     add("--cutoff", type=float, metavar="F",
-        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25 (default: 0.2)")  # fmt: skip
+        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25 "
+             "(default: that of the lens that the file states, else 0.2)")  # fmt: skip
     restore.lens(command)
     add("--psf-size", type=int, metavar="PX", help="side of the PSF, odd (default: 6 / cutoff, 31 at 0.2)")
     add("--gain", type=float, default=0.0, help="variance per unit of signal, white being 1 (default: 0)")
@@ -49,12 +50,15 @@ def configure(command: argparse.ArgumentParser) -> None:
 @ending
 def run(arguments: argparse.Namespace) -> int:
     from deepblur.restoration.batch.simulate import simulate_file
+    from deepblur.restoration.engines.optics import ChannelOptics
 
     truth = called(simulate_file, arguments)
     if arguments.json:
         print(json.dumps(truth, indent=2))
         return OK
     say(f"{arguments.image} -> {arguments.output / truth['files']['blurry']}")
+    if "(" in (words := ChannelOptics.of_json(truth["optics"]).words):  # nobody's own word
+        say(f"    {words}")
     for mode in truth["gamma"]:
         say(f"    {mode['name']:30} {mode['waves']:+.3f} waves")
     return OK

@@ -1,6 +1,7 @@
 """Optics in the words of the user and of the file: NA, wavelength and pixel size give the cutoff, and whose is said."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from deepblur import cli
 from deepblur.platform.system.errors import InputError, ModelError
 from deepblur.restoration.channels import Channels
 from deepblur.restoration.engine_choice import choose_engine
+from deepblur.restoration.formats.ome_tiff_write import write_ome_tiff
 from deepblur.restoration.images import tiff_metadata
 from deepblur.restoration.images.io import read_recording, recording_of
 from deepblur.restoration.known_optics import optics_of, told_optics
@@ -120,6 +122,18 @@ def test_a_network_of_one_cutoff_takes_only_that(tmp_path):
         choose_engine(EngineChoice(method="l0", **LENS))
 
 
+def test_simulate_takes_the_lens_of_the_file_and_hands_it_on(tmp_path, capsys):
+    source = recording_of(np.stack([data.camera()[100:180, 200:290]] * 2), "TYX")
+    stated = replace(source, na=1.3, index=1.515, pixel_um=0.08, pixel_height_um=0.08, emission_nm=(520.0,))
+    write_ome_tiff(tmp_path / "cells.ome.tif", stated.frames(), stated)
+    assert call("simulate", tmp_path / "cells.ome.tif", "-o", tmp_path / "out") == 0
+    assert "cutoff 0.2 (NA 1.3 from the file, 520 nm from the file, pixels of 80 nm" in capsys.readouterr().out
+    for name in ("cells_blurry.tif", "cells_sharp.tif"):
+        made = read_recording(tmp_path / "out" / name)
+        assert (made.axes, made.shape) == ("TYX", (2, 50, 60))
+        assert (made.na, made.index, made.pixel_um, made.emission_nm) == (1.3, 1.515, 0.08, (520.0,))
+
+
 def test_simulate_takes_the_same_words(imagej, tmp_path, capsys):
     def truth(*words):
         assert call("simulate", imagej, "-o", tmp_path / "out", "--json", *words) == 0
@@ -128,7 +142,7 @@ def test_simulate_takes_the_same_words(imagej, tmp_path, capsys):
     made = truth("--na", 1.6, "--wavelength-nm", 520)
     assert made["cutoff"] == pytest.approx(0.2, rel=1e-3)
     assert made["optics"]["pixel_nm"]["from"] == "file"
-    assert truth()["optics"] == {"cutoff": {"value": 0.2, "from": "assumed"}}
+    assert truth()["optics"]["cutoff"] == {"value": 0.2, "from": "assumed"}
     assert truth("--cutoff", 0.25)["optics"] == {"cutoff": {"value": 0.25, "from": "told"}}
     assert call("simulate", imagej, "-o", tmp_path / "out", "--na", 1.6) == 4
     assert "says the wavelength; say --wavelength-nm too" in capsys.readouterr().err
