@@ -13,20 +13,17 @@ Source: P. Debarnot and P. Weiss, "Deep-Blur", Biological Imaging, 2024, model 2
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from deepblur.operators.blur import Blur, Convolution
 from deepblur.operators.convolution import Boundary, check_boundary, check_odd
-from deepblur.operators.zernike import noll_to_nm, zernike
+from deepblur.operators.quadrature import NYQUIST, POINTS, PupilRule, points, pupil_rule
+from deepblur.operators.zernike import noll_to_nm
 
-NYQUIST = 0.25  # cycles per pixel: an intensity PSF holds frequencies up to twice the pupil radius
 COARSEST = 0.5  # above it the PSF is hardly more than a pixel, and its aberrations cannot be told
-_POINTS = 5  # a side, of the integral over a coarse pixel
 
 
 def psf_px(cutoff: float) -> int:
@@ -242,11 +239,11 @@ class ZernikeBlur(Blur):
         """What the pixels collect of light at the points of each: (…, h, w); coarse ones have 5 × 5 points."""
         if not self.coarse:
             return light
-        weights = torch.from_numpy(_points()[1]).to(light)
-        light = light.unflatten(-1, (-1, _POINTS)) @ weights
-        return (light.mT.unflatten(-1, (-1, _POINTS)) @ weights).mT
+        weights = torch.from_numpy(points()[1]).to(light)
+        light = light.unflatten(-1, (-1, POINTS)) @ weights
+        return (light.mT.unflatten(-1, (-1, POINTS)) @ weights).mT
 
-    def _pupil(self, gamma: Tensor) -> tuple["_PupilRule", Tensor]:
+    def _pupil(self, gamma: Tensor) -> tuple[PupilRule, Tensor]:
         """The quadrature and φ at its nodes, (B, chords · nodes)."""
         rule = pupil_rule(
             self.noll, self.cutoff, self.psf_size, self.z_px, self.wavenumber or 0.0, self.nodes,
@@ -255,63 +252,8 @@ class ZernikeBlur(Blur):
         phase = torch.addmm(rule.defocus, gamma, rule.modes)  # radians
         return rule, torch.polar(torch.ones_like(phase), phase)
 
-    def _field(self, rule: "_PupilRule", pupil: Tensor) -> Tensor:
+    def _field(self, rule: PupilRule, pupil: Tensor) -> Tensor:
         """Amplitude in the image plane of pupils (B, chords · nodes): (B, h, w), at the points of coarse pixels."""
         chords = pupil.unflatten(1, (self.nodes, -1)).transpose(0, 1)  # (chords, B, nodes)
         columns = torch.bmm(chords, rule.across)  # (chords, B, w)
         return torch.tensordot(columns, rule.along, dims=([0], [0])).mT  # (B, h, w)
-
-
-class _PupilRule(NamedTuple):
-    modes: Tensor  # (K, chords · nodes), 2π Z_k at the nodes
-    defocus: Tensor  # (1, chords · nodes), radians
-    across: Tensor  # (chords, nodes, w), complex: weights and exp(2πi u x); 5w and 5h where pixels are coarse
-    along: Tensor  # (chords, h), complex: weights and exp(2πi v y)
-
-
-def _points() -> tuple[np.ndarray, np.ndarray]:
-    """Where the points of a coarse pixel are, in pixels from its middle, and their weights, of sum 1."""
-    places, weights = np.polynomial.legendre.leggauss(_POINTS)
-    return places / 2, weights / 2
-
-
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # the constants serve later calls that train
-def pupil_rule(
-    noll: tuple[int, ...],
-    cutoff: float,
-    psf_size: int,
-    z_px: float,
-    wavenumber: float,
-    nodes: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> _PupilRule:
-    """Constants of the quadrature, computed in float64 and rounded once; weights make the field's energy one."""
-    angle = np.pi * np.arange(1, nodes + 1) / (nodes + 1)
-    v, v_weight = np.cos(angle), np.pi / (nodes + 1) * np.sin(angle) ** 2
-    v = (v - v[::-1]) / 2  # symmetric to the last bit, so that the twin identity is exact
-    s, s_weight = np.polynomial.legendre.leggauss(nodes)
-    half_chord = np.sqrt(1 - v**2)
-    u = half_chord[:, None] * s
-    pixels = np.arange(psf_size) - psf_size // 2
-    if cutoff > NYQUIST:
-        pixels = (pixels[:, None] + _points()[0]).ravel()
-    across = s_weight[:, None] * np.exp(2j * np.pi * cutoff * u[..., None] * pixels)
-    along = v_weight[:, None] * np.exp(2j * np.pi * cutoff * v[:, None] * pixels) * cutoff / math.sqrt(math.pi)
-
-    u_t = torch.from_numpy(u)
-    v_t = torch.from_numpy(v)[:, None].expand_as(u_t)
-    modes = 2 * math.pi * zernike(noll, u_t, v_t).flatten(1)
-    rho2 = (u_t**2 + v_t**2).flatten()[None]
-    # The piston z·k is left out: it changes no intensity and would cost digits.
-    defocus = 2 * math.pi * z_px * ((wavenumber**2 - cutoff**2 * rho2).clamp_min(0).sqrt() - wavenumber)
-    if not z_px:
-        defocus = torch.zeros_like(rho2)
-    cdtype = torch.complex128 if dtype == torch.float64 else torch.complex64
-    return _PupilRule(
-        modes.to(device, dtype),
-        defocus.to(device, dtype),
-        torch.from_numpy(across).to(device, cdtype),
-        torch.from_numpy(along).to(device, cdtype),
-    )

@@ -18,7 +18,7 @@ from deepblur.nets.deblurrer import LEAST_NOISE, margin_px
 from deepblur.nets.identifier import half_overlapping_starts, standardize
 from deepblur.operators import ZernikeBlur, pad_for_circular
 from deepblur.operators.noise import DB2_HIGH, MEDIAN_TO_STD
-from deepblur.operators.pupil import NYQUIST, pupil_rule
+from deepblur.operators.quadrature import NYQUIST, pupil_rule
 
 Spectrum = tuple[Tensor, Tensor]
 """Real and imaginary part."""

@@ -15,16 +15,13 @@ from deepblur.restoration.pixels.masks import mask_of
 from deepblur.restoration.report import Report
 from deepblur.restoration.session import Session
 
-_DEFAULT_ENGINE = EngineChoice()
-_DEFAULT_OPTIONS = Options()
-
 
 def identify_files(
     images: Sequence[str | Path],
     output: str | Path,
     *,
-    engine: EngineChoice = _DEFAULT_ENGINE,
-    options: Options = _DEFAULT_OPTIONS,
+    engine: EngineChoice = EngineChoice(),
+    options: Options = Options(),
     recursive: bool = False,
     pictures: bool = True,
 ) -> Results:

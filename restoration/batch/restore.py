@@ -13,16 +13,13 @@ from deepblur.restoration.batch.restoring import Restoring
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.options import EngineChoice, Options, check_together
 
-_DEFAULT_ENGINE = EngineChoice()
-_DEFAULT_OPTIONS = Options()
-
 
 def restore_files(
     images: Sequence[str | Path],
     output: str | Path,
     *,
-    engine: EngineChoice = _DEFAULT_ENGINE,
-    options: Options = _DEFAULT_OPTIONS,
+    engine: EngineChoice = EngineChoice(),
+    options: Options = Options(),
     recursive: bool = False,
     workers: int | None = None,
     ray: str | None = None,

@@ -21,17 +21,14 @@ from deepblur.restoration.batch.restoring import Restoring
 from deepblur.restoration.formats.files import State, state_of
 from deepblur.restoration.options import EngineChoice, Options, check_together
 
-_DEFAULT_ENGINE = EngineChoice()
-_DEFAULT_OPTIONS = Options()
-
 
 def watch_folders(
     folders: Sequence[str | Path],
     output: str | Path,
     *,
     told: Callable[[dict[str, Any]], None],
-    engine: EngineChoice = _DEFAULT_ENGINE,
-    options: Options = _DEFAULT_OPTIONS,
+    engine: EngineChoice = EngineChoice(),
+    options: Options = Options(),
     recursive: bool = False,
     workers: int | None = None,
     ray: str | None = None,
