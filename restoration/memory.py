@@ -28,13 +28,13 @@ class ShareError(InputError):
 
 def share_of(options: Options, workers: int) -> Options:
     """Those of one of several processes that share the memory with this one, which hands out the work."""
-    share = (options.max_memory_gib - _held_gib()) / workers
+    share = (options.max_memory_gib - held_bytes() / 2**30) / workers
     return replace(options, max_memory_gib=max(share, 1e-3), shared=True)
 
 
 def workers_that_fit(options: Options) -> int:
     """How many processes beside this one the memory has room for; 1 where none: this one does the work then."""
-    return max(1, int((options.max_memory_gib - _held_gib()) / _WORKER_GIB))
+    return max(1, int((options.max_memory_gib - held_bytes() / 2**30) / _WORKER_GIB))
 
 
 def tile_for(engine: Engine, stack: Tensor, options: Options, scratch: Scratch = MEMORY) -> int:
@@ -48,7 +48,7 @@ def tile_for(engine: Engine, stack: Tensor, options: Options, scratch: Scratch =
     """
     H, W = stack.shape[-2:]
     max_memory_gib = options.max_memory_gib
-    held = psutil.Process().memory_info().rss + 4 * (1 if scratch.on_disk else _ARRAYS) * H * W
+    held = held_bytes() + 4 * (1 if scratch.on_disk else _ARRAYS) * H * W
     room = max_memory_gib * 2**30 - held
     side = int((max(room, 0) / engine.bytes_per_px) ** 0.5)
     if options.shared and side < min(MAX_TILE_PX, framed_side(max(H, W), engine.psf_size)):
@@ -72,7 +72,7 @@ def with_room(recording: Recording, engine: Engine, options: Options, folder: Pa
     max_memory_gib = options.max_memory_gib
     H, W = recording.size
     stored, values = recording.dtype.itemsize * (recording.channels + recording.alpha), 4 * recording.channels
-    held, allowed = psutil.Process().memory_info().rss, max_memory_gib * 2**30
+    held, allowed = held_bytes(), max_memory_gib * 2**30
     # a frame as stored and to be stored, before and after, of the first frame too, and grey images and their like
     whole = (2 * stored + 4 * values + 4 * _ARRAYS) * H * W + engine.bytes_per_px * MIN_TILE_PX**2
     if held + whole <= allowed:
@@ -88,6 +88,6 @@ def with_room(recording: Recording, engine: Engine, options: Options, folder: Pa
     return replace(recording, scratch=Scratch(folder), last={})
 
 
-def _held_gib() -> float:
+def held_bytes() -> int:
     """By this process."""
-    return float(psutil.Process().memory_info().rss) / 2**30
+    return int(psutil.Process().memory_info().rss)

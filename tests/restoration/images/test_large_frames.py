@@ -115,11 +115,7 @@ def test_the_result_is_that_of_memory(channels, tile, engine, tmp_path):
 
 
 def test_a_frame_goes_over_the_disk_where_memory_has_no_room(engine, tmp_path, monkeypatch):
-    class Process:
-        def memory_info(self):
-            return type("Info", (), {"rss": 400 * 2**20})
-
-    monkeypatch.setattr("deepblur.restoration.memory.psutil.Process", Process)
+    monkeypatch.setattr("deepblur.restoration.memory.held_bytes", lambda: 400 * 2**20)
     small = recording_of(values("u2", H, W))
     assert with_room(small, engine, Options(max_memory_gib=2.0), tmp_path) is small
     large = recording_of(np.broadcast_to(np.uint16(0), (8000, 8000)))
