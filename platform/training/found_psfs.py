@@ -238,10 +238,12 @@ def put_into(folder: Path, network: nn.Module, facts: dict[str, Any]) -> None:
     Args:
         folder: of the model that the network was trained on from.
         network: of the same configuration.
-        facts: of its training, plain values for the card.
+        facts: of its training, plain values for the card; PSFs and steps are added to those of trainings before.
     """
     card = load_model(folder).card
     trained = {**card["trained"], "gain": [0.0, GAIN], "read_std": [0.0, READ_STD]}
+    before = card.get("found_psfs", {})
+    facts = facts | {name: before.get(name, 0) + facts[name] for name in ("psfs", "steps")}
     replace_network(folder, card={**card, "trained": trained, "found_psfs": facts}, deblurrer=network)
 
 

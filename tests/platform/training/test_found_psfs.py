@@ -107,5 +107,7 @@ def test_only_the_network_of_the_model_changes(model):
     assert after.card["found_psfs"] == facts
     assert "went on with PSFs as they are found" in (model / "README.md").read_text(encoding="utf-8")
     assert after.card["trained"]["gain"] == [0.0, training.GAIN]
+    training.put_into(model, Deblurrer(**NETWORK), facts | {"steps": 4})
+    assert load_model(model).card["found_psfs"] == facts | {"psfs": 32, "steps": 7}
     one, other = (found.deblurrer.state_dict() for found in (before, after))
     assert not all(torch.equal(one[name], other[name]) for name in one)
