@@ -20,7 +20,7 @@ from deepblur.operators.convolution import Window, check_boundary
 from deepblur.operators.microscope import Microscope, MicroscopeState
 from deepblur.platform.optics.beads import MARGIN_PX, Beads, centred_patches
 from deepblur.platform.optics.calibrate import calibrate, states_of
-from deepblur.platform.optics.field_maps import FieldModel, pixel_places, sample_maps
+from deepblur.platform.optics.field_maps import FieldModel, pixel_places
 from deepblur.platform.optics.measure import Measured, Settings, measure
 from deepblur.platform.optics.optics_file import Optics, load_optics
 from deepblur.platform.optics.simulate import Slide, planes_of, random_state, simulate_stack, true_psfs
@@ -218,8 +218,7 @@ class BoundField(BoundBlur):
 
 def local_coefficients(optics: Optics, gamma: Tensor, places: Tensor) -> Tensor:
     """(B, I): the coefficients in the eigen-PSFs that γ (B, K) has at one place (B, 2) each."""
-    maps = torch.stack([_maps_at(optics, place) for place in places])  # (B, J)
-    return torch.einsum("bij,bj->bi", gamma.unflatten(1, optics.shape), maps.to(gamma))
+    return torch.einsum("bij,bj->bi", gamma.unflatten(1, optics.shape), optics.maps_at(places).to(gamma))
 
 
 def fitted(optics: Optics, coefficients: Tensor, places: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -233,7 +232,7 @@ def fitted(optics: Optics, coefficients: Tensor, places: Tensor, weight: Tensor 
     Raises:
         ValueError: fewer places than spatial maps.
     """
-    maps = torch.stack([_maps_at(optics, place) for place in places]).to(coefficients)  # (N, J)
+    maps = optics.maps_at(places).to(coefficients)  # (N, J)
     if len(maps) < optics.shape[1]:
         raise ValueError(f"{len(maps)} places cannot tell {optics.shape[1]} spatial maps; read more patches")
     root = torch.ones_like(maps[:, :1]) if weight is None else weight.sqrt()[:, None].to(maps)
@@ -249,10 +248,6 @@ def mosaic(psfs: Tensor) -> Tensor:
     side = round(psfs.shape[1] ** 0.5)
     grid = psfs.unflatten(1, (side, side))
     return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2).unsqueeze(1)
-
-
-def _maps_at(optics: Optics, place: Tensor) -> Tensor:
-    return sample_maps(optics.space_maps, place[:1], place[1:])[:, 0, 0]
 
 
 @lru_cache(maxsize=8)

@@ -174,8 +174,12 @@ class Optics:
         Returns:
             (B, N, h, w), h and w odd; the sum of a PSF is the light that passes there.
         """
-        at = torch.stack([sample_maps(self.space_maps, p[:1], p[1:])[:, 0, 0] for p in places.double()])  # (N, J)
-        return torch.einsum("bij,nj,ihw->bnhw", gamma.unflatten(1, self.shape), at.to(gamma), self.eigen_psfs.to(gamma))
+        at = self.maps_at(places.double()).to(gamma)
+        return torch.einsum("bij,nj,ihw->bnhw", gamma.unflatten(1, self.shape), at, self.eigen_psfs.to(gamma))
+
+    def maps_at(self, places: Tensor) -> Tensor:
+        """(N, J): f_j at single places (N, 2) of the field."""
+        return torch.stack([sample_maps(self.space_maps, p[:1], p[1:])[:, 0, 0] for p in places])
 
     def check_image(self, size: tuple[int, int], pixel_um: float | None) -> None:
         """Refuses an image of another field or pixel.
