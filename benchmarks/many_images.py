@@ -38,10 +38,12 @@ AT_WORK = ("restoration.batch.worker", "ray::on_node")
 
 def write_images(folder: Path, count: int) -> None:
     lens, rng = ZernikeBlur(cutoff=0.2), torch.Generator().manual_seed(0)
-    photos = [entry.load() for part in ("train", "validation", "test") for entry in Photos(part).entries()]
+    every = [entry.load() for part in ("train", "validation", "test") for entry in Photos(part).entries()]
+    side = SIDE + lens.psf_size - 1
+    photos = [photo for photo in every if min(photo.shape) >= side]
     folder.mkdir()
     for k in range(count):
-        photo, side = photos[k % len(photos)], SIDE + lens.psf_size - 1
+        photo = photos[k % len(photos)]
         top, left = (int(torch.randint(0, n - side + 1, (1,), generator=rng)) for n in photo.shape)
         x = torch.from_numpy(np.ascontiguousarray(photo[top : top + side, left : left + side]))[None, None].float()
         y = PoissonGaussian(0.0, 0.005)(lens.forward(x, UniformGamma(0.1, 7).sample(1, rng)), rng)
