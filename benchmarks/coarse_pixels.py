@@ -19,6 +19,7 @@ import os
 
 import numpy as np
 import torch
+from read_cutoff import scenes
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -27,7 +28,6 @@ from deepblur.baselines.spectral import likeliest
 from deepblur.baselines.spectrum_end import spectrum_end
 from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur
 from deepblur.operators.pupil import psf_px
-from deepblur.platform.data.sources import Photos
 from deepblur.platform.evaluation.metrics import psf_snr_db
 from deepblur.platform.models.reliability import LEAST_AGREEMENT_DB
 
@@ -53,8 +53,8 @@ def main() -> None:
     add("--noise", type=float, nargs="+", default=(0.003,), help="(default: 0.003)")
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    side, photos = arguments.side, [Photos(part, reduce=1) for part in ("train", "validation", "test")]
-    images = [image for one in photos for entry in one.entries() if min((image := entry.load()).shape) >= 2 * side + 50]
+    side = arguments.side
+    images = scenes(None, 2 * side + 50, reduce=1)
     print(f"{len(images)} images", flush=True)
     for cutoff in arguments.cutoffs:
         family = ZernikeBlur(cutoff=cutoff, psf_size=psf_px(cutoff))

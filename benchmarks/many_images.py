@@ -22,14 +22,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import psutil
 import tifffile
 import torch
+from read_cutoff import cut, scenes
 
 from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur
 from deepblur.platform.cluster.address import private_cluster
-from deepblur.platform.data.sources import Photos
 
 SIDE = 128
 OPTIONS = ("--method", "spectral", "--cutoff", "0.2", "--restorer", "wiener", "--no-pictures", "--json")
@@ -38,14 +37,12 @@ AT_WORK = ("restoration.batch.worker", "ray::on_node")
 
 def write_images(folder: Path, count: int) -> None:
     lens, rng = ZernikeBlur(cutoff=0.2), torch.Generator().manual_seed(0)
-    every = [entry.load() for part in ("train", "validation", "test") for entry in Photos(part).entries()]
     side = SIDE + lens.psf_size - 1
-    photos = [photo for photo in every if min(photo.shape) >= side]
+    photos = scenes(None, side)
     folder.mkdir()
     for k in range(count):
         photo = photos[k % len(photos)]
-        top, left = (int(torch.randint(0, n - side + 1, (1,), generator=rng)) for n in photo.shape)
-        x = torch.from_numpy(np.ascontiguousarray(photo[top : top + side, left : left + side]))[None, None].float()
+        x = cut(photo, side, rng)
         y = PoissonGaussian(0.0, 0.005)(lens.forward(x, UniformGamma(0.1, 7).sample(1, rng)), rng)
         tifffile.imwrite(folder / f"{k:04}.tif", y[0, 0].numpy())
 

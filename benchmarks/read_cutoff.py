@@ -52,10 +52,16 @@ CONTROLS: dict[str, Change] = {
 }
 
 
-def scenes(data: Path | None, least: int) -> list[np.ndarray]:
-    """Sharp images (H, W) in [0, 1] of at least so many pixels a side."""
+def scenes(data: Path | None, least: int, **photos: int) -> list[np.ndarray]:
+    """Sharp images (H, W) in [0, 1] of at least so many pixels a side.
+
+    Args:
+        data: a folder; None: the photographs of the installed packages.
+        photos: of `Photos`, such as `reduce`.
+    """
     if data is None:
-        files = [entry.load() for part in ("train", "validation", "test") for entry in Photos(part).entries()]
+        parts = [Photos(part, **photos) for part in ("train", "validation", "test")]
+        files = [entry.load() for part in parts for entry in part.entries()]
     else:
         files = [read_grey(path) for path in sorted(data.rglob("*")) if path.suffix.lower() in SUFFIXES]
     return [np.asarray(image, np.float32) for image in files if min(image.shape) >= least]

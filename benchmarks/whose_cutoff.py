@@ -27,7 +27,6 @@ from torch.nn.functional import pad
 
 from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur
 from deepblur.operators.pupil import NYQUIST, psf_px
-from deepblur.platform.data.sources import Photos
 from deepblur.platform.evaluation.metrics import psf_snr_db
 from deepblur.restoration.blurs import JudgedBlur
 from deepblur.restoration.engine_choice import choose_engine
@@ -37,12 +36,6 @@ from deepblur.restoration.session import Session
 
 SIDE, WAVELENGTH_NM, PIXEL_NM = 192, 520.0, 65.0
 WAYS = ("told", "file", "image")
-
-
-def photographs() -> list[np.ndarray]:
-    """Of the installed packages, not reduced."""
-    every = [entry.load() for part in ("train", "validation", "test") for entry in Photos(part, reduce=1).entries()]
-    return [image for image in every if min(image.shape) >= SIDE + 60]
 
 
 def blurry(image: np.ndarray, family: ZernikeBlur, gamma: Tensor, noise: float, seed: int) -> Tensor:
@@ -93,7 +86,7 @@ def main() -> None:
     add("--noise", type=float, nargs="+", default=(0.0, 0.01), help="(default: 0 0.01)")
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    images = photographs() if arguments.data is None else scenes(arguments.data, SIDE + 60)
+    images = scenes(arguments.data, SIDE + 60, reduce=1)
     fine = [image for image in images if min(image.shape) >= 2 * SIDE + 50]
     print(f"{len(images)} images, {len(fine)} of them for coarse pixels\n", flush=True)
     print(

@@ -9,18 +9,19 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepblur.restoration.batch.image_files import Outcome
     from deepblur.restoration.batch.ownership import Item
     from deepblur.restoration.batch.restoring import Restoring
     from deepblur.restoration.engines.engine import Engine
-    from deepblur.restoration.session import Part
 
 _PATIENCE_S = 5.0
 """How long, once the command is gone, what is half written may take to be removed."""
@@ -83,8 +84,10 @@ def on_node(errand: Errand, item: "Item", frames: range | None = None, *parts: d
     if made is None:
         return {"model": problem}
     if frames is not None:
-        return _part(job, made, item, frames)
-    return _done(job, made, item, lambda share: None, [part["part"] for part in parts])
+        outcome = _done(job, item, lambda: {"part": job.part(made, item, frames)})
+        return outcome.entry if "part" in outcome.entry else vars(outcome)
+    written = [part["part"] for part in parts]
+    return vars(_done(job, item, lambda: job.restored(made, item, lambda share: None, written)))
 
 
 _READY: dict[bytes, "tuple[Engine | None, str]"] = {}
@@ -111,29 +114,15 @@ def _engine(job: "Restoring", threads: int) -> "tuple[Engine | None, str]":
     return _READY[key]
 
 
-def _done(
-    job: "Restoring", made: "Engine", item: "Item", tick: Callable[[float], None], parts: "Sequence[Part]" = ()
-) -> dict[str, Any]:
-    """The fields of the outcome of one image."""
+def _done(job: "Restoring", item: "Item", work: Callable[[], dict[str, Any]]) -> "Outcome":
+    """What became of one image."""
     from deepblur.restoration.batch.image_files import output_folder, tried
 
-    def restore() -> dict[str, Any]:
+    def locked() -> dict[str, Any]:
         with output_folder(job.output / item.below):  # which stays locked until the last of us is gone
-            return job.restored(made, item, tick, parts)
+            return work()
 
-    return vars(tried(item, restore))
-
-
-def _part(job: "Restoring", made: "Engine", item: "Item", frames: range) -> dict[str, Any]:
-    """Some frames of an image, or the fields of the outcome that it fails with."""
-    from deepblur.restoration.batch.image_files import output_folder, tried
-
-    def restore() -> dict[str, Any]:
-        with output_folder(job.output / item.below):
-            return {"part": job.part(made, item, frames)}
-
-    outcome = tried(item, restore)
-    return outcome.entry if "part" in outcome.entry else vars(outcome)
+    return tried(item, locked)
 
 
 def _serve(connection: Connection) -> None:
@@ -149,9 +138,9 @@ def _serve(connection: Connection) -> None:
             tell({"model": problem})
             continue
         signal.signal(signal.SIGTERM, _stop)
-        outcome = _done(job, made, item, lambda share: tell({"share": share}))
+        outcome = _done(job, item, partial(job.restored, made, item, lambda share: tell({"share": share})))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is half written
-        tell(outcome)
+        tell(vars(outcome))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -4,7 +4,7 @@ tifffile reads such sets too, but fills what is missing with zeros and opens wha
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -86,22 +86,27 @@ def open_ome(tiff: TiffFile, position: int | None = None) -> Ome | None:
 
 def images_in(path: Path) -> int:
     """How many images of their own an OME-TIFF holds, as positions of a stage; 1 where it is none, or is refused."""
-    with silent(), suppress(Exception):
+    with suppress(Exception):
         check_plain(path)  # which a pipe is not, that nobody may ever write to
-        with TiffFile(path, _multifile=False, is_ome=False) as tiff:
-            document = _document(tiff, path) if tiff.pages.first.is_ome else None
-            return 1 if document is None else max(1, len(_images_in(tiff, images_of(document, path.name))))
+        with _described(path) as (tiff, images):
+            return max(1, len(_images_in(tiff, images)))
     return 1
 
 
 def other_files(path: Path) -> list[Path]:
     """The other files of the set that is read from `path`; none where that is no set, or one that is refused."""
-    with silent(), suppress(Exception), TiffFile(path, _multifile=False) as tiff:
-        document = _document(tiff, path) if tiff.pages.first.is_ome else None
-        if document is not None:
-            names = {name for image in images_of(document, path.name) for name in image.files if plain_name(name)}
-            return [path.parent / name for name in sorted(names) if (path.parent / name).is_file()]
+    with suppress(Exception), _described(path) as (_, images):
+        names = {name for image in images for name in image.files if plain_name(name)}
+        return [path.parent / name for name in sorted(names) if (path.parent / name).is_file()]
     return []
+
+
+@contextmanager
+def _described(path: Path) -> Iterator[tuple[TiffFile, list[Image]]]:
+    """The file, open, and the images that its OME-XML names."""
+    with silent(), TiffFile(path, _multifile=False, is_ome=False) as tiff:
+        document = _document(tiff, path) if tiff.pages.first.is_ome else None
+        yield tiff, [] if document is None else images_of(document, path.name)
 
 
 def _document(tiff: TiffFile, path: Path) -> Element | None:

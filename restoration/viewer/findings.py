@@ -18,6 +18,7 @@ class Findings(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.found: Found | None = None
+        self._shown: JudgedBlur | None = None
         self.words, self.picture = QLabel(), QLabel()
         self.words.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -27,7 +28,7 @@ class Findings(QWidget):
 
     def say(self, sentence: str, *, bad: bool = False) -> None:
         """A sentence in the place of what was found before."""
-        self.found = None
+        self.found = self._shown = None
         words = html.escape(sentence)
         self.words.setText(_on(COLOURS["poor"], words) if bad else words)
         self.picture.clear()
@@ -40,6 +41,9 @@ class Findings(QWidget):
         known = 0 < len(sizes) <= len(step)
         index = int(np.ravel_multi_index(step[-len(sizes) :], sizes, mode="clip")) if known else 0
         blur = self.found.blur_of(index)
+        if blur is self._shown:  # a slider moves many times over frames that have this one blur
+            return
+        self._shown = blur
         self.words.setText(_in_words(self.found, blur))
         pixmap = QPixmap()
         pixmap.loadFromData(as_png(findings_picture(blur)))

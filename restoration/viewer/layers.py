@@ -25,8 +25,6 @@ _APART_PX = 8
 _MICROMETRES = (0.001, 50.0)
 """Between what a scale without a unit is taken for micrometres."""
 
-LayerData = tuple[np.ndarray, dict[str, Any], str]
-
 
 @dataclass(frozen=True)
 class View:
@@ -117,45 +115,41 @@ def _of_file(layer: "Image") -> dict[str, float]:
     return {}
 
 
-def result_layers(found: Found, layer: "Image", recording: Recording, view: View | None = None) -> list[LayerData]:
-    """Restored image, residual and PSF, each where it belongs in the world of the layer; the PSF alone, right of it.
+def result_layers(
+    found: Found, layer: "Image", recording: Recording, view: View | None = None
+) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """PSF, residual and restored image, each with what napari is told of it, where it belongs in the layer's world.
+
+    The PSF stands alone, right of the image.
 
     Args:
         found: what became of `recording`, of the whole layer or of what is in view.
     """
     frame = (0,) * (layer.ndim - 2) if view is None else view.frame
-    corner = (0, 0) if view is None else view.region[:2]
-    rows, columns = recording.size if view is None else view.region[2:]
+    first_row, first_column, _, columns = (0, 0, *recording.size) if view is None else view.region
     lead = found.sizes if view is None else (1,) * len(frame)
-    beside = (corner[0], corner[1] + columns + _APART_PX)
-    psf = np.stack([blur.found.psf.numpy() for blur in found.report.blurs])
-    common = {"metadata": {"deepblur": found.report.as_json()}}
     name = layer.name if view is None else f"{layer.name}, preview"
-    shown = {"colormap": "inferno", "gamma": 0.5, "contrast_limits": (0, float(np.nanmax(psf)))}
-    layers = [
-        (
-            psf.reshape(*lead, *psf.shape[-2:]),
-            {"name": f"{name}: PSF", **shown, **common, **_placed(layer, (*frame, *beside))},
-        )
-    ]
+
+    def made(what: str, frames: np.ndarray, column: int, **looks: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """A layer of frames (N, …), its first pixel on the layer's in this column."""
+        about = {"name": f"{name}: {what}", "metadata": {"deepblur": found.report.as_json()}}
+        place = _placed(layer, (*frame, first_row, column))
+        return frames.reshape(*lead, *frames.shape[1:]), {**about, **looks, **place}
+
+    psf = np.stack([blur.found.psf.numpy() for blur in found.report.blurs])
+    beside = first_column + columns + _APART_PX
+    most = float(np.nanmax(psf))
+    layers = [made("PSF", psf, beside, colormap="inferno", gamma=0.5, contrast_limits=(0, most))]
     if found.restored is not None and found.residual is not None:
-        place = _placed(layer, (*frame, *corner))
-        image = np.moveaxis(found.restored, 1, -1) if layer.rgb else found.restored[:, 0]
-        looks = (
-            {}
-            if layer.rgb
-            else {"colormap": layer.colormap, "contrast_limits": layer.contrast_limits, "gamma": layer.gamma}
-        )
         bound = max(3 * float(found.residual.std()), 1e-9)
-        noise = {"name": f"{name}: residual", "colormap": "gray", "contrast_limits": (-bound, bound), "visible": False}
-        layers.append((found.residual.reshape(*lead, rows, columns), {**noise, **common, **place}))
-        layers.append(
-            (
-                image.reshape(*lead, *image.shape[1:]),
-                {"name": f"{name}: restored", "rgb": layer.rgb, **looks, **common, **place},
-            )
-        )
-    return [(data, about, "image") for data, about in layers]
+        looks = {"colormap": "gray", "contrast_limits": (-bound, bound), "visible": False}
+        layers.append(made("residual", found.residual, first_column, **looks))
+        if layer.rgb:
+            layers.append(made("restored", np.moveaxis(found.restored, 1, -1), first_column, rgb=True))
+        else:
+            looks = {look: getattr(layer, look) for look in ("colormap", "contrast_limits", "gamma")}
+            layers.append(made("restored", found.restored[:, 0], first_column, rgb=False, **looks))
+    return layers
 
 
 def _placed(layer: "Image", corner: tuple[int, ...]) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class RestorePanel(QWidget):
         elif isinstance(found, str):
             self.findings.say(found, bad=True)
         else:
-            for data, about, _ in result_layers(found, layer, work.recording, view):
+            for data, about in result_layers(found, layer, work.recording, view):
                 if view is not None and about["name"] in self.viewer.layers:
                     self.viewer.layers.remove(about["name"])  # of the preview before
                 self.viewer.add_image(data, **about)
