@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml deepblur/_version.py
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/installed  ## the first study as a Ray job on this machine: table, report, MLflow record, gate (about 15 minutes)
+demo: $(VENV)/installed  ## the first study as a Ray job on this machine: table, picture, MLflow record, gate (4 minutes)
 	$(BIN)/python -m deepblur.platform.demo
 
 test: $(VENV)/installed  ## all tests

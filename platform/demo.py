@@ -6,6 +6,7 @@ again reuses what is done.
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -22,6 +23,10 @@ from deepblur.platform.tracking.connection import default_uri
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = "studies/ablation_true_vs_est.py"
 START_S = 180
+RAYS_OWN = re.compile(
+    r"[\d-]{10} [\d:,]+\s+(INFO|SUCC|WARNING) (cli|\w*sdk|job_manager|packaging|working_dir)\.py|Running entrypoint "
+)
+"""Lines of `ray job submit` about itself: two dozen that nobody reads who wants to see the study."""
 
 
 def main() -> int:
@@ -44,6 +49,7 @@ def main() -> int:
             _end(cluster)
     if code == 0:
         _send_through_the_gate()
+        _say_where()
     return code
 
 
@@ -112,7 +118,15 @@ def _submit() -> int:
     command += ["--", "sh", str(launcher), sys.executable, STUDY, "--preset", "quick", "--runs", str(ROOT / "runs")]
     try:
         _write_launcher(launcher)
-        return subprocess.run(command, check=False, cwd=ROOT).returncode
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as submitted:
+            assert submitted.stdout is not None
+            for line in submitted.stdout:
+                if not RAYS_OWN.match(line):
+                    print(line, end="", flush=True)
+        return submitted.returncode
     except BaseException:  # a cluster that was there before must not go on with a job that nobody waits for
         _answers("job", "stop", job)
         raise
@@ -147,7 +161,7 @@ def _send_through_the_gate() -> None:
         if promoter.alias.read().champion is None and shipped.DEFAULT in shipped.names():
             first = register_folder(shipped.DEFAULT, uri)
             print(f"gate    {shipped.DEFAULT}, which ships with deepblur, is version {first}; it goes first, "
-                  "about three minutes", flush=True)  # fmt: skip
+                  "half a minute", flush=True)  # fmt: skip
             for sentence in promoter.promote(first).sentences:
                 print(f"gate    {sentence}", flush=True)
         best = best_of_study(promoter.client, "deepblur", Path(STUDY).stem)
@@ -155,12 +169,21 @@ def _send_through_the_gate() -> None:
         rival = "the blurry input" if champion is None else f"version {champion}"
         if best is None or best.version == champion or best.tags.get("gate.rival") == rival:
             return  # nothing new to decide
-        print(f"gate    version {best.version} against {rival}, a minute or two", flush=True)
+        print(f"gate    version {best.version} against {rival}, half a minute", flush=True)
         for sentence in promoter.promote(best.version).sentences:
             print(f"gate    {sentence}")
     except (ModelError, KeyboardInterrupt) as error:  # the study is done all the same
         reason = str(error) or "stopped; the same command goes on"
         print(f"gate    nothing decided: {reason}", file=sys.stderr)
+
+
+def _say_where() -> None:
+    """The last lines: what to open."""
+    from deepblur.platform.experiment.record import PICTURE, REPORT, opening
+
+    reports = (ROOT / "runs" / "studies").glob(f"{Path(STUDY).stem}-*/{REPORT}")
+    report = max(reports, key=lambda file: file.stat().st_mtime)
+    print(f"\npicture {report.with_name(PICTURE)}\nreport  {report}\n{opening(default_uri(ROOT / 'runs'))}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ Outcome  quick --arms "T = 4,T = 1,T = 2", 7 photographs, one seed, 2026-11-22, 
 from typing import Any
 
 from deepblur.platform.study import Arm, Data, Method, Preset, Study, extends
+from deepblur.studies.ablation_true_vs_est import FOR_DERIVED
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 from deepblur.studies.compare_methods import STUDY as COMPARISON
 
@@ -35,7 +36,7 @@ PRESETS = {
         data=preset.data,
         settings=preset.settings,
     )
-    for name, preset in BASE.presets.items()
+    for name, preset in FOR_DERIVED.items()
 }
 
 STUDY = Study(

@@ -41,7 +41,7 @@ from deepblur.platform.study import (
     read_tuned,
     reference_for,
 )
-from deepblur.studies.ablation_true_vs_est import CLEAN
+from deepblur.studies.ablation_true_vs_est import CLEAN, FOR_DERIVED
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 TUNED = Path(__file__).with_name("tuned.json")
@@ -133,14 +133,14 @@ STUDY = Study(
         "quick": Preset(
             seeds=(0,),
             grid=Grid(
-                noise=BASE.presets["quick"].grid.noise,  # type: ignore[union-attr]
+                noise=FOR_DERIVED["quick"].grid.noise,  # type: ignore[union-attr]
                 eta_waves=(0.10,),
                 images=7,
                 draws=2,
                 crop_px=120,  # the largest that all seven photographs have
             ),
             settings={
-                **BASE.presets["quick"].settings,
+                **FOR_DERIVED["quick"].settings,
                 "nafnet_width": 16,
                 "nafnet_encoder": (1, 1, 2),
             },
@@ -148,13 +148,13 @@ STUDY = Study(
         "standard": Preset(
             seeds=(0, 1, 2),
             grid=Grid(
-                noise=BASE.presets["standard"].grid.noise,  # type: ignore[union-attr]
+                noise=FOR_DERIVED["standard"].grid.noise,  # type: ignore[union-attr]
                 eta_waves=(0.15,),
                 images=32,
                 draws=2,
                 crop_px=192,
             ),
-            settings={**BASE.presets["standard"].settings, "nafnet_encoder": (1, 1, 4)},
+            settings={**FOR_DERIVED["standard"].settings, "nafnet_encoder": (1, 1, 4)},
         ),
         "paper": Preset(
             seeds=(0, 1, 2),
@@ -172,7 +172,7 @@ STUDY = Study(
                 draws=2,
                 crop_px=256,
             ),
-            settings={**BASE.presets["paper"].settings, "gain_max": 0.24, "read_std_max": 0.12},
+            settings={**FOR_DERIVED["paper"].settings, "gain_max": 0.24, "read_std_max": 0.12},
         ),
     },
 )

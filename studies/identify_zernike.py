@@ -18,8 +18,7 @@ Outcome  quick, 7 photographs, one seed, 2026-11-22: minutes of training teach I
 from typing import Any
 
 from deepblur.platform.study import Claim, Grid, NoiseLevel, Preset, Study, paper_claims
-from deepblur.studies.ablation_true_vs_est import CLEAN
-from deepblur.studies.ablation_true_vs_est import STUDY as BASE
+from deepblur.studies.ablation_true_vs_est import CLEAN, FOR_DERIVED
 from deepblur.studies.loss_space import arm
 
 NOLL = {"K = 7": (4, 5, 6, 7, 8, 9, 10), "K = 8": (4, 5, 6, 7, 8, 9, 10, 11)}
@@ -43,7 +42,7 @@ def grid(images: int, draws: int, crop_px: int) -> Grid:
     return Grid(noise=(CLEAN, *ALPHA), eta_waves=(0.05, 0.10, 0.15, 0.20), images=images, draws=draws, crop_px=crop_px)
 
 
-BUDGET = BASE.presets["quick"].settings
+BUDGET = FOR_DERIVED["quick"].settings
 STUDY = Study(
     name="identify_zernike",
     about=__doc__,
@@ -58,9 +57,9 @@ STUDY = Study(
             settings={**{name: value for name, value in BUDGET.items() if name not in ("noll", "eta_waves")},
                       "in_loss": "twin_psf", "read_std_max": 0.05},
         ),
-        "standard": Preset(seeds=(0, 1, 2), grid=grid(32, 2, 128), settings=BASE.presets["standard"].settings),
+        "standard": Preset(seeds=(0, 1, 2), grid=grid(32, 2, 128), settings=FOR_DERIVED["standard"].settings),
         "paper": Preset(seeds=(0, 1, 2), data="coco:~/coco", grid=grid(200, 2, 256),
-                        settings=BASE.presets["paper"].settings),
+                        settings=FOR_DERIVED["paper"].settings),
     },
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ Outcome  quick, 7 photographs, one seed, 2026-11-22, PSF SNR in dB at the traine
 from typing import Any
 
 from deepblur.platform.study import Arm, Claim, Data, Method, Preset, Study, extends, paper_claims, reference_for
+from deepblur.studies.ablation_true_vs_est import FOR_DERIVED
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 
@@ -54,7 +55,7 @@ STUDY = Study(
     presets={
         name: Preset(seeds=(0,) if name == "quick" else preset.seeds, grid=preset.grid, data=preset.data,
                      settings=preset.settings)
-        for name, preset in BASE.presets.items()
+        for name, preset in FOR_DERIVED.items()
     },
 )  # fmt: skip
 

@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from deepblur.platform.study import Between, Data, Grid, OneOf, Preset, Pruner, Sampler, Search, Study, extends
+from deepblur.studies.ablation_true_vs_est import FOR_DERIVED
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 QUICK: dict[str, Between | OneOf] = {  # what IN depends on has few values, so that trials share what they train
@@ -80,7 +81,7 @@ def arm(
 
 
 def _preset(name: str, **changes: Any) -> Preset:
-    preset = BASE.presets[name]
+    preset = FOR_DERIVED[name]
     return replace(preset, seeds=preset.seeds[:1], settings={**preset.settings, "validations": 9, **changes})
 
 

@@ -25,6 +25,7 @@ from dataclasses import replace
 from typing import Any
 
 from deepblur.platform.study import Answer, Arm, Data, Grid, NoiseLevel, Preset, Study, Uncertainty, extends
+from deepblur.studies.ablation_true_vs_est import FOR_DERIVED
 from deepblur.studies.ablation_true_vs_est import STUDY as BASE
 
 
@@ -43,13 +44,13 @@ def arm(*, answer: Answer, members: int = 1, data: Data, seed: int, **training: 
 
 def grid(preset: str, draws: int, beyond: NoiseLevel, eta_waves: tuple[float, ...]) -> Grid:
     """That of the base study, with a noise level and an η that the networks have not seen."""
-    known = BASE.presets[preset].grid
+    known = FOR_DERIVED[preset].grid
     assert isinstance(known, Grid)
     return replace(known, noise=(*known.noise, beyond), eta_waves=eta_waves, draws=draws)
 
 
 def preset(name: str, given: Grid, **changes: Any) -> Preset:
-    base = BASE.presets[name]
+    base = FOR_DERIVED[name]
     return Preset(seeds=(0,), grid=given, data=base.data, settings={**base.settings, **changes})
 
 

@@ -1,18 +1,21 @@
-"""The stage graph on Ray: trainings through Ray Train, evaluations as tasks, as many at once as the cluster holds."""
+"""The stage graph on Ray: trainings through Ray Train, all as tasks, as many at once as the cluster holds."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deepblur.platform.cluster.resources import Resources, Room
-from deepblur.platform.cluster.training import train_on_ray
+from deepblur.platform.cluster.training import train_alone, train_in_group
 from deepblur.platform.stages.failure import describe_error
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import writing
 from deepblur.platform.training.specification import Training
+
+_AGAIN = 2
+"""How often a stage whose process was lost is begun again."""
 
 
 def run_on_ray(
@@ -38,50 +41,85 @@ def run_on_ray(
     """
     first_trainings = sorted(works, key=lambda work: not isinstance(work.stage, Training))
     waiting = {work.key: work for work in first_trainings}
-    running: dict[Any, Work] = {}
+    running: dict[Any, UnderWay] = {}
     room = Room(resources)
     try:
         while waiting or running:
-            room.look([*waiting.values(), *running.values()])
-            unfinished = waiting.keys() | {work.key for work in running.values()}
+            under_way = [begun.work for begun in running.values()]
+            room.look([*waiting.values(), *under_way])
+            unfinished = waiting.keys() | {work.key for work in under_way}
             for work in list(waiting.values()):
                 # Submitted only when it fits: queued tasks would keep the workers of a training from starting.
-                if unfinished.isdisjoint(work.inputs.values()) and room.holds(work, running.values()):
+                if unfinished.isdisjoint(work.inputs.values()) and room.holds(work, under_way):
                     del waiting[work.key]
-                    work = on_start(work)
-                    running[_submit(work, resources)] = work
+                    begun = UnderWay(on_start(work), resources)
+                    running[begun.reference] = begun
+                    under_way.append(begun.work)
             ready, _ = ray.wait(list(running), timeout=1.0)
-            on_wait(list(running.values()))
+            on_wait(under_way)
             for reference in ready:
-                work = running.pop(reference)
+                begun = running.pop(reference)
                 try:
-                    result = ray.get(reference)
+                    result = begun.result()
                 except Exception as error:
-                    own = isinstance(error, RayTaskError)  # raised by our code, not the death of its process
-                    if own or not on_crash(work, describe_error(error)):
-                        raise StageError(work, describe_error(error)) from error
+                    own = isinstance(error, RayTaskError)
+                    if own or not on_crash(begun.work, describe_error(error)):
+                        raise StageError(begun.work, describe_error(error)) from error
+                    continue
+                if result is None:
+                    running[begun.reference] = begun
                 else:
-                    on_done(work, result)
+                    on_done(begun.work, result)
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
 
 
-def _submit(work: Work, resources: Resources) -> Any:
-    here = not isinstance(work.stage, Training)  # Ray Train reserves for its own workers
-    options: dict[str, Any] = {"num_cpus": here * resources.cpus, "num_gpus": here * resources.gpus, "max_retries": 2}
-    if not here:  # what watches over a training stands beside the driver, not on a node that may be taken back
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=True
-        )
-    return ray.remote(_carry_out).options(name=work.label, **options).remote(work, resources)
+class UnderWay:
+    """A stage under way on the cluster, begun again where its process is lost.
+
+    Ray's own retries would go on for ever with a stage that takes more memory than there is.
+
+    Args:
+        options: further ones of the Ray task that carries it out.
+    """
+
+    def __init__(self, work: Work, resources: Resources, **options: Any) -> None:
+        self.work, self.resources = work, resources
+        if resources.in_group(work):
+            # Ray Train reserves for its own workers; what watches over them stands beside the driver, not on a node
+            # that may be taken back.
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+            options |= {"num_cpus": 0, "scheduling_strategy": here}
+        else:
+            options |= {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+        self._task = ray.remote(_carry_out).options(name=work.label, max_retries=0, **options)
+        self._again = _AGAIN
+        self.reference = self._task.remote(work, resources)
+
+    def result(self) -> dict[str, Any] | None:
+        """What the stage came to, waited for; None: its process was lost, and it has begun again.
+
+        Raises:
+            RayError: the stage's own error, or the death of its process once too often.
+        """
+        try:
+            return ray.get(self.reference)
+        except RayTaskError:  # raised by our code, not the death of its process
+            raise
+        except RayError:
+            if not self._again:
+                raise
+        self._again -= 1
+        self.reference = self._task.remote(self.work, self.resources)
+        return None
 
 
 def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
     if not isinstance(work.stage, Training):
         return work.carry_out()
     with writing(f"stage {work.label}", work.runs):
-        return train_on_ray(work, resources)
+        return train_in_group(work, resources) if resources.in_group(work) else train_alone(work)
 
 
 class StageError(RuntimeError):

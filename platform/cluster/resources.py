@@ -51,6 +51,10 @@ class Resources:
             return work.stage.processes
         return max(self.fewest, min(self.workers, self.room(nodes)))
 
+    def in_group(self, work: Work) -> bool:
+        """Whether a stage is carried out by a group of workers, one worker of an elastic group included."""
+        return work.stage.processes is None and self.workers > 1
+
     def shortage(self, works: Iterable[Work], nodes: Nodes) -> str | None:
         """The sentence that says why not even one of these stages fits on the nodes; None where the largest does."""
         return self.too_few(

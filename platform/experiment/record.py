@@ -27,6 +27,8 @@ from deepblur.platform.training.specification import Training
 
 NOWHERE = "none"
 REPORT = "report.html"
+PICTURE = "overview.png"
+"""Beside the report of a kind of study that has one: what to look at first."""
 SYNC_S = 5.0
 """Seconds between two looks at the growing curves."""
 
@@ -90,6 +92,8 @@ class Record:
         self.tracker.log_tags(self.parent, facts | described)
         note("\n" + result.text() + "\n")
         self.last_words(result)
+        if (picture := report.with_name(PICTURE)).is_file():
+            note(f"picture {picture}")
         note(f"report  {report}")
         show_where(self.plan)
 
@@ -216,5 +220,9 @@ def open_tracker(plan: Plan, view: str) -> NoTracker:
 def show_where(plan: Plan) -> None:
     """Print what opens the record in MLflow."""
     if plan.tracking_uri != NOWHERE:
-        uri = plan.tracking_uri or default_uri(plan.runs)
-        note(f"mlflow  {shown(uri) if uri.startswith('http') else f'mlflow ui --backend-store-uri {shown(uri)}'}")
+        note(opening(plan.tracking_uri or default_uri(plan.runs)))
+
+
+def opening(uri: str) -> str:
+    """The line that says how a record is opened in MLflow."""
+    return f"mlflow  {shown(uri) if uri.startswith('http') else f'mlflow ui --backend-store-uri {shown(uri)}'}"

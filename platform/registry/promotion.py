@@ -13,11 +13,11 @@ import pandas as pd
 
 from deepblur.platform.models.card import LONGEST_DESCRIPTION, render
 from deepblur.platform.models.model import BlindModel
-from deepblur.platform.registry import packed_code
+from deepblur.platform.registry import kept_scores, packed_code
 from deepblur.platform.registry.champion import ChampionAlias, ChampionMovedError
 from deepblur.platform.registry.choice import Chosen, choose_model
 from deepblur.platform.registry.clean_process import works_in_a_clean_process
-from deepblur.platform.registry.gate import Decision, LatencyBound, compare, judge
+from deepblur.platform.registry.gate import Decision, LatencyBound, Measure, compare, judge
 from deepblur.platform.registry.gate_grid import GRID, GateGrid, score
 from deepblur.platform.registry.lookup import fetched, registry
 from deepblur.platform.registry.versions import open_registry
@@ -70,7 +70,7 @@ class Promoter:
         self.client: MlflowClient = open_registry(uri, name)
         self.alias = ChampionAlias(self.client, name, uri)
         self._loaded: dict[str, Chosen] = {}  # a version never changes
-        self._scores: dict[int, pd.DataFrame] = {}  # of loaded models, by id
+        self._scores: dict[str, pd.DataFrame] = {}  # by `kept_scores.key_of`
 
     def promote(self, version: str) -> Outcome:
         """Send a version through the gate: it becomes champion, or challenger with the reason.
@@ -88,7 +88,8 @@ class Promoter:
                 champion = self.alias.read().champion
                 if champion == version:
                     return Outcome(version, True, (*sentences, f"version {version} is the champion already"))
-                decision = self._decide(version, candidate, champion, folder)
+                decision, kept = self._decide(version, candidate, champion, folder)
+                sentences += kept
                 self._record(version, candidate, decision)
                 if not decision.passed:
                     self.alias.challenge(version)
@@ -138,7 +139,7 @@ class Promoter:
             models = [self._load(v) for v in (version, other)]
             return compare(
                 models[0].model, models[1].model, names=(version_name(version), version_name(other)),
-                grid=self.grid, bound=self.bound,
+                grid=self.grid, bound=self.bound, measure=self._measure([]),
             )  # fmt: skip
 
     @contextmanager
@@ -162,22 +163,54 @@ class Promoter:
                 )
             yield Path(scratch)
 
-    def _decide(self, version: str, candidate: Chosen, champion: str | None, folder: Path) -> Decision:
-        return judge(
+    def _decide(
+        self, version: str, candidate: Chosen, champion: str | None, folder: Path
+    ) -> tuple[Decision, list[str]]:
+        """The decision, and whose scores had been measured before."""
+        rival = None if champion is None else self._load(champion).model
+        kept: list[str] = []
+        decision = judge(
             candidate.model,
-            None if champion is None else self._load(champion).model,
+            rival,
             names=(version_name(version), version_name(champion or "none")),
             grid=self.grid,
             bound=self.bound,
             clean=lambda: self.clean(folder, candidate.model),
-            measure=self._measure,
+            measure=self._measure(kept, candidate=version),
         )
+        return decision, kept
 
-    def _measure(self, model: BlindModel, grid: GateGrid) -> pd.DataFrame:
-        """`score`, once for each model: a version that became champion here is the next one's rival."""
-        if id(model) not in self._scores:
-            self._scores[id(model)] = score(model, grid)
-        return self._scores[id(model)]
+    def _measure(self, kept: list[str], candidate: str | None = None) -> Measure:
+        """`score`, but for what was measured before, which `kept` then says.
+
+        Args:
+            candidate: of a promotion, for which the registry is not believed: who may register could write its scores.
+        """
+
+        def measure(model: BlindModel, grid: GateGrid) -> pd.DataFrame:
+            key = kept_scores.key_of(model, grid)
+            if key not in self._scores:
+                version = next(version for version, chosen in self._loaded.items() if chosen.model is model)
+                known = kept_scores.of_shipped(key, grid)
+                if known is None and version != candidate:
+                    known = self._kept(version, key, grid)
+                if known is not None:
+                    kept.append(
+                        f"the scores of {version_name(version)} were measured before, by this code on this grid"
+                    )
+                self._scores[key] = score(model, grid) if known is None else known
+            return self._scores[key]
+
+        return measure
+
+    def _kept(self, version: str, key: str, grid: GateGrid) -> pd.DataFrame | None:
+        """The scores that a version got when it was a candidate, where they are those of the key."""
+        found = self.client.get_model_version(self.name, version)
+        if not found.run_id or found.tags.get(f"{TAG}scores") != key:
+            return None
+        with TemporaryDirectory(prefix="deepblur-") as scratch:
+            file = self.client.download_artifacts(found.run_id, f"{_folder(version)}/{kept_scores.FILE}", scratch)
+            return kept_scores.read(Path(file).read_text(encoding="utf-8"), key, grid)
 
     def _record(self, version: str, candidate: Chosen, decision: Decision) -> None:
         """The decision on the version (tags, description) and the evaluation with its run."""
@@ -190,8 +223,13 @@ class Promoter:
             "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             **{name: f"{value:.4f}" for name, value in decision.figures.items()},
         }
+        key = kept_scores.key_of(candidate.model, self.grid)
         if found.run_id:
-            folder = f"gate/version-{version}"
+            folder = _folder(version)
+            if key in self._scores:
+                scores = kept_scores.text_of(key, self._scores[key])
+                self.client.log_text(found.run_id, scores, f"{folder}/{kept_scores.FILE}")
+                tags["scores"] = key
             self.client.log_text(found.run_id, decision.items.to_csv(index=False), f"{folder}/observations.csv")
             self.client.log_text(found.run_id, decision.cells.to_csv(index=False), f"{folder}/cells.csv")
             self.client.log_text(found.run_id, json.dumps(decision.as_json(), indent=1), f"{folder}/decision.json")
@@ -226,3 +264,8 @@ class Promoter:
 
 def version_name(version: str) -> str:
     return f"version {version}"
+
+
+def _folder(version: str) -> str:
+    """Of the run that registered a version, what the gate found."""
+    return f"gate/version-{version}"

@@ -169,7 +169,8 @@ class Cluster:
         return [p for p, t in titles.items() if t.startswith("ray::") and not any(a in t for a in _NOBODYS)]
 
     def training_workers(self) -> list[psutil.Process]:
-        return [p for p in self.busy() if "RayTrainWorker" in title(p)]
+        """A lone worker is the process of its stage, and bears its name; those of a group have Ray Train's."""
+        return [p for p in self.busy() if title(p).startswith(("ray::RayTrainWorker", "ray::IN", "ray::DN"))]
 
     def kill_node(self) -> None:
         """SIGKILL the second node's raylet, as if its machine were gone."""

@@ -30,7 +30,7 @@ KINDS = {"trained": "study", "methods": "comparison", "tuning": "tuning", "uncer
 """Kind of study → the file that states a small one."""
 VARIES = (
     (
-        r"(?<=%22)[0-9a-f]{32}|\b[0-9a-f]{40}\b|\b[0-9a-f]{32}\b|(?<=-)[0-9a-f]{16}\b|\b[0-9a-f]{12}\+?(?![0-9a-f])",
+        r"(?<=%22)[0-9a-f]{32}|\b[0-9a-f]{40}\b|\b[0-9a-f]{32}\b|(?<=-)[0-9a-f]{16}\b|(?<!\.)\b[0-9a-f]{12}\+?(?![0-9a-f])",
         "HASH",
     ),
     (r"(experiments/|experiments=%5B%22)\d+", r"\1NUMBER"),

@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.train
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from deepblur.platform.arms.search.loop import END, WAIT, Job, Loop
-from deepblur.platform.cluster.queue import StageError
+from deepblur.platform.cluster.queue import StageError, UnderWay
 from deepblur.platform.cluster.resources import Resources
-from deepblur.platform.cluster.training import train_on_ray
 from deepblur.platform.stages.failure import describe_error, of_the_settings, root_cause
 from deepblur.platform.stages.stage import Work
-from deepblur.platform.training.specification import Training
+
+_LOOK_S = 0.5
+"""Seconds between two looks at the curve of a training."""
 
 
 def run_trials(loop: Loop, resources: Resources) -> None:
@@ -152,19 +151,14 @@ def _trial(config: dict[str, Any], resources: Resources) -> None:
 
 
 def _carry_out(work: Work, resources: Resources) -> dict[str, Any]:
-    if isinstance(work.stage, Training):
-        return train_on_ray(work, resources, callbacks=[_Rows(work.key)])
-    options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": 2}
-    options["scheduling_strategy"] = "DEFAULT"  # not in the placement group that Tune made for the trial itself
-    return ray.get(ray.remote(Work.carry_out).options(name=work.label, **options).remote(work))
-
-
-class _Rows(TuneReportCallback):
-    """Tells Tune that a training has a new row; the driver reads it in the training's live file."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__()
-        self._key = key
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        super().after_report(run_context, [{"event": "row", "stage": self._key}], None)
+    """Carry out a stage, and tell Tune whenever a training has new rows; the driver reads them in its live file."""
+    # not in the placement group that Tune made for the trial itself
+    begun, rows, result = UnderWay(work, resources, scheduling_strategy="DEFAULT"), 0, None
+    while result is None:
+        ended, _ = ray.wait([begun.reference], timeout=_LOOK_S)
+        if (now := len(work.live_rows())) > rows:
+            rows = now
+            tune.report({"event": "row", "stage": work.key})
+        if ended:
+            result = begun.result()
+    return result

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepblur.platform.arms.trained.pictures import pictures_by_arm, place_of, write_pictures
+from deepblur.platform.arms.trained.pictures import overview, pictures_by_arm, place_of, write_pictures
 from deepblur.platform.arms.trained.register import register_models
 from deepblur.platform.arms.trained.report import sections, tables
 from deepblur.platform.arms.trained.result import (
@@ -18,7 +18,7 @@ from deepblur.platform.arms.trained.result import (
     summary_table,
 )
 from deepblur.platform.arms.trained.text import COLUMNS, contrast_sentences, text_summary
-from deepblur.platform.experiment.record import StagesRecord
+from deepblur.platform.experiment.record import PICTURE, StagesRecord
 from deepblur.platform.experiment.result import header, table_and_sentences
 from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.report.page import Section
@@ -51,6 +51,8 @@ class TrainedStudy(StudyResult):
     def write(self, folder: Path) -> Path:
         report = super().write(folder)
         write_pictures(self, folder / "pictures")
+        if (image := overview(self)) is not None:
+            (folder / PICTURE).write_bytes(image)
         return report
 
     def text(self) -> str:

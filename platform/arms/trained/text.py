@@ -4,14 +4,14 @@ A sentence claims a difference only where the interval excludes zero *and* the t
 """
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from deepblur.platform.arms.trained.result import StudyResult, interval, paired_table, summary_table
+from deepblur.platform.arms.trained.result import GAINS, StudyResult, interval, paired_table, summary_table
 from deepblur.platform.evaluation.measure import Measure
 from deepblur.platform.report.answer import Answer, question, sample_text
 from deepblur.platform.report.numbers import SIGNIFICANT, WIDTH, bracketed, cut, equals, signed
@@ -83,19 +83,12 @@ def _answer(result: StudyResult, row: pd.Series, measure: Measure) -> Answer:
 
 
 def baseline_sentences(result: StudyResult) -> list[str]:
-    """Whether IN beats the mean PSF and DN the blurry input, arm by arm, with intervals."""
-    sentences = []
-    for i, arm in enumerate(result.arms):
-        items = result.items[result.items["arm"] == arm]
-        basis = sample_text({"draws": len(items), "images": items["image"].nunique(), "seeds": items["seed"].nunique()})
-        among = "" if len(result.arms) == 1 else f" ({arm})"
-        if i == 0 or not result.one_psf:
-            gain = interval(items, "psf_snr_db", "mean_psf_snr_db")
-            label = "IN" if result.one_psf else f"IN{among}"
-            sentences.append(_against(label, "the mean PSF", gain, 2, " dB of PSF SNR", basis))
-        gain = interval(items, "psnr_db", "blurry_psnr_db")
-        sentences.append(_against(f"DN{among}", "the blurry input", gain, 2, " dB of PSNR", basis))
-    return sentences
+    """Whether IN beats the mean PSF and DN the blurry input, with intervals; arms of which the same holds in one."""
+    shared = result.one_psf and len(result.arms) > 1
+    found = _against(
+        "IN", "the mean PSF", "dB of PSF SNR", _gains(result, "psf_gain_db", result.arms[:1] if shared else ())
+    )
+    return found + _against("DN", "the blurry input", "dB of PSNR", _gains(result, "psnr_gain_db"))
 
 
 def caveats(result: StudyResult) -> list[str]:
@@ -112,20 +105,24 @@ def caveats(result: StudyResult) -> list[str]:
 
 
 def text_summary(result: StudyResult) -> str:
-    """The summary and the verdict as aligned plain text, at most 110 columns wide."""
-    table = gains_table(result, measures=[name for name in columns_of(result) if not name.startswith("oracle")])
+    """The summary and the verdict as aligned plain text, at most 110 columns wide; the report has all of it."""
+    table = gains_table(result, measures=[name for name in columns_of(result) if not name.startswith("oracle")],
+                        groups=("all", "noise"))  # fmt: skip
     if not table.fits():  # unusually large figures: one decimal less says as much
         fewer = [replace(c, decimals=c.decimals and c.decimals - 1) for c in table.columns]
         table = replace(table, columns=fewer)
-    words = [*baseline_sentences(result), *contrast_sentences(result, paired_table(result)), *caveats(result)]
+    words = [*baseline_sentences(result), contrast_sentences(result, paired_table(result))[0], *caveats(result)]
     lines = (line for sentence in words for line in textwrap.wrap(sentence, WIDTH, subsequent_indent="  "))
     title = f"{cut(result.title, 60)} (preset {cut(result.preset, 12)}); means [95 % interval]"
     return "\n".join([title, "", table.text(), "", *lines])
 
 
-def gains_table(result: StudyResult, caption: str = "", *, measures: Iterable[str] = ()) -> Table:
-    """Of each arm a row for all draws, each noise level and each η."""
+def gains_table(
+    result: StudyResult, caption: str = "", *, measures: Iterable[str] = (), groups: Iterable[str] = ()
+) -> Table:
+    """Of each arm a row for all draws, each noise level and each η, or for those of some groups alone."""
     summary = summary_table(result)
+    summary = summary[summary["group"].isin(list(groups))] if groups else summary
     columns = {"arm": Column("arm", group=True), "level": Column("subset", least=14), "draws": Column("draws", 0)}
     known = columns_of(result)
     columns |= {name: known[name] for name in measures or known}
@@ -147,12 +144,31 @@ def _finding(contrast: tuple[str, str], row: pd.Series) -> str:
     return f"higher for the arm {higher}"
 
 
-def _against(who: str, baseline: str, gain: tuple[float, float, float], decimals: int, unit: str, basis: str) -> str:
-    mean, low, high = gain
-    if low > 0:
-        claim = f"{who} beats {baseline}"
-    elif high < 0:
-        claim = f"{who} is worse than {baseline}"
-    else:
-        claim = f"Not shown that {who} beats {baseline}"
-    return f"{claim}: {signed(mean, decimals)}{unit}, 95 % interval {bracketed(low, high, decimals)}, {basis}."
+Gain = tuple[float, float, float]
+
+
+def _gains(result: StudyResult, name: str, arms: Sequence[str] = ()) -> dict[str, tuple[Gain, str]]:
+    """Arm, or "" for what all of them share, → the mean of a gain with its interval, and the size of its sample."""
+    found = {}
+    for arm in arms or result.arms:
+        items = result.items[result.items["arm"] == arm]
+        basis = sample_text({"draws": len(items), "images": items["image"].nunique(), "seeds": items["seed"].nunique()})
+        found["" if arms or len(result.arms) == 1 else arm] = interval(items, *GAINS[name]), basis
+    return found
+
+
+def _against(who: str, baseline: str, unit: str, gains: dict[str, tuple[Gain, str]]) -> list[str]:
+    """A sentence for each thing that can be said, with all arms of which it holds."""
+    said: dict[tuple[str, str], dict[str, Gain]] = {}
+    for arm, (gain, basis) in gains.items():
+        claim = "{} beats" if gain[1] > 0 else "{} is worse than" if gain[2] < 0 else "Not shown that {} beats"
+        said.setdefault((claim, basis), {})[arm] = gain
+    sentences = []
+    for (claim, basis), its in said.items():
+        arms = f"{who} ({', '.join(its)})" if any(its) else who
+        figures = [f"{signed(mean, 2)} {bracketed(low, high, 2)}" for mean, low, high in its.values()]
+        sentences.append(
+            f"{claim.format(arms)} {baseline}: {' and '.join(figures)} {unit} (95 % interval"
+            f"{'s' * (len(its) > 1)}), {basis}."
+        )
+    return sentences

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepblur.platform.arms.trained.pictures import overview
 from deepblur.platform.arms.trained.report import write_report
 from deepblur.platform.arms.trained.result import Picture, StudyResult, paired_table, summary_table
 from deepblur.platform.arms.trained.text import baseline_sentences, contrast_sentences, text_summary
+from deepblur.platform.data.image_file import read_grey
 from deepblur.platform.report.numbers import WIDTH
 
 VOID = {"meta", "img", "br"}
@@ -157,7 +159,6 @@ def test_every_number_of_the_text_table_follows_from_the_items():
         subsets = {
             "all draws": items,
             "noise low": items[items["noise"] == "low"],
-            "η 0.05": items[items["eta_waves"] == 0.05],
         }
         for label, rows in subsets.items():
             line = next(line for line in block.splitlines() if line.strip().startswith(label))
@@ -169,6 +170,31 @@ def test_every_number_of_the_text_table_follows_from_the_items():
                 f"{(rows['psnr_db'] - rows['blurry_psnr_db']).mean():+.2f}",
                 f"{(rows['ssim'] - rows['blurry_ssim']).mean():+.3f}",
             ]
+
+
+def test_the_text_is_ten_lines_of_table_and_a_sentence_for_each_question():
+    table, sentences = text_summary(study(noises=("clean", "low", "high"), images=12)).split("\n\n")[1:]
+    assert len(table.splitlines()) <= 11
+    assert "η" not in table
+    lines = [line for line in sentences.splitlines() if not line.startswith(" ")]
+    assert [line.split()[0] for line in lines] == ["IN", "DN", "PSNR,"]
+
+
+def test_arms_of_which_another_thing_holds_have_a_sentence_of_their_own():
+    result = study(lead_db=-4.0, dn_gain_db=2.0, images=12)
+    first, second = (line for line in baseline_sentences(result) if "DN" in line)
+    assert first.startswith("DN (estimated) is worse than the blurry input: −")
+    assert second.startswith("DN (true) beats the blurry input: +")
+    assert "(95 % interval)," in first
+
+
+def test_one_picture_shows_before_after_truth_and_both_psfs(tmp_path):
+    image = overview(study())
+    (tmp_path / "overview.png").write_bytes(image)
+    pixels = read_grey(tmp_path / "overview.png")
+    assert pixels.shape[1] > 1000
+    assert pixels.std() > 0.1
+    assert overview(study(pictures=0)) is None
 
 
 def test_the_summary_brackets_each_mean_and_counts_each_draw():
@@ -222,9 +248,9 @@ def test_one_image_settles_nothing():
 @pytest.mark.parametrize(
     ("gain_db", "psf", "image"),
     [
-        (2.0, "IN beats the mean PSF", "DN (true) beats the blurry input"),
-        (-2.0, "IN is worse than the mean PSF", "DN (true) is worse than the blurry input"),
-        (0.0, "Not shown that IN beats the mean PSF", "Not shown that DN (true) beats the blurry input"),
+        (2.0, "IN beats the mean PSF", "DN (estimated, true) beats the blurry input"),
+        (-2.0, "IN is worse than the mean PSF", "DN (estimated, true) is worse than the blurry input"),
+        (0.0, "Not shown that IN beats the mean PSF", "Not shown that DN (estimated, true) beats the blurry input"),
     ],
 )
 def test_the_baselines_are_beaten_only_where_the_interval_says_so(gain_db, psf, image):

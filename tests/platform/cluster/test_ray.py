@@ -87,12 +87,19 @@ def raylet(node):
     return psutil.Process(process.process.pid)
 
 
+def trainings_below(process):
+    """Training workers among the processes below this one: a lone one bears the name of its stage."""
+    found = process.children(recursive=True)
+    return [worker for worker in found if worker.name().startswith(("ray::RayTrain", "ray::IN", "ray::DN"))]
+
+
 def training_on(node):
     """Whether a training worker runs on this node."""
-    return any(worker.name().startswith("ray::RayTrain") for worker in raylet(node).children())
+    return bool(trainings_below(raylet(node)))
 
 
-def test_a_study_in_a_cluster_of_its_own_lets_nobody_in_and_bears_the_death_of_its_driver(alone, fresh):
+def test_a_study_in_a_cluster_of_its_own_lets_nobody_in_and_bears_deaths(alone, fresh):
+    """First of the worker that trains, then of the driver."""
     runs = fresh("own")
     home, folder = runs.parent, f"/tmp/dbr{os.getpid()}"  # the paths of Ray's sockets must stay short
     own = {"HOME": str(home), "RAY_TMPDIR": folder, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
@@ -101,7 +108,10 @@ def test_a_study_in_a_cluster_of_its_own_lets_nobody_in_and_bears_the_death_of_i
     with start(STUDY, runs, environment, *WHOLE) as process:
         try:
             wait_for_a_checkpoint(process, runs)
-            wait(lambda: any("RayTrainWorker" in name for name, _ in listening(process.pid)), process)
+            study = psutil.Process(process.pid)
+            (first,) = trainings_below(study)
+            first.kill()
+            wait(lambda: [worker.pid for worker in trainings_below(study)] not in ([], [first.pid]), process)
             sockets = listening(process.pid)
             assert {"gcs_server", "raylet"} <= {name for name, _ in sockets}
             assert elsewhere(sockets) == []
