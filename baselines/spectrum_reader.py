@@ -6,6 +6,7 @@ coordinates of its principal components. Neither knows a turn of the PSF by 180Â
 alone, most of all in noise, where the likelihood alone is sure of too much.
 """
 
+import math
 from functools import lru_cache
 from itertools import pairwise
 
@@ -74,8 +75,8 @@ class SpectrumReader(nn.Module):
         self.register_buffer("components", torch.zeros(coordinates, len(self.root)))
         self.register_buffer("scale", torch.ones(coordinates))
         self.body = nn.Sequential(*_layers((_MAPS + len(places), *widths)))
-        with torch.no_grad():
-            features = self.body(torch.zeros(1, _MAPS + len(places), *inside.shape)).numel()
+        # counted, not tried: a convolution on the device "meta", where a model is checked, costs torch a second
+        features = widths[-1] * math.prod(-(-side // 2 ** (len(widths) - 1)) for side in inside.shape)
         outputs = coordinates + coordinates * (coordinates + 1) // 2
         self.head = nn.Sequential(
             nn.Flatten(), nn.Linear(features, hidden), nn.GELU(), nn.Dropout(0.1), nn.Linear(hidden, outputs)

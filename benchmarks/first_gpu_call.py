@@ -5,7 +5,7 @@ Measure  50 steps of the trainer that studies use, for IN and DN of the paper's 
          TF32 and bfloat16 (autocast), with and without torch.compile: images/s of the median step, most memory held,
          and operations a second as a share of a matrix product's in bfloat16. Draws are made on the device, in the
          step. What does not fit into the memory is named. The last lines name the fastest of each network.
-Cost     2 min on an H100; `--rehearse` takes a minute of a CPU: small sizes, no TF32, the same code
+Cost     2 min on an H100; `--rehearse` takes seconds of a CPU: small sizes, no TF32, the same code
 Run      python benchmarks/first_gpu_call.py
          python benchmarks/first_gpu_call.py --rehearse
 Outcome  rehearsed on a CPU only: no GPU has been lent since it was written.
@@ -23,7 +23,7 @@ from training import Place, operations, product_rate, stages, step_of, timed
 from deepblur.platform.data.observations import draw_batch
 from deepblur.platform.data.store import open_store
 
-NETWORKS = ("IN, paper's size", "DN, paper's size")
+IN, DN, SMALL = "IN, paper's size", "DN, paper's size", "DN, compact"
 
 
 def main() -> None:
@@ -47,7 +47,10 @@ def main() -> None:
     precisions = ("float32", "bfloat16") if options.rehearse else ("float32", "tf32", "bfloat16")
     with tempfile.TemporaryDirectory(prefix="deepblur-") as cache:
         for network, precision, batch, compiled in product(
-            NETWORKS, precisions, options.batches, (False, True) if options.compile else (False,)
+            (IN, SMALL if options.rehearse else DN),
+            precisions,
+            options.batches,
+            (False, True) if options.compile else (False,),
         ):
             label = f"{network}, {precision}, {batch}{', compiled' * compiled}"
             try:

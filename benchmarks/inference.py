@@ -39,7 +39,7 @@ from deepblur.operators import ZernikeBlur
 from deepblur.platform.evaluation.metrics import psnr_db
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.models.shipped import shipped
-from deepblur.platform.system.memory import PeakMemory
+from deepblur.platform.system.memory import PeakMemory, keep_freed_memory
 
 WIDTHS, BLOCKS, UNROLL = (32, 64, 128, 256), 4, 4
 GAMMA = torch.tensor([[0.06, -0.05, 0.04, 0.08, -0.06, 0.03, -0.04]])
@@ -169,6 +169,7 @@ BESIDE = {
 def measure(name: str, side: int, device: torch.device, threads: int) -> dict[str, float]:
     """One row, in this process."""
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as every command
     torch.manual_seed(0)
     y = blurry(side)[0].to(device)
     call = ROWS[name](device)

@@ -39,6 +39,7 @@ from deepblur.platform.data.image_file import read_grey
 from deepblur.platform.data.observations import BLOCK, Batch, draw_batch
 from deepblur.platform.data.sources import parse_data
 from deepblur.platform.data.store import ImageStore, open_store
+from deepblur.platform.system.memory import keep_freed_memory
 from deepblur.platform.training.specification import Training
 from deepblur.platform.training.tasks import DeblurTask, IdentifyTask, Task
 from deepblur.platform.training.trainer import Trainer
@@ -173,6 +174,7 @@ def worker(rank: int, world: int, port: int, stage: Training, cache: str, thread
     """One of several processes that share a batch; the first one writes what a step took."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(max(1, threads // world))
+    keep_freed_memory()
     dist.init_process_group("gloo", rank=rank, world_size=world)
     place = Place(torch.device("cpu"), rank, world)
     store = open_store(stage.train, Path(cache), progress=False)
@@ -231,6 +233,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as every stage
     rate = product_rate(device, options.precision)
     card = torch.cuda.get_device_name() if device.type == "cuda" else f"{options.threads} threads"
     print(f"{card}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}, {options.precision}, batch "

@@ -21,7 +21,9 @@ if (_root / "cluster.yaml").is_file():  # a source tree or its Ray upload; a whe
 def __getattr__(name: str) -> Any:
     """`deepblur.restore`, imported when it is asked for: it needs torch."""
     if name == "restore":
-        from deepblur.restoration.restore import restore
+        from deepblur.platform.system.imports import unobserved
 
+        with unobserved():
+            from deepblur.restoration.restore import restore
         return restore
     raise AttributeError(f"module 'deepblur' has no attribute {name!r}")

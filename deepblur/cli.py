@@ -6,6 +6,7 @@ nothing heavy before `run`.
 
 import argparse
 import errno
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -67,5 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code or CANNOT_BE_WRITTEN
 
 
+def script() -> int:
+    """`main`, of a process that ends with it: to look for cycles in what is left would take a quarter of a second."""
+    code = main()
+    gc.freeze()
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script())

@@ -17,6 +17,7 @@ from deepblur.platform.models import shipped
 from deepblur.platform.models.model import BlindModel
 from deepblur.platform.registry.choice import Chosen, NoChampionError, choose_model
 from deepblur.platform.system.errors import ModelError
+from deepblur.platform.system.memory import keep_freed_memory
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.engines.given_psf import GivenPSFEngine
 from deepblur.restoration.engines.measured_psf import measured_psf
@@ -38,6 +39,7 @@ def choose_engine(choice: EngineChoice) -> tuple[Engine, str]:
         ModelError: an unknown method or restorer, or a model that cannot be had.
         InputError: a PSF that is none.
     """
+    keep_freed_memory()  # the process that asks for an engine restores with it
     for what, value, known in (("method", choice.method, METHODS), ("restorer", choice.restorer, RESTORERS)):
         if value not in known:
             raise ModelError(f"a {what} is one of {', '.join(known)}; got {value!r}")

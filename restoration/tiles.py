@@ -228,6 +228,8 @@ def _cut(side: int, tile_px: int, psf_px: int) -> tuple[int, tuple[int, ...]]:
     while not _regular(tile, psf_px) and tile > OVERLAP_PX + ALIGN_PX:
         tile -= 1
     count = math.ceil((side - tile) / (tile - OVERLAP_PX)) + 1
+    least = math.ceil((side + (count - 1) * OVERLAP_PX) / count) + ALIGN_PX  # as starts are rounded
+    tile = next((smaller for smaller in range(least, tile) if _regular(smaller, psf_px)), tile)  # they overlap no more
     steps = (side - tile) // ALIGN_PX
     return tile, tuple(ALIGN_PX * round(i * steps / (count - 1)) for i in range(count))
 

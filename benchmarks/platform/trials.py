@@ -40,7 +40,7 @@ class Results(dict):
     def attempts(self, key: str) -> int:
         return 0
 
-    def start(self, key: str, kind: str, label: str) -> int:
+    def start(self, key: str, kind: str, label: str, processes: int | None = 1) -> int:
         return 1
 
     def folder(self, key: str) -> Path:
@@ -67,7 +67,7 @@ def made_up(runs: Path) -> Works:
     """One stage a trial, which nobody carries out."""
 
     def works(arm: Arm, number: int) -> tuple[Work, ...]:
-        stage: Any = SimpleNamespace(kind="evaluate")
+        stage: Any = SimpleNamespace(kind="evaluate", processes=1)
         return (Work(stage=stage, key=str(number), label="", attempt=0, runs=runs, inputs={}, code="", pixels={},
                      threads=1),)  # fmt: skip
 

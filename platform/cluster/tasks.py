@@ -59,11 +59,12 @@ class Tasks:
 
     def stop(self) -> None:
         """Interrupt all calls; when it returns they have ended, and after a few seconds by force."""
-        for force in (False, True):
-            for reference in self._running:
+        left = list(self._running)
+        for force in (False, True):  # force only where it must be: Ray dies of some calls that end as they are killed
+            for reference in left:
                 ray.cancel(reference, force=force)
-            if self._running:
-                ray.wait(list(self._running), num_returns=len(self._running), timeout=_PATIENCE_S)
+            if left:
+                _, left = ray.wait(left, num_returns=len(left), timeout=_PATIENCE_S)
         self._running.clear()
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 _SMALLEST = 1e-5
@@ -60,6 +59,8 @@ def _fit(spread: np.ndarray, error: np.ndarray) -> tuple[float, float]:
         floor, factor = np.exp(parameters)
         variance = (floor * rms) ** 2 + (factor * rms / typical * spread) ** 2 + _SMALLEST**2
         return float(np.mean(np.log(variance) + error**2 / variance))
+
+    from scipy.optimize import minimize  # a quarter of a second, which nobody need spend who restores
 
     found = minimize(surprise, np.log([0.7, 0.7]), method="L-BFGS-B", bounds=[(-6, 3), (-6, 3)])
     floor, factor = np.exp(found.x)

@@ -17,6 +17,7 @@ from mlflow.pyfunc import PythonModel
 
 from deepblur.platform.models.model import load_model
 from deepblur.platform.registry.requests import MAX_PIXELS, Bounded, answer
+from deepblur.platform.system.memory import keep_freed_memory
 
 
 class BlindDeblurring(PythonModel):
@@ -27,6 +28,7 @@ class BlindDeblurring(PythonModel):
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.max_pixels = int(config.get("max_pixels") or MAX_PIXELS)
         self.turn = Lock()
+        keep_freed_memory()
         if config.get("threads"):
             torch.set_num_threads(int(config["threads"]))
         self.model = load_model(Path(context.artifacts["model"]), device=self.device)

@@ -16,7 +16,7 @@ from deepblur.platform.system.seal import sha256
 
 MODEL_CODE = "mlflow_model.py"
 DESCRIPTION = "MLmodel"
-_PLATFORM = ("models/description.py", "models/model.py", "registry/requests.py")
+_PLATFORM = ("models/description.py", "models/model.py", "registry/requests.py", "system/memory.py")
 _LARGEST_BYTES = 1_000_000
 """Of MLmodel."""
 _FLAVOR = {"loader_module": "mlflow.pyfunc.loaders.code_model", "code": "code", "streamable": False}

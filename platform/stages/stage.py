@@ -28,6 +28,7 @@ from deepblur.platform.stages.heartbeat import Heartbeat, Meter, read_rows
 from deepblur.platform.stages.identity import canonical, code_of, parts_in
 from deepblur.platform.system.code import differs_here
 from deepblur.platform.system.disk import writing
+from deepblur.platform.system.memory import keep_freed_memory
 from deepblur.platform.system.seal import hashes_of, write_sealed
 from deepblur.platform.system.whole_files import complete
 
@@ -171,6 +172,7 @@ class Work:
                     f"the images of {' + '.join(map(str, sources))} changed after the study began; run it again"
                 )
         torch.set_num_threads(self.threads)
+        keep_freed_memory()
 
     def carry_out(self, watch: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Carry the stage out in this process; its result for the ledger.

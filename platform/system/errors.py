@@ -49,3 +49,12 @@ class OutputError(RestorationError, OSError):
 
 class SettingsError(ValueError):
     """Settings that cannot be carried out, however often it is tried."""
+
+
+OF_AN_IMAGE = (RestorationError, ValueError, ArithmeticError, RuntimeError, MemoryError)
+"""By which one image fails and nothing else does: our own, torch's, and those of the methods."""
+
+
+def sentence_of(error: Exception) -> str:
+    """What one of them says, in a line."""
+    return " ".join(str(error).split()) or "there is not enough memory; lower --max-memory, or take a part of the image"

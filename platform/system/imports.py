@@ -1,11 +1,13 @@
-"""What a file imports, by its import statements, and which of it is the user's own."""
+"""What a file imports, by its import statements, and which of it is the user's own; and imports in less time."""
 
 import ast
+import gc
 import importlib.machinery
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -106,3 +108,19 @@ def _locate(module: str) -> tuple[Path | None, list[str]]:
         if (place / leaf).is_dir():
             return None, [str(place / leaf)]
     return None, []
+
+
+@contextmanager
+def unobserved() -> Iterator[None]:
+    """For the length of the block Python's garbage collector stands aside.
+
+    Large packages make some hundred thousand objects that stay; to look through them again and again takes a third of
+    the time of their import.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from deepblur.platform.system.errors import (
     INPUT,
+    OF_AN_IMAGE,
     OK,
     ModelError,
     OutputError,
     PartOfSetError,
-    RestorationError,
+    sentence_of,
 )
 from deepblur.platform.system.lock import LockError, shared
 from deepblur.platform.system.printable import printable, say
@@ -142,15 +143,14 @@ def tried(item: Item, work: Callable[[], dict[str, Any]]) -> Outcome:
     """One image, done or failed for a reason that the others must not pay for: torch's own and those of the methods."""
     try:
         return Outcome(work())
-    except (RestorationError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+    except OF_AN_IMAGE as error:
         return failed(item, error)
 
 
 def failed(item: Item, error: Exception) -> Outcome:
     """With the error as one sentence that names the image."""
     name = printable(str(item.path))
-    sentence = " ".join(printable(str(error).replace(str(item.path), name), keep="\n").split())
-    sentence = sentence or "there is not enough memory; lower --max-memory"
+    sentence = " ".join(printable(str(error).replace(str(item.path), name), keep="\n").split()) or sentence_of(error)
     sentence = sentence if name in sentence else f"{name}: {sentence}"
     entry = {"input": str(item.path), "status": "failed", "error": sentence}
     first = str(error.first) if isinstance(error, PartOfSetError) else None

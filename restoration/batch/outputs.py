@@ -5,15 +5,13 @@ import io
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from deepblur.platform.report.style import as_png
 from deepblur.platform.system.printable import printable
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.blurs import JudgedBlur, wavefront
@@ -21,6 +19,9 @@ from deepblur.restoration.engines.engine import IdentifiedBlur
 from deepblur.restoration.formats.ome_tiff_write import write_ome_tiff
 from deepblur.restoration.images.io import assembled
 from deepblur.restoration.images.recording import Recording
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GAMMA_COLUMNS = ("frame", "channel", "row", "column", "noll", "name", "waves", "std_waves", "verdict")
 
@@ -61,8 +62,10 @@ def _text(value: Tensor) -> str:
     return f"{float(value):.6f}" if torch.isfinite(value) else ""
 
 
-def write_picture(path: Path, figure: Figure) -> None:
+def write_picture(path: Path, figure: "Figure") -> None:
     """The figure as PNG."""
+    from deepblur.platform.report.style import as_png  # and with it Matplotlib
+
     write_bytes(path, as_png(figure))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deepblur.platform.system.imports import unobserved
 from deepblur.platform.system.whole_files import remove
 from deepblur.restoration.batch.image_files import chosen_engine, key_of
 from deepblur.restoration.batch.outputs import (
@@ -158,7 +159,8 @@ def _write(place: Place, session: Session, report: Report, pictures: bool) -> di
         write_gamma(place.path("gamma", "_gamma.csv"), report.blurs)
         write_wavefronts(place.path("wavefront", "_wavefront.tif"), report.blurs)
     if pictures and session.first is not None:
-        from deepblur.restoration.overview import overview, psf_picture  # a second that --no-pictures saves
+        with unobserved():
+            from deepblur.restoration.overview import overview, psf_picture  # half a second that --no-pictures saves
 
         picture = overview(place.item.path.name, *session.first, report)
         write_picture(place.path("overview", "_overview.png"), picture)

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from deepblur.platform.system.imports import unobserved
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands import restore
 from deepblur.restoration.commands.outcome import called, ending, file_of, say_optics, say_remarks, say_results
@@ -42,7 +43,8 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 @ending
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.restoration.batch.identify import identify_files
+    with unobserved():
+        from deepblur.restoration.batch.identify import identify_files
 
     engine, options = called(EngineChoice, arguments), called(Options, arguments)
     results = called(identify_files, arguments, engine=engine, options=options)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from deepblur.platform.system.errors import OK
+from deepblur.platform.system.imports import unobserved
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands import restore
 from deepblur.restoration.commands.outcome import called, ending
@@ -41,7 +42,8 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 @ending
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.restoration.batch.psf import psf_file
+    with unobserved():
+        from deepblur.restoration.batch.psf import psf_file
 
     report = called(psf_file, arguments)
     if arguments.json:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from deepblur.platform.system.imports import unobserved
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands.outcome import (
     called,
@@ -181,7 +182,8 @@ def intensities(command: argparse.ArgumentParser) -> None:
 
 @ending
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.restoration.batch.restore import restore_files
+    with unobserved():
+        from deepblur.restoration.batch.restore import restore_files
 
     if "max_memory_gib" not in arguments:
         arguments.max_memory_gib = Options.max_memory_gib * (1 if arguments.ray else max(1, arguments.workers or 1))

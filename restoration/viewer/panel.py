@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from deepblur.platform.system.errors import RestorationError
+from deepblur.platform.system.errors import OF_AN_IMAGE, sentence_of
 from deepblur.restoration.engines.names import METHODS, RESTORERS
 from deepblur.restoration.options import LENS, EngineChoice, Options
 from deepblur.restoration.viewer.findings import Findings
@@ -142,8 +142,8 @@ class RestorePanel(QWidget):
             view = view_of(layer, self.viewer.dims.point, self.viewer.dims.displayed) if in_view else None
             choice, known = self._asked()
             recording = recording_of_layer(layer, known, view)
-        except (RestorationError, ValueError) as error:
-            self.findings.say(str(error), bad=True)
+        except OF_AN_IMAGE as error:
+            self.findings.say(sentence_of(error), bad=True)
             return
         options = Options() if view is None else Options(region=view.region, crop=True)
         self.work = work = Work(choice, recording, options, restores)

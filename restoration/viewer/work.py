@@ -7,7 +7,7 @@ from threading import Event
 
 import numpy as np
 
-from deepblur.platform.system.errors import RestorationError
+from deepblur.platform.system.errors import OF_AN_IMAGE, sentence_of
 from deepblur.restoration.areas import cut_of
 from deepblur.restoration.blurs import EMPTY, JudgedBlur
 from deepblur.restoration.channels import residual_image
@@ -64,8 +64,8 @@ class Work:
             return self._run()
         except _StoppedError:
             return None
-        except (RestorationError, ValueError) as error:
-            return str(error)
+        except OF_AN_IMAGE as error:
+            return sentence_of(error)
 
     def _run(self) -> Found:
         check_together(self.choice, self.options)

@@ -111,7 +111,9 @@ def text_summary(result: StudyResult) -> str:
     if not table.fits():  # unusually large figures: one decimal less says as much
         fewer = [replace(c, decimals=c.decimals and c.decimals - 1) for c in table.columns]
         table = replace(table, columns=fewer)
-    words = [*baseline_sentences(result), contrast_sentences(result, paired_table(result))[0], *caveats(result)]
+    lead, *others = contrast_sentences(result, paired_table(result))
+    own = [said for said in others if said.startswith(tuple(metric.measure.label for metric in result.own_metrics))]
+    words = [*baseline_sentences(result), lead, *own, *caveats(result)]
     lines = (line for sentence in words for line in textwrap.wrap(sentence, WIDTH, subsequent_indent="  "))
     title = f"{cut(result.title, 60)} (preset {cut(result.preset, 12)}); means [95 % interval]"
     return "\n".join([title, "", table.text(), "", *lines])

@@ -59,9 +59,11 @@ def without_times(row):
 
 
 @pytest.mark.parametrize("kind", ["identify", "deblur", "joint"])
-@pytest.mark.parametrize("ema", [None, 0.9])
-def test_a_killed_run_resumes_bit_for_bit(kind, ema, cache):
+@pytest.mark.parametrize(("ema", "precision"), [(None, "float32"), (0.9, "float32"), (0.9, "bfloat16")])
+def test_a_killed_run_resumes_bit_for_bit(kind, ema, precision, cache):
+    """In bfloat16 as on a GPU: autocast, over weights in channels last."""
     stage = stages(ema=ema)[kind]
+    stage = replace(stage, optimization=replace(stage.optimization, precision=precision))
     whole = train(stage, cache=cache, identifier=None, run=MemoryRun())
     killed = MemoryRun(die_at=stage.optimization.steps * 2 // 3)
     with pytest.raises(InterruptedError):

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from skimage import data
 
+from deepblur.restoration.session import Session
 from deepblur.restoration.viewer.samples import LENS, blurry_glands
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -188,6 +189,30 @@ def test_sentences_instead_of_work(viewer, panel):
     panel.optics["na"].setValue(1.2)
     click(panel, panel.restore)
     assert "nothing to restore" in panel.findings.words.text()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            ArithmeticError("the search diverged\nin frame 1; take another method"),
+            "the search diverged in frame 1; take",
+        ),
+        (RuntimeError("[enforce fail] cannot allocate"), "cannot allocate"),
+        (MemoryError(), "there is not enough memory"),
+    ],
+)
+def test_a_method_that_fails_is_one_sentence_and_the_panel_is_free_again(viewer, panel, monkeypatch, error, words):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Session, "frames", fails)
+    image, about = small(units=None, scale=None)
+    viewer.add_image(image, **about)
+    click(panel, panel.restore)
+    assert words in panel.findings.words.text()
+    assert panel.restore.isEnabled()
+    assert len(viewer.layers) == 1
 
 
 def test_work_is_stopped_between_frames(viewer, panel):

@@ -1,0 +1,37 @@
+"""Memory that is freed stays with the process, so that the next array of that size costs no page faults."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import resource, sys
+import numpy as np
+from deepblur.platform.system.memory import keep_freed_memory
+
+if "keep" in sys.argv:
+    keep_freed_memory()
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+np.ones(2**24)
+before = faults()
+for _ in range(5):
+    np.ones(2**24)  # 128 MiB
+print(faults() - before)
+"""
+
+
+def faults_of(*arguments):
+    return int(
+        subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True).stdout
+    )
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only GNU's C library is told")
+def test_what_is_freed_is_used_again():
+    assert faults_of("keep") < 1000
+    assert faults_of() > 10 * faults_of("keep")
