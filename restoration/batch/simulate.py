@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from deepblur.operators import PoissonGaussian, UniformGamma, ZernikeBlur, zernike_name
 from deepblur.operators.pupil import NYQUIST, psf_px
@@ -30,6 +31,7 @@ from deepblur.restoration.scale import Scale, scale_of
 MOST = 100
 """Of a coefficient in waves, and of noise where white is one."""
 MOST_NOLL = 500
+MOST_BINNING = 8
 
 
 def simulate_file(
@@ -49,6 +51,7 @@ def simulate_file(
     read_std: float = 0.01,
     seed: int = 0,
     scale: str = DEFAULT_RULE,
+    binning: int = 1,
 ) -> dict[str, Any]:
     """Blur a sharp image with known aberrations and noise: `deepblur simulate` from Python.
 
@@ -62,18 +65,20 @@ def simulate_file(
         noll: Noll indices of the Zernike modes, up to MOST_NOLL.
         gamma: coefficient of each mode, in waves; None draws them with eta and seed.
         eta: coefficients are uniform in ±eta, in waves.
-        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25; None takes that of the
-            lens that the file states, and 0.2 where it states none.
+        cutoff: pupil radius NA / wavelength * pixel size, in cycles per pixel of the camera, at most 0.25 without
+            binning; None takes that of the lens that the file states, and 0.2 where it states none.
         na: numerical aperture, which with the next two says the cutoff instead; what is left out of the three is taken
             from the file.
         wavelength_nm: of the light in vacuum, nanometres.
-        pixel_nm: side of a pixel in the sample, nanometres.
+        pixel_nm: side of a pixel of the camera in the sample, nanometres.
         index: refractive index of the immersion medium, which NA cannot exceed.
         psf_size: side of the PSF in pixels, odd; None: 6 / cutoff, 31 at 0.2.
         gain: variance per unit of signal, white being 1.
         read_std: standard deviation of the read noise, white being 1.
         seed: of coefficients and noise.
         scale: what counts as black and white, see `deepblur.restoration.options.parse_rule`.
+        binning: a pixel of the camera is a square of so many by so many of the image's, over which it averages; so a
+            lens can pass detail finer than the camera's pixels.
     Returns:
         The truth, as in the JSON file that is written, whose `files` name the others.
     Raises:
@@ -86,19 +91,26 @@ def simulate_file(
         check_figures(noll, {"gain": [gain], "read_std": [read_std], "eta": [eta], "gamma": gamma or []})
         choice = EngineChoice(cutoff=cutoff, na=na, wavelength_nm=wavelength_nm, pixel_nm=pixel_nm, index=index)
         recording = open_image(image)
+        if not 1 <= binning <= MOST_BINNING:
+            raise ValueError(f"--binning is a number from 1 to {MOST_BINNING}; got {binning}")
+        sides = {name: side and side * binning for name in ("pixel_um", "pixel_height_um")
+                 for side in (getattr(recording, name),)}  # fmt: skip
+        recording = replace(recording, **sides)
         optics = optics_of(choice, recording, Channels())[0]
         optics = replace(optics, cutoff=optics.cutoff or Quantity(OPTICS["cutoff"], "assumed"))
         assert optics.cutoff is not None
         size = psf_px(optics.cutoff.value) if psf_size is None else psf_size
         operator = ZernikeBlur(noll=tuple(noll), cutoff=optics.cutoff.value, psf_size=size)
-        if operator.coarse:
+        fine = operator if binning == 1 else _fine(operator, binning)
+        if fine.coarse:
             raise ValueError(
                 f"a cutoff above {NYQUIST} passes detail finer than the pixels of {image.name}, which holds none; got "
-                f"{operator.cutoff:.4g}; say a smaller one with --cutoff"
+                f"{fine.cutoff:.4g}; say a smaller one with --cutoff, or with --binning that a pixel of the camera is "
+                "several of the image's"
             )
         noise = PoissonGaussian(gain, read_std)
         waves = _gamma(gamma, eta, seed, operator)
-        sharp, blurry, known = _exposed(recording, operator, waves, noise, seed, scale)
+        sharp, blurry, known = _exposed(recording, fine, waves, noise, seed, scale, binning)
         truth = {
             "format": SIMULATED.format,
             "version": 1,
@@ -106,6 +118,7 @@ def simulate_file(
             "cutoff": operator.cutoff,
             "optics": optics.as_json(),
             "psf_size": operator.psf_size,
+            "binning": binning,
             "noise": {"gain": gain, "read_std": read_std, "seed": seed},
             "scale": {"black": known.black, "white": known.white},
         }
@@ -119,8 +132,20 @@ def simulate_file(
             return place.finish(truth, {"image": str(image)})
 
 
+def _fine(operator: ZernikeBlur, binning: int) -> ZernikeBlur:
+    """The same lens on pixels so many times smaller, by a PSF that covers the other one."""
+    size = binning * operator.psf_size
+    return ZernikeBlur(noll=operator.noll, cutoff=operator.cutoff / binning, psf_size=size + (size + 1) % 2)
+
+
 def _exposed(
-    recording: Recording, operator: ZernikeBlur, gamma: Tensor, noise: PoissonGaussian, seed: int, rule: str
+    recording: Recording,
+    operator: ZernikeBlur,
+    gamma: Tensor,
+    noise: PoissonGaussian,
+    seed: int,
+    rule: str,
+    binning: int,
 ) -> tuple[np.ndarray, np.ndarray, Scale]:
     """(sharp frames on the pixels of the blurry ones, blurry frames, both (N, C, h, w) as stored; their scale)."""
     check_fits(recording, 4.0 * recording.dtype.itemsize + 24 / recording.length)
@@ -135,9 +160,15 @@ def _exposed(
                 f"{operator.psf_size} px; take a larger image or lower --psf-size"
             )
         x = torch.from_numpy(scale.to_unit(frame)).clamp_min(0)
-        y = noise(operator.forward(x[None], gamma[None])[0][None], generator(seed, "simulated noise", i))[0]
+        light = avg_pool2d(operator.forward(x[None], gamma[None])[0], binning)
+        y = noise(light[None], generator(seed, "simulated noise", i))[0]
         blurry.append(scale.to_stored(y.numpy(), recording.dtype))
-        sharp.append(frame[:, margin : margin + y.shape[1], margin : margin + y.shape[2]])
+        h, w = (binning * side for side in y.shape[1:])
+        seen = frame[:, margin : margin + h, margin : margin + w]
+        if binning > 1:
+            whole = torch.from_numpy(scale.to_unit(seen))
+            seen = scale.to_stored(avg_pool2d(whole, binning).numpy(), recording.dtype)
+        sharp.append(seen)
     return np.stack(sharp), np.stack(blurry), scale
 
 

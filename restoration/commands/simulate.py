@@ -35,10 +35,12 @@ def configure(command: argparse.ArgumentParser) -> None:
         "(default: drawn with --eta and --seed)")  # fmt: skip
     add("--eta", type=float, default=0.1, metavar="WAVES", help="coefficients are uniform in ±ETA (default: 0.1)")
     add("--cutoff", type=float, metavar="F",
-        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25 "
+        help="pupil radius NA / wavelength * pixel size, in cycles per pixel, at most 0.25 without --binning "
              "(default: that of the lens that the file states, else 0.2)")  # fmt: skip
     restore.lens(command)
     add("--psf-size", type=int, metavar="PX", help="side of the PSF, odd (default: 6 / cutoff, 31 at 0.2)")
+    add("--binning", type=int, default=1, metavar="N", help="a pixel of the camera is N by N of the image's, for a "
+        "lens that passes detail finer than the camera's pixels (default: 1)")  # fmt: skip
     add("--gain", type=float, default=0.0, help="variance per unit of signal, white being 1 (default: 0)")
     add("--read-std", type=float, default=0.01, help="standard deviation of the read noise (default: 0.01)")
     add("--seed", type=int, default=0, help="of coefficients and noise (default: 0)")
