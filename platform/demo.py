@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 from deepblur.platform.cluster.address import private_cluster, running_cluster
@@ -37,10 +38,12 @@ def main() -> int:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     cluster = None
     try:
-        if running_cluster() is None:
+        done = _is_done()  # and only to be recorded and shown, for which no cluster is needed
+        if not done and running_cluster() is None:
             print("starting a local Ray cluster", flush=True)
             cluster = _start_cluster()
-        code = _submit()
+        study = [sys.executable, STUDY, *_options()]
+        code = subprocess.run(study, cwd=ROOT, check=False).returncode if done else _submit()
     except KeyboardInterrupt:
         print("stopped; the same command goes on where this one stopped", file=sys.stderr)
         return 130
@@ -51,6 +54,21 @@ def main() -> int:
         _send_through_the_gate()
         _say_where()
     return code
+
+
+def _options() -> list[str]:
+    return ["--preset", "quick", "--runs", str(ROOT / "runs")]
+
+
+def _is_done() -> bool:
+    """Whether all that the study computes is in `runs/` already."""
+    if not (ROOT / "runs" / "stages").is_dir():
+        return False
+    from deepblur.platform.experiment.command_line import plan
+    from deepblur.platform.experiment.run import is_done
+
+    study = import_module(f"deepblur.studies.{Path(STUDY).stem}").STUDY
+    return is_done(plan(study, _options(), program=False))
 
 
 def _answers(*command: str) -> bool:
@@ -115,7 +133,7 @@ def _submit() -> int:
     command = ["ray", "job", "submit", "--submission-id", job, "--working-dir", str(ROOT), "--runtime-env-json"]
     command += [json.dumps({"env_vars": {"DEEPBLUR_COMMIT": commit()},
                             "excludes": [".git", ".venv", "runs", "tests", "benchmarks"]})]  # fmt: skip
-    command += ["--", "sh", str(launcher), sys.executable, STUDY, "--preset", "quick", "--runs", str(ROOT / "runs")]
+    command += ["--", "sh", str(launcher), sys.executable, STUDY, *_options()]
     try:
         _write_launcher(launcher)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

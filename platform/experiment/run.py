@@ -18,6 +18,7 @@ from deepblur.platform.experiment.record import StagesRecord
 from deepblur.platform.experiment.result import Result
 from deepblur.platform.experiment.study import Graph, Plan
 from deepblur.platform.stages.cost import Budget, BudgetSpentError
+from deepblur.platform.stages.finished import RESULT
 from deepblur.platform.stages.ledger import Ledger
 from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import is_full
@@ -47,6 +48,12 @@ def run(plan: Plan) -> Result:
     with opened as ledger:
         arms = plan.build()
         return kind_of(arms).run(plan, arms, _open_stores(plan), ledger, carry_out)
+
+
+def is_done(plan: Plan) -> bool:
+    """Whether every stage of a plan lies finished in its folder of results; nothing is written but decoded images."""
+    graph = build_graph(plan, plan.build(), _open_stores(plan))
+    return all((work.folder / RESULT).is_file() for work in graph.works.values())
 
 
 def carry_out(plan: Plan, arms: Arms, stores: Stores, ledger: Ledger) -> Result:

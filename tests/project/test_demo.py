@@ -1,6 +1,7 @@
 """The demo's job, without Ray: a command of that name stands in for it."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -50,3 +51,16 @@ def test_nothing_is_left_of_them_when_no_job_starts(place, monkeypatch):
     (place / "ray").write_text("#!/bin/sh\nexit 1\n")
     assert demo._submit() == 1
     assert list((place / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(("done", "says"), [(True, []), (False, ["starting", "submitted"])])
+def test_what_is_done_needs_no_cluster(place, monkeypatch, done, says):
+    said = []
+    monkeypatch.setattr(demo, "_is_done", lambda: done)
+    monkeypatch.setattr(demo, "running_cluster", lambda: None)
+    monkeypatch.setattr(demo, "_start_cluster", lambda: said.append("starting"))
+    monkeypatch.setattr(demo, "_submit", lambda: said.append("submitted") or 3)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert demo.main() == 3  # of the command `python` of this place, or of the job
+    assert said == says
+    assert (place / "environment").is_file() is done

@@ -10,6 +10,7 @@ from micro_study import STUDY
 
 from deepblur.platform.experiment.command_line import parser, plan
 from deepblur.platform.experiment.main import main
+from deepblur.platform.experiment.run import is_done
 from deepblur.platform.models.model import load_model
 
 FAST = ["--local", "--data", "photos", "--tracking-uri", "none"]
@@ -43,6 +44,8 @@ def test_a_study_runs_reports_and_reuses(runs, capsys):
     assert "5 stages, 5 done before" in again
     assert "[1/" not in again
     pd.testing.assert_frame_equal(pd.read_parquet(report.parent / "items.parquet"), items)
+    assert is_done(plan(STUDY, [*FAST, "--runs", str(runs)], program=False))
+    assert not is_done(plan(STUDY, [*FAST, "--runs", str(runs), "--set", "dn_steps=4"], program=False))
 
 
 def test_changing_one_arm_trains_only_that_arm(runs, capsys):
