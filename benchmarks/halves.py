@@ -8,6 +8,10 @@ Measure   SNR of the whole image's PSF and agreement of the halves' PSFs, in dB,
           6 dB (the mean PSF has 4), and of other blurs.
 Cost      a second of one core a draw, 180 draws by default
 Run       python benchmarks/halves.py --data photographs/val
+Outcome   COCO val, 2026-11-30: halves agree less than 2 dB for 12 % of the PSFs of 8 dB or more (of 26), for 12 % of
+          those below 6 dB (of 8), for 28 % of lenses of cutoff 0.15, 11 % of 0.25, 3 % of motions and none of the
+          images without blur. So the halves hardly tell a wrong PSF from a right one: what is wrong is wrong in both.
+          That they disagree is said, and counts for no more than a doubt.
 """
 
 import argparse
