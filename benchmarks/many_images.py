@@ -8,6 +8,9 @@ Measure   Seconds and images a second; whether all files are those of one worker
           reports); what standard error says of the death; how many images the second command found done.
 Cost      three seconds of one core an image
 Run       python benchmarks/many_images.py
+Outcome   200 images, two cores, 2026-11-30: one worker, which has both, 3.35 images/s, two 4.10, two nodes 4.97. Of
+          1,000 files none differs, undisturbed or killed; each death was said once, and the second command found 100
+          images done.
 """
 
 import argparse
