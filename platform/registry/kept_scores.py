@@ -30,9 +30,9 @@ def key_of(model: BlindModel, grid: GateGrid) -> str:
     said: list[Any] = [grid.fingerprint(), asdict(model.operator), sorted(code.items())]
     for network in (model.identifier, model.deblurrer):
         if network is not None:
-            for name, part in network.named_modules():
-                said.append([name, type(part).__name__, _settings(part)])
-            for name, value in (*network.named_parameters(), *network.named_buffers()):
+            said += [[name, type(part).__name__, _settings(part)] for name, part in network.named_modules()]
+            # weights alone: the last bits of what is computed from settings differ from machine to machine
+            for name, value in network.state_dict().items():
                 digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     digest.update(json.dumps(said, sort_keys=True, default=repr).encode())
@@ -40,8 +40,11 @@ def key_of(model: BlindModel, grid: GateGrid) -> str:
 
 
 def _settings(part: nn.Module) -> dict[str, Any]:
-    plain = (bool, int, float, str, tuple, type(None))
-    return {name: value for name, value in vars(part).items() if isinstance(value, plain) and name != "training"}
+    """Plain values of a module of ours; those of torch's layers follow from them, and are others in another torch."""
+    if not type(part).__module__.startswith("deepblur."):
+        return {}
+    plain, own = (bool, int, float, str, tuple, type(None)), vars(part).items()
+    return {name: value for name, value in own if isinstance(value, plain) and name[0] != "_" and name != "training"}
 
 
 def text_of(key: str, scores: pd.DataFrame) -> str:
