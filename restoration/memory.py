@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 from torch import Tensor
 
 from deepblur.platform.system.errors import InputError
+from deepblur.platform.system.memory import held_bytes
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.images.recording import Recording
 from deepblur.restoration.images.scratch import MEMORY, Scratch
@@ -86,8 +86,3 @@ def with_room(recording: Recording, engine: Engine, options: Options, folder: Pa
             f"--max-memory allows {max_memory_gib:g} GiB; save it as a TIFF with tiles or strips, or allow more"
         )
     return replace(recording, scratch=Scratch(folder), last={})
-
-
-def held_bytes() -> int:
-    """By this process."""
-    return int(psutil.Process().memory_info().rss)

@@ -15,7 +15,7 @@ _MMAPPED_BYTES = (2**30, 2**25)  # larger arrays go back to the system; older C 
 
 @cache
 def keep_freed_memory() -> None:
-    """This process keeps the memory of arrays that it frees, up to 2 GiB, for those that come.
+    """This process keeps the memory of arrays that it frees, up to 2 GiB, for those that come; see `held_bytes`.
 
     The C library gives arrays of many megabytes back to the system at once, and a network asks for them again in each
     of its layers: to map every page anew takes longer than to compute it (1024x1024 pixels through the network of
@@ -26,6 +26,15 @@ def keep_freed_memory() -> None:
         if any(mallopt(_MMAP_THRESHOLD, size) for size in _MMAPPED_BYTES):
             mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
             mallopt(_TOP_PAD, _STEP_BYTES)
+
+
+def held_bytes() -> int:
+    """By this process, without what it keeps of freed memory, which goes back to the system now."""
+    import psutil  # which a registered model, that takes this file along, may lack
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return int(psutil.Process().memory_info().rss)
 
 
 class PeakMemory:
