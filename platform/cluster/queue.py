@@ -14,7 +14,7 @@ from deepblur.platform.stages.stage import Work
 from deepblur.platform.system.disk import writing
 from deepblur.platform.training.specification import Training
 
-_AGAIN = 2
+_AGAIN = 3
 """How often a stage whose process was lost is begun again."""
 
 
