@@ -34,7 +34,7 @@ def faults_of(*arguments):
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only GNU's C library is told")
 def test_what_is_freed_is_used_again():
     assert faults_of("keep") < 1000
-    assert faults_of() > 10 * faults_of("keep")
+    assert faults_of() > 2 * faults_of("keep")  # more where pages are small
 
 
 HELD = """
