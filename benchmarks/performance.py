@@ -1,4 +1,4 @@
-"""Write docs/performance.md: what our work costs beside that of others, in one run on this machine.
+"""Write docs/performance.md: what our work costs beside that of others, section after section on this machine.
 
 Each section is a benchmark of this folder, with its output as it is; what was measured is kept in runs/performance and
 not measured again, so that a run that was stopped goes on. The machine should be quiet: every output says its load.

@@ -68,7 +68,10 @@ def _is_done() -> bool:
     from deepblur.platform.experiment.run import is_done
 
     study = import_module(f"deepblur.studies.{Path(STUDY).stem}").STUDY
-    return is_done(plan(study, _options(), program=False))
+    try:
+        return is_done(plan(study, _options(), program=False))
+    except (OSError, ValueError, RuntimeError):  # the study itself says what is wrong, in a sentence
+        return False
 
 
 def _answers(*command: str) -> bool:

@@ -61,7 +61,7 @@ def read(text: str, key: str, grid: GateGrid) -> pd.DataFrame | None:
         table = pd.DataFrame(found["scores"])[[*CELL, *PAIR, *_MEASURED]]
         wanted = pd.concat([rows for rows, _ in grid.observations()], ignore_index=True)
         return table.astype(dict.fromkeys(_MEASURED, float)) if table[[*CELL, *PAIR]].equals(wanted) else None
-    except (ValueError, KeyError, TypeError):  # damaged, or somebody else's
+    except (ValueError, KeyError, TypeError, RecursionError):  # damaged, or somebody else's
         return None
 
 

@@ -209,8 +209,12 @@ class Promoter:
         if not found.run_id or found.tags.get(f"{TAG}scores") != key:
             return None
         with TemporaryDirectory(prefix="deepblur-") as scratch:
-            file = self.client.download_artifacts(found.run_id, f"{_folder(version)}/{kept_scores.FILE}", scratch)
-            return kept_scores.read(Path(file).read_text(encoding="utf-8"), key, grid)
+            try:
+                file = self.client.download_artifacts(found.run_id, f"{_folder(version)}/{kept_scores.FILE}", scratch)
+                text = Path(file).read_text(encoding="utf-8")
+            except Exception:  # MLflow's or the store's own: what is not to be had is measured
+                return None
+            return kept_scores.read(text, key, grid)
 
     def _record(self, version: str, candidate: Chosen, decision: Decision) -> None:
         """The decision on the version (tags, description) and the evaluation with its run."""

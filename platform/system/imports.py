@@ -114,7 +114,7 @@ def _locate(module: str) -> tuple[Path | None, list[str]]:
 def unobserved() -> Iterator[None]:
     """For the length of the block Python's garbage collector stands aside.
 
-    Large packages make some hundred thousand objects that stay; to look through them again and again takes a third of
+    Large packages make some hundred thousand objects that stay; to look through them again and again takes a fifth of
     the time of their import.
     """
     was = gc.isenabled()

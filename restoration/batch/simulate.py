@@ -93,9 +93,8 @@ def simulate_file(
         recording = open_image(image)
         if not 1 <= binning <= MOST_BINNING:
             raise ValueError(f"--binning is a number from 1 to {MOST_BINNING}; got {binning}")
-        sides = {name: side and side * binning for name in ("pixel_um", "pixel_height_um")
-                 for side in (getattr(recording, name),)}  # fmt: skip
-        recording = replace(recording, **sides)
+        width, height = (side and side * binning for side in (recording.pixel_um, recording.pixel_height_um))
+        recording = replace(recording, pixel_um=width, pixel_height_um=height)
         optics = optics_of(choice, recording, Channels())[0]
         optics = replace(optics, cutoff=optics.cutoff or Quantity(OPTICS["cutoff"], "assumed"))
         assert optics.cutoff is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepblur.platform.system.errors import OK
+from deepblur.platform.system.imports import unobserved
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands.outcome import called, ending, say_left_out
 
@@ -58,9 +59,10 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 @ending
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.platform.optics.beads import Finding
-    from deepblur.platform.optics.measure import Settings
-    from deepblur.restoration.batch.calibrate import calibrate_files
+    with unobserved():
+        from deepblur.platform.optics.beads import Finding
+        from deepblur.platform.optics.measure import Settings
+        from deepblur.restoration.batch.calibrate import calibrate_files
 
     settings = called(Settings, arguments, finding=called(Finding, arguments))
     report = called(calibrate_files, arguments, settings=settings)

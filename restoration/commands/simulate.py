@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from deepblur.platform.system.errors import OK
+from deepblur.platform.system.imports import unobserved
 from deepblur.platform.system.printable import say
 from deepblur.restoration.commands import restore
 from deepblur.restoration.commands.outcome import called, ending
@@ -51,8 +52,9 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 @ending
 def run(arguments: argparse.Namespace) -> int:
-    from deepblur.restoration.batch.simulate import simulate_file
-    from deepblur.restoration.engines.optics import ChannelOptics
+    with unobserved():
+        from deepblur.restoration.batch.simulate import simulate_file
+        from deepblur.restoration.engines.optics import ChannelOptics
 
     truth = called(simulate_file, arguments)
     if arguments.json:
