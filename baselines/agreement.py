@@ -25,6 +25,5 @@ def halves(y: Tensor, window: int) -> tuple[Tensor, Tensor] | None:
     """The halves of an image (H, W), cut across its longer side; None where they would be too small to say much."""
     if max(y.shape) < LEAST_WINDOWS * window or min(y.shape) < LEAST_WINDOWS // 2 * window:
         return None
-    along = int(y.shape[1] > y.shape[0])
-    first, second = y.tensor_split(2, along)
-    return first.contiguous(), second.contiguous()
+    first, second = y.tensor_split(2, int(y.shape[1] > y.shape[0]))
+    return first, second

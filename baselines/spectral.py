@@ -67,6 +67,7 @@ def spectral(
     seconds: float | None = None,
     steps: int = STEPS,
     reader: SpectrumReader | None = None,
+    whole: Tensor | None = None,
 ) -> Estimate:
     """Estimate the aberrations of a lens from one image, and restore it by TV.
 
@@ -83,6 +84,7 @@ def spectral(
             reproducible); None does all steps.
         steps: of Levenberg–Marquardt: a quarter of them from all starts, the rest from the best quarter of the starts.
         reader: what training adds, where it knows such blurs.
+        whole: (H', W'), what the image is a part of and the spectrum is read from; None: the image itself.
     Returns:
         image; psf, that of gamma, or where several are nearly as likely their mean; gamma, the likeliest; gamma_std, in
         waves: within the optimum found by the curvature of the objective, between optima by the spread of the other
@@ -100,7 +102,7 @@ def spectral(
             f"a spectrum needs an image of at least {LEAST_SIDE}x{LEAST_SIDE} pixels; got {y.shape[0]}x{y.shape[1]}; "
             "take a larger crop"
         )
-    objective = objective_of(y, family, eta_waves, reader, noise_std)
+    objective = objective_of(y if whole is None else whole, family, eta_waves, reader, noise_std)
     free, loss = search(objective, starts, steps, seed, math.inf if seconds is None else time.monotonic() + seconds)
     gamma = objective.gamma(free)
     best = sparsest(y, family, gamma, loss, float(objective.spectrum.noise_var) ** 0.5)

@@ -18,7 +18,7 @@ _FEW_STARTS = 16
 
 
 class SpectralIdentifier(nn.Module):
-    """y → γ̂ by `spectral`, image by image, from the part of each that is richest.
+    """y → γ̂ by `spectral`, image by image: the spectrum of the whole, and the sparsity of the part that is richest.
 
     Args:
         operator: the family that γ belongs to; it is not part of the configuration, a model has it already.
@@ -48,13 +48,19 @@ class SpectralIdentifier(nn.Module):
     def estimate(self, y: Tensor) -> Estimate:
         """What the method says of one image (H, W); its errors are those of `spectral`."""
         with torch.inference_mode(False):  # the search differentiates, whatever its caller does
-            part = richest(y, READ_PX).clone()
-            return spectral(part, self.operator, eta_waves=self.eta_waves, starts=self.starts, reader=self.reader)
+            return spectral(
+                richest(y, READ_PX).clone(),
+                self.operator,
+                eta_waves=self.eta_waves,
+                starts=self.starts,
+                reader=self.reader,
+                whole=y,
+            )
 
     def agreement_db(self, y: Tensor) -> float | None:
         """How like the PSFs of two halves of an image (H, W) are, in dB; None where it is too small to be halved."""
         with torch.inference_mode(False):
-            parts = halves(richest(y, READ_PX).clone(), window_px(self.operator.cutoff))
+            parts = halves(y, window_px(self.operator.cutoff))
             if parts is None:
                 return None
             first, second = (

@@ -21,6 +21,9 @@ _CENTRE, _WIDTH = 0.15, 0.7
 _BAND = (0.05, 0.3)  # where a window's contrast is measured
 _LEAST_CONTRAST = 0.01  # of the mean: flatter windows do not count as more than this
 _LEAST_SNR = 1e-3  # below it a window is noise
+_DIM = 0.3  # of the windows' mean power; weaker ones show the camera and the compression of the file, not the scene
+MOST_WINDOWS = 2048
+"""Of a large image, those whose values vary most; all of 1472×1472 pixels at a cutoff of 0.2."""
 _OVERLAP = 0.8  # independent looks per window, at half overlap
 WINDOW_CELLS = 12.8  # of a spectrum, between the zero frequency and the pupil's radius
 
@@ -177,15 +180,19 @@ def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float
 
     A window of contrast A has the expected periodogram A·S(f) + N. Divided by A, all say the same S; each gets the
     weight (A·S / (A·S + N))² of an optimal estimate: without noise all windows count alike, and no strong edge alone
-    decides; with noise the strong windows do.
+    decides; with noise the strong windows do. Dim windows are left out.
 
     Args:
-        y: (H, W), no side below grid.n.
+        y: (H, W), no side below grid.n; the whole of a large image, for in noise each window tells more.
         passband: frequency in cycles per pixel beyond which there is only noise.
         noise_std: of the noise, in intensity; None measures it beyond the passband.
     Source: Welch, IEEE Trans. Audio Electroacoustics 15(2), 1967 (averaging windows); the weights are ours.
     """
     windows = periodograms(y, grid.n)
+    in_band = (grid.radius > _BAND[0]) & (grid.radius < _BAND[1])
+    strength = windows[:, in_band].mean(-1)
+    bright = strength >= _DIM * strength.mean()
+    windows, strength = windows[bright], strength[bright]
     if noise_std is None:
         # Half a cell's reach of the taper is left free; corners of the plane lie beyond any admissible passband.
         # An aliased image has signal there too, least at the far end.
@@ -196,8 +203,7 @@ def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float
         noise_var = torch.as_tensor(noise_std**2).to(y)
     noise_var = noise_var.clamp_min(1e-10)  # 8-bit rounding alone makes 1e-6
 
-    in_band = (grid.radius > _BAND[0]) & (grid.radius < _BAND[1])
-    contrast = (windows[:, in_band].mean(-1) - noise_var).clamp_min(0)
+    contrast = (strength - noise_var).clamp_min(0)
     contrast = (contrast + _LEAST_CONTRAST * contrast.mean() + _LEAST_SNR * noise_var)[:, None, None]
     shape = _ring_means((windows - noise_var).sum(0) / contrast.sum(), grid)
     snr = (contrast * shape / noise_var).clamp_min(_LEAST_SNR)
@@ -213,9 +219,17 @@ def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float
 
 
 def periodograms(y: Tensor, n: int) -> Tensor:
-    """(windows, n, n // 2 + 1): Hann windows at half overlap without their means; white noise gives its variance."""
-    rows, columns = (_starts(size, n).to(y.device)[:, None] + torch.arange(n, device=y.device) for size in y.shape)
-    windows = y[rows[:, None, :, None], columns[None, :, None, :]].reshape(-1, n, n)
+    """(windows, n, n // 2 + 1): Hann windows at half overlap without their means; white noise gives its variance.
+
+    At most MOST_WINDOWS.
+    """
+    rows, columns = (_starts(size, n).to(y.device) for size in y.shape)
+    places = torch.cartesian_prod(rows, columns)
+    if len(places) > MOST_WINDOWS:
+        # row by row: a large image may lie on disk
+        spread = torch.cat([y[row : row + n].unfold(1, n, 1)[:, columns].var((0, 2)) for row in rows.tolist()])
+        places = places[spread.topk(MOST_WINDOWS).indices.sort().values]
+    windows = y.unfold(0, n, 1).unfold(1, n, 1)[places[:, 0], places[:, 1]]
     taper = _hann(n, y.dtype, y.device)
     windows = (windows - (windows * taper.square()).mean((-2, -1), keepdim=True)) * taper
     spectrum = torch.fft.rfft2(windows)

@@ -25,6 +25,7 @@ _KNOWN = 1024  # γ whose coordinates are kept to start searches from
 _LARGEST = 0.98  # of η, for a start: artanh(1) is infinite
 _NEAR = 0.75  # share of the starts that the reader chooses
 _MAPS = 3
+_MOST_LOOKS = 180.0  # independent windows; of larger images than those of its training it is told no more
 _SHARE = 0.25  # of the reader's log probability: the likelihood has seen the same data, and scenes are of more kinds
 
 
@@ -133,7 +134,8 @@ class SpectrumReader(nn.Module):
         """(3, 53, 27): log power, log ratio of power to noise, log number of looks; zero where nothing is compared."""
         found = spectrum.power.new_zeros(_MAPS, *grid.keep.shape)
         ratio = spectrum.power / (spectrum.noise_var * spectrum.unit_noise)
-        for row, values in zip(found, (spectrum.power, ratio.clamp(1e-3, 1e9), spectrum.looks), strict=True):
+        looks = spectrum.looks.clamp_max(_MOST_LOOKS)
+        for row, values in zip(found, (spectrum.power, ratio.clamp(1e-3, 1e9), looks), strict=True):
             row[grid.keep] = values.log()
         return _picture(found)
 

@@ -31,16 +31,18 @@ class TrainingFreeEngine(Engine):
         self.bytes_per_px = CLASSICAL_BYTES
 
     def identify(self, y: Tensor) -> IdentifiedBlur:
-        offered = {"psf_size": self.psf_size, "operator": self.operator, "eta_waves": self._eta_waves, "seed": 0}
-        accepted = inspect.signature(self._method).parameters
+        agreement = None
         try:
-            found = self._method(richest(y, READ_PX), **{k: v for k, v in offered.items() if k in accepted})
+            if self.operator is not None:
+                spectral = SpectralIdentifier(self.operator, eta_waves=self._eta_waves)
+                found, agreement = spectral.estimate(y), spectral.agreement_db(y)
+            else:
+                offered = {"psf_size": self.psf_size, "seed": 0}
+                accepted = inspect.signature(self._method).parameters
+                found = self._method(richest(y, READ_PX), **{k: v for k, v in offered.items() if k in accepted})
         except DivergedError as error:
             raise InputError(f"{self.name} comes to no result on this image ({error}); try another method") from None
         assert found.psf is not None
-        agreement = None
-        if self.operator is not None:
-            agreement = SpectralIdentifier(self.operator, eta_waves=self._eta_waves).agreement_db(y)
         return IdentifiedBlur(found.psf, found.gamma, found.gamma_std, agreement_db=agreement)
 
     def limits(self, found: IdentifiedBlur) -> tuple[str, ...]:
