@@ -5,7 +5,8 @@ an image is P(f) = S(f)·T(ρ)·A(ρ) + N with ρ = f / 2f_c: the scene's spectr
 transfer of the perfect lens, what aberrations leave of it, with a prior from the family of blurs, and white noise. For
 each cutoff of a grid the likeliest scene, aberrations and noise are found; Laplace's approximation gives the cutoff's
 probability. Cutoffs whose end lies beyond Nyquist are on the grid too: an end is read only where no scene without one
-explains the image. A scene that is soft itself, and a photograph that was resampled, have ends of their own.
+explains the image, and no Gaussian blur does, such as smoothing leaves. A photograph that was resampled has an end of
+its own.
 
 Sources: J. W. Goodman, Introduction to Fourier Optics, 3rd ed., 2005, 6.3 (the perfect lens); Lange, Little and
 Taylor, JASA 84, 1989 (the Student likelihood).
@@ -38,6 +39,7 @@ _MISFIT, _KAPPA, _TAU = 0.12, 3.0, 0.35  # as in `spectral_objective`
 _SCALE, _FLOOR = 1.2, 0.012  # of a deviation: by benchmarks/read_cutoff.py, on 140 draws of other photographs
 _DRAWS, _MODES = 200, 6  # of the prior of aberrations
 _ETA_WAVES = 0.15
+_SMOOTH_PX = torch.linspace(math.log(0.4), math.log(4.0), 40, dtype=torch.float64).exp()  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class SpectrumEnd:
     cutoffs: Tensor
     """(C,), cycles per pixel, those of a grid."""
     probability: Tensor
-    """(C,), sum 1."""
+    """(C,), sum 1, of a lens."""
+    no_lens: float = 0.0
+    """Log ratio of the evidence for a Gaussian blur to that for any lens."""
 
     @property
     def cutoff(self) -> float:
@@ -63,8 +67,8 @@ class SpectrumEnd:
 
     @property
     def read(self) -> tuple[float, float] | None:
-        """(cutoff, standard deviation) in cycles per pixel, where the spectrum ends clearly below Nyquist."""
-        if self.relative_std > MOST_STD or self.cutoff > _NEARLY * LARGEST_READ:
+        """(cutoff, standard deviation) in cycles per pixel, where the spectrum of a lens ends clearly below Nyquist."""
+        if self.relative_std > MOST_STD or self.cutoff > _NEARLY * LARGEST_READ or self.no_lens > 0:
             return None
         return min(self.cutoff, LARGEST_READ), self.cutoff * self.relative_std
 
@@ -88,28 +92,34 @@ def spectrum_end(y: Tensor) -> SpectrumEnd | None:
     """What the spectrum of y says of the cutoff; None where y is constant or has too few pixels.
 
     Args:
-        y: (H, W), in any unit, linear in intensity; single outlying pixels replaced.
+        y: (H, W), in any unit, linear in intensity; single outlying pixels replaced. The whole of a large image: in
+            noise each window tells more.
     """
-    y = y.double()
     variance = float(y.var())
     if min(y.shape) < LEAST_PX or not variance > 0:
         return None
     n = min(WINDOW_PX, *y.shape)
-    windows = periodograms(y, n)
+    windows = periodograms(y, n, torch.float64)
     power, cells = _ring_means(windows.mean(0), n)
-    frequency = torch.arange(len(power), dtype=y.dtype) / n
+    frequency = torch.arange(len(power), dtype=power.dtype) / n
     keep = (frequency > max(_LOWEST, 2.5 / n)) & (frequency < _HIGHEST)
     looks = cells / 2 * _LOOKS * (1 + 0.8 * (len(windows) - 1))
-    cutoffs = torch.linspace(math.log(0.04), math.log(0.5), 90, dtype=y.dtype).exp()
-    evidence = _evidence((power[keep] / variance + _RANGE).log(), looks[keep], frequency[keep], cutoffs)
-    return SpectrumEnd(cutoffs, torch.softmax(evidence, 0))
+    cutoffs = torch.linspace(math.log(0.04), math.log(0.5), 90, dtype=power.dtype).exp()
+    observed = (power[keep] / variance + _RANGE).log(), looks[keep]
+    lens = _evidence(*observed, *_signal(frequency[keep], cutoffs))
+    smooth = _evidence(*observed, *_smooth(frequency[keep]))
+    return SpectrumEnd(cutoffs, torch.softmax(lens, 0), _log_mean(smooth) - _log_mean(lens))
 
 
-def _evidence(log_power: Tensor, looks: Tensor, frequency: Tensor, cutoffs: Tensor) -> Tensor:
-    """(C,), log probability of each cutoff, up to a constant: Levenberg–Marquardt for all at once, then Laplace."""
-    mean, factor = _signal(frequency, cutoffs)
+def _evidence(log_power: Tensor, looks: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
+    """(C,), log probability of each model, up to a constant: Levenberg–Marquardt for all at once, then Laplace.
+
+    Args:
+        log_power, looks: (R,), of the rings.
+        mean, factor: (C, R) and (C, K, R), of the log power of an image without noise.
+    """
     noise = log_power[-max(8, len(log_power) // 10) :].exp().mean().log()
-    start = mean.new_zeros(len(cutoffs), factor.shape[1] + 1)
+    start = mean.new_zeros(len(mean), factor.shape[1] + 1)
     start[:, -1] = noise
     centre = start.clone()
     start[:, 0] = (log_power - mean)[:, : len(log_power) // 3].median(1).values / factor[0, 0].mean()
@@ -158,6 +168,17 @@ def _signal(frequency: Tensor, cutoffs: Tensor) -> tuple[Tensor, Tensor]:
     mean = ((power[:, :-2] + power[:, 2:]) / 6 + power[:, 1:-1] * 2 / 3).log()
     aberrations = _at(left_factor, radius).permute(1, 0, 2)
     return mean, torch.cat([_WIDER * scene_factor.expand(len(cutoffs), -1, -1), aberrations], 1)
+
+
+def _log_mean(evidence: Tensor) -> float:
+    return float(torch.logsumexp(evidence, 0)) - math.log(len(evidence))
+
+
+def _smooth(frequency: Tensor) -> tuple[Tensor, Tensor]:
+    """As `_signal`, for Gaussian blurs, whose spectrum has no end."""
+    scene, scene_factor = radial_prior(frequency)
+    mean = scene - (2 * math.pi * _SMOOTH_PX.to(frequency)[:, None] * frequency).square()
+    return mean, _WIDER * scene_factor.expand(len(mean), -1, -1)
 
 
 _RADII = 48

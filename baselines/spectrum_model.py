@@ -22,8 +22,8 @@ _BAND = (0.05, 0.3)  # where a window's contrast is measured
 _LEAST_CONTRAST = 0.01  # of the mean: flatter windows do not count as more than this
 _LEAST_SNR = 1e-3  # below it a window is noise
 _DIM = 0.3  # of the windows' mean power; weaker ones show the camera and the compression of the file, not the scene
-MOST_WINDOWS = 2048
-"""Of a large image, those whose values vary most; all of 1472×1472 pixels at a cutoff of 0.2."""
+MOST_PX = 2**23
+"""Of all windows together: all of 1448×1448 pixels; of a larger image those whose values vary most."""
 _OVERLAP = 0.8  # independent looks per window, at half overlap
 WINDOW_CELLS = 12.8  # of a spectrum, between the zero frequency and the pupil's radius
 
@@ -218,19 +218,20 @@ def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float
     )
 
 
-def periodograms(y: Tensor, n: int) -> Tensor:
+def periodograms(y: Tensor, n: int, dtype: torch.dtype | None = None) -> Tensor:
     """(windows, n, n // 2 + 1): Hann windows at half overlap without their means; white noise gives its variance.
 
-    At most MOST_WINDOWS.
+    At most MOST_PX in all; of the given dtype, or that of y.
     """
     rows, columns = (_starts(size, n).to(y.device) for size in y.shape)
     places = torch.cartesian_prod(rows, columns)
-    if len(places) > MOST_WINDOWS:
+    most = MOST_PX // n**2
+    if len(places) > most:
         # row by row: a large image may lie on disk
         spread = torch.cat([y[row : row + n].unfold(1, n, 1)[:, columns].var((0, 2)) for row in rows.tolist()])
-        places = places[spread.topk(MOST_WINDOWS).indices.sort().values]
-    windows = y.unfold(0, n, 1).unfold(1, n, 1)[places[:, 0], places[:, 1]]
-    taper = _hann(n, y.dtype, y.device)
+        places = places[spread.topk(most).indices.sort().values]
+    windows = y.unfold(0, n, 1).unfold(1, n, 1)[places[:, 0], places[:, 1]].to(dtype or y.dtype)
+    taper = _hann(n, windows.dtype, y.device)
     windows = (windows - (windows * taper.square()).mean((-2, -1), keepdim=True)) * taper
     spectrum = torch.fft.rfft2(windows)
     return (spectrum.real.square() + spectrum.imag.square()) / n**2

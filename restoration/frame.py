@@ -182,7 +182,7 @@ class _Group:
             known = Identification(gamma=found.gamma, std=std, calibrated=found.calibrated, views=1)
         saturated = 0.0 if self.scale is None else self.scale.saturated
         doubts = engine.limits(found) + engine.assumed(self.psfs) + engine.aliased()
-        doubts += engine.contradicted(richest(self.grey[self.region], READ_PX))
+        doubts += engine.contradicted(self.grey[self.region])
         flags, verdict, sentence = judge(
             y, residual, known, operator, card=engine.card, noise_std=noise_std, saturated=saturated, doubts=doubts
         )

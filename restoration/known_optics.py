@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from deepblur.baselines.estimate import READ_PX, richest_part
 from deepblur.baselines.spectrum_end import spectrum_end
 from deepblur.operators.pupil import psf_px
 from deepblur.platform.models.trained_range import SATURATED
@@ -120,12 +120,13 @@ def with_cutoffs_read(
 
 
 def _with_cutoff_read(known: ChannelOptics, images: Sequence[Tensor], colour: bool) -> ChannelOptics:
-    """With the cutoff by the grey image of images (H, W), of the part where the first of them is richest."""
-    part = richest_part(images[0], READ_PX)
-    weights = grey_weights(len(images), colour) if len(images) > 1 else (1.0,)
-    end = spectrum_end(
-        sum((w * image[part] for w, image in zip(weights, images, strict=True)), images[0].new_zeros(()))
-    )
+    """With the cutoff by the grey image of images (H, W)."""
+    grey = images[0]
+    if len(images) > 1:
+        grey = torch.zeros_like(grey)
+        for weight, image in zip(grey_weights(len(images), colour), images, strict=True):
+            grey.add_(image, alpha=weight)
+    end = spectrum_end(grey)
     if end is None or end.read is None:
         return known
     cutoff, std = end.read

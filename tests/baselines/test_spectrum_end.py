@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from skimage import data
 
 from deepblur.baselines.spectrum_end import SpectrumEnd, perfect_transfer, spectrum_end
@@ -41,6 +42,15 @@ def test_a_sharp_image_has_no_end_and_contradicts_a_small_cutoff():
     end = spectrum_end(SCENE[0, 0])
     assert end.read is None
     assert end.beyond(0.15) > 0.15
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.003])
+@pytest.mark.parametrize("std_px", [1.0, 1.5, 2.5])
+def test_a_gaussian_is_no_lens(std_px, noise):
+    y = torch.from_numpy(gaussian_filter(SCENE[0, 0].numpy(), std_px))
+    end = spectrum_end(y + noise * torch.randn(y.shape, generator=torch.Generator().manual_seed(0)))
+    assert end.no_lens > 0
+    assert end.read is None
 
 
 @pytest.mark.parametrize("cutoff", [0.12, 0.2])
