@@ -22,7 +22,8 @@ from deepblur.restoration.images.scratch import bands
 from deepblur.restoration.known_optics import fitted, with_cutoffs_read
 from deepblur.restoration.memory import with_room
 from deepblur.restoration.options import EngineChoice, Options
-from deepblur.restoration.pixels.masks import Mask, filled, mask_of
+from deepblur.restoration.pixels.filling import filled
+from deepblur.restoration.pixels.masks import Mask, mask_of
 from deepblur.restoration.pixels.outliers import replace_outliers
 from deepblur.restoration.report import Report
 from deepblur.restoration.scale import Scale, Scaling

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from deepblur.platform.system.errors import UnreadableImageError
 from deepblur.platform.system.whole_files import replacing
 from deepblur.restoration.formats.array_source import ArraySource, Index, array_recording
 from deepblur.restoration.formats.kinds import reader
 from deepblur.restoration.images.recording import Recording, check_claim
+from deepblur.restoration.pixels.filling import BYTES_PER_PX, filled
 
-_FILL_BYTES = 40.0
-"""Memory that filling takes for each pixel, by what SciPy's distances need."""
 _BLOCK_BYTES = 2880
 _OF_OLD_PIXELS = ("BSCALE", "BZERO", "BLANK", "CHECKSUM", "DATASUM", "DATAMIN", "DATAMAX")
 
@@ -35,15 +33,14 @@ class FitsSource:
     """Header of the file's beginning, where the image is an extension, and that of the image."""
 
     def fill(self, index: int, out: np.ndarray, release: Callable[[], None]) -> None:
-        """As `Source.fill`; each blank pixel has the value of the nearest that is not, or 0 where all are."""
+        """As `Source.fill`; blank pixels are `filled` from those around them, with 0 where all are blank."""
         self.stored.fill(index, out, release)
         for plane in out if out.dtype.kind == "f" else ():
             blank = np.isnan(plane)
             if blank.all():
                 plane[:] = 0
             elif blank.any():
-                nearest = distance_transform_edt(blank, return_distances=False, return_indices=True)
-                plane[:] = plane[tuple(nearest)]
+                plane[:] = filled(plane, blank)
             release()
 
     def blank(self, index: int, out: np.ndarray) -> np.ndarray:
@@ -53,7 +50,7 @@ class FitsSource:
 
     def at_once_bytes(self) -> float:
         high, wide = self.stored.shape[-2:]
-        return max(self.stored.at_once_bytes(), _FILL_BYTES * high * wide)
+        return max(self.stored.at_once_bytes(), BYTES_PER_PX * high * wide)
 
 
 def open_fits(path: Path) -> Recording:
@@ -148,6 +145,6 @@ def _notes(images: list[Any]) -> Iterator[str]:
             count += int(np.count_nonzero(np.isnan(image.section[(*plane, slice(row, row + rows))])))
     if count:
         yield (
-            f"{count} of {math.prod(image.shape)} pixels are NaN: filled from the nearest to be restored, and "
+            f"{count} of {math.prod(image.shape)} pixels are NaN: filled from their surroundings to be restored, and "
             "NaN in the result"
         )

@@ -17,7 +17,7 @@ LEVELS = (
     "platform/arms/trained", "platform/arms/methods", "platform/arms/agreement", "platform/arms/uncertainty",
     "platform/arms/tuning", "platform/arms/search", "platform/arms",
     "platform/reproduce", "platform/commands", "platform", "studies",
-    "restoration/images", "restoration/formats", "restoration/pixels", "restoration/engines", "restoration",
+    "restoration/images", "restoration/pixels", "restoration/formats", "restoration/engines", "restoration",
     "restoration/viewer", "restoration/batch", "restoration/commands", "deepblur",
 )  # fmt: skip
 """Rooms from the ground up: a file imports its own room and those before it."""

@@ -46,9 +46,9 @@ def test_a_rim_of_nan_is_filled_and_comes_back(tmp_path):
     blank = np.isnan(rimmed()[1])
     filled = found.frame(1)[0]
     np.testing.assert_array_equal(filled[~blank], SKY[1][~blank])
-    np.testing.assert_array_equal(filled[0, :50], SKY[1][4, :50])
+    assert SKY[1].min() <= filled[blank].min() <= filled[blank].max() <= SKY[1].max()
     assert found.notes == (
-        f"{np.isnan(rimmed()).sum()} of {SKY.size} pixels are NaN: filled from the nearest to be restored, and "
+        f"{np.isnan(rimmed()).sum()} of {SKY.size} pixels are NaN: filled from their surroundings to be restored, and "
         "NaN in the result",
     )
     write_image(tmp_path / "b.fits", (2 * frame for frame in found.frames()), found)

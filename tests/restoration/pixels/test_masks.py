@@ -12,7 +12,8 @@ import deepblur
 from deepblur import cli
 from deepblur.operators import ZernikeBlur
 from deepblur.platform.system.errors import InputError
-from deepblur.restoration.pixels.masks import Mask, filled
+from deepblur.restoration.pixels.filling import filled
+from deepblur.restoration.pixels.masks import Mask
 
 LENS = ZernikeBlur()
 GAMMA = torch.tensor([[0.05, -0.08, 0.08, 0.03, -0.05, 0.02, 0.05]])
