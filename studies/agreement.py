@@ -10,14 +10,15 @@ Measure  Each method's PSF of one part against that of another, in dB: mean powe
          knows nothing: agreement counts only beside accuracy, which `protocol` measures.
 Cost     quick: a minute of one core a recording.
 Run      python studies/agreement.py --test folder:/my/recordings
-Outcome  quick --test folder:..., 14 micrographs, 2026-11-29, the reader for any cutoff: quarters agree to 11.0 dB [7.9,
-         14.1] by compact, 8.7 [6.3, 11.2] by the likelihood alone; compact - likelihood +2.3 dB [-0.5, +5.6], not
-         shown. At the bound are 3 % of compact's coefficients and 10 % of the likelihood's. Compact ranges from 3.4 dB
-         (20x actin) to 20.7 (histology); its least pair is 0.6 dB. Of the one field with two exposures compact's PSFs
-         agree to 11.9 dB, the likelihood's to 12.2. Before, without means of PSFs: 10.8 [8.1, 14.0], 6.5 [4.1, 9.3],
-         and l0 4.5 [2.6, 6.7]. Measured anew with the DN of 2026-11-30, the same; verdicts on the parts, good, doubtful
-         and poor: compact 27, 25, 48 %, the likelihood 7, 41, 52, l0 48, 30, 21, the mean PSF 18, 4, 79. So a verdict
-         is no measure of agreement: l0's parts are called good most often and agree least.
+Outcome  quick --test folder:..., 14 micrographs, 2026-11-30: quarters agree to 11.3 dB [8.6, 14.4] by compact, 10.1
+         [8.5, 12.0] by the likelihood alone; compact - likelihood +1.2 dB [-1.0, +3.8], not shown. At the bound are 2 %
+         of compact's coefficients and 7 % of the likelihood's. Compact ranges from 3.2 dB (20x actin) to 20.5;
+         its least pair is 0.6 dB. Of the one field with two exposures compact's PSFs agree to 13.7 dB, the likelihood's
+         to 14.7. Quarters of whole frames, up to 1024 pixels (--crop 1024 --arms compact): 12.0 dB [9.4, 14.9], least
+         1.6. Before dim parts were left out 11.0 [7.9, 14.1] and 8.7 [6.3, 11.2]; before means of PSFs 10.8 and 6.5;
+         l0 4.5 [2.6, 6.7]. Verdicts on the parts, good, doubtful and poor: compact 29, 23, 48 %, the likelihood 12,
+         45, 43, and before, l0 48, 30, 21, the mean PSF 18, 4, 79. So a verdict is no measure of agreement: l0's parts
+         are called good most often and agree least.
 """
 
 from typing import Any

@@ -205,6 +205,15 @@ def test_the_index_names_every_page():
         assert page.name == "README.md" or f"({page.name})" in text, f"docs/README.md does not link to {page.name}"
 
 
+def test_each_table_of_results_is_of_one_command():
+    """A name that two commands share would have the tables of both filled from either."""
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^<!-- table (\S+)", text, re.MULTILINE))
+    made = re.findall(r"--runs runs/(\S+)", text)
+    assert named
+    assert {name: made.count(name) for name in named} == dict.fromkeys(named, 1)
+
+
 def test_the_reference_of_commands_is_that_of_the_parsers():
     spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
     assert spec
