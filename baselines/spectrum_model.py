@@ -22,7 +22,7 @@ _BAND = (0.05, 0.3)  # where a window's contrast is measured
 _LEAST_CONTRAST = 0.01  # of the mean: flatter windows do not count as more than this
 _LEAST_SNR = 1e-3  # below it a window is noise
 _DIM = 0.3  # of the windows' mean power; weaker ones show the camera and the compression of the file, not the scene
-_BRIGHT = 0.75  # stronger windows than this share of all count whatever a single one outshines
+_LEAST_WINDOWS = 9  # that count however dim they are, or a fourth of all, where one bright spot outshines the rest
 MOST_PX = 2**23
 """Of all windows together: all of 1448×1448 pixels; of a larger image those whose values vary most."""
 _OVERLAP = 0.8  # independent looks per window, at half overlap
@@ -192,7 +192,8 @@ def average_spectrum(y: Tensor, grid: Grid, *, passband: float, noise_std: float
     windows = periodograms(y, grid.n)
     in_band = (grid.radius > _BAND[0]) & (grid.radius < _BAND[1])
     strength = windows[:, in_band].mean(-1)
-    bright = strength >= (_DIM * strength.mean()).minimum(strength.quantile(_BRIGHT))
+    least = min(len(strength), max(len(strength) // 4, _LEAST_WINDOWS))
+    bright = strength >= (_DIM * strength.mean()).minimum(strength.topk(least).values[-1])
     windows, strength = windows[bright], strength[bright]
     if noise_std is None:
         # Half a cell's reach of the taper is left free; corners of the plane lie beyond any admissible passband.
