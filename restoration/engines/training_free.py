@@ -1,6 +1,5 @@
 """Restoring without training: a published method finds the PSF, a classical restorer removes it."""
 
-import inspect
 from typing import Any
 
 from torch import Tensor
@@ -37,9 +36,7 @@ class TrainingFreeEngine(Engine):
                 spectral = SpectralIdentifier(self.operator, eta_waves=self._eta_waves)
                 found, agreement = spectral.estimate(y), spectral.agreement_db(y)
             else:
-                offered = {"psf_size": self.psf_size, "seed": 0}
-                accepted = inspect.signature(self._method).parameters
-                found = self._method(richest(y, READ_PX), **{k: v for k, v in offered.items() if k in accepted})
+                found = self._method(richest(y, READ_PX), psf_size=self.psf_size, seed=0)
         except DivergedError as error:
             raise InputError(f"{self.name} comes to no result on this image ({error}); try another method") from None
         assert found.psf is not None
