@@ -1,5 +1,6 @@
 """How the channels of a frame belong together: one PSF for all, read from their grey image, or one each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,9 +54,15 @@ def channels_of(recording: Recording, asked: str = "auto", each: tuple[str, int]
     return Channels(shared, recording.rgb, recording.channel_names)
 
 
-def grey_weights(channels: int, colour: bool) -> tuple[float, ...]:
-    """What each channel counts in the grey image that a shared blur is read from: luminance of colours, or the mean."""
-    return LUMA if colour else (1 / channels,) * channels
+def grey_image(images: Sequence[Tensor], colour: bool) -> Tensor:
+    """What a shared blur is read from, of channels (H, W): luminance of colours, or the mean; one is not copied."""
+    if len(images) == 1:
+        return images[0]
+    weights = LUMA if colour else (1 / len(images),) * len(images)
+    grey = torch.zeros_like(images[0])
+    for weight, image in zip(weights, images, strict=True):
+        grey.add_(image, alpha=weight)  # one by one: they may lie on disk
+    return grey
 
 
 def residual_image(before: np.ndarray, after: np.ndarray, psf: Tensor, colour: bool) -> np.ndarray:
@@ -66,6 +73,5 @@ def residual_image(before: np.ndarray, after: np.ndarray, psf: Tensor, colour: b
         psf: (h, w), shared by the channels.
         colour: they are red, green and blue.
     """
-    weights = np.array(grey_weights(len(before), colour), np.float32)
-    y, x = (torch.from_numpy(np.tensordot(weights, image, 1).astype(np.float32)) for image in (before, after))
+    y, x = (grey_image(torch.from_numpy(image.astype(np.float32)).unbind(), colour) for image in (before, after))
     return (y - reblur(x, psf)).numpy()

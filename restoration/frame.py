@@ -20,7 +20,7 @@ from deepblur.platform.models.reliability import judge
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.areas import Part, cut_of, part_of
 from deepblur.restoration.blurs import EMPTY, JudgedBlur, LocalBlur
-from deepblur.restoration.channels import Channels, grey_weights
+from deepblur.restoration.channels import Channels, grey_image
 from deepblur.restoration.engines.engine import Engine, IdentifiedBlur
 from deepblur.restoration.images.scratch import MEMORY, Scratch, bands
 from deepblur.restoration.memory import MAX_TILE_PX, tile_for
@@ -260,10 +260,9 @@ def _constant(image: Tensor, scratch: Scratch) -> bool:
 def _grey(stack: Tensor, members: list[int], channels: Channels, scratch: Scratch) -> Tensor:
     if len(members) == 1:
         return stack[members[0]]
-    weights = torch.tensor(grey_weights(len(members), channels.colour), dtype=stack.dtype)
     grey = torch.from_numpy(scratch.empty(stack.shape[1:]))
     for rows in bands(stack.shape):
-        grey[rows] = torch.tensordot(weights, stack[members, rows], dims=1)
+        grey[rows] = grey_image([stack[k, rows] for k in members], channels.colour)
         scratch.release()
     return grey
 

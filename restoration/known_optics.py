@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from deepblur.baselines.spectrum_end import spectrum_end
@@ -17,7 +16,7 @@ from deepblur.operators.pupil import psf_px
 from deepblur.platform.models.trained_range import SATURATED
 from deepblur.platform.system.errors import InputError
 from deepblur.restoration.areas import Part
-from deepblur.restoration.channels import Channels, grey_weights
+from deepblur.restoration.channels import Channels, grey_image
 from deepblur.restoration.engines.engine import Engine
 from deepblur.restoration.engines.optics import ChannelOptics, Quantity
 from deepblur.restoration.images.recording import Recording
@@ -121,12 +120,7 @@ def with_cutoffs_read(
 
 def _with_cutoff_read(known: ChannelOptics, images: Sequence[Tensor], colour: bool) -> ChannelOptics:
     """With the cutoff by the grey image of images (H, W)."""
-    grey = images[0]
-    if len(images) > 1:
-        grey = torch.zeros_like(grey)
-        for weight, image in zip(grey_weights(len(images), colour), images, strict=True):
-            grey.add_(image, alpha=weight)
-    end = spectrum_end(grey)
+    end = spectrum_end(grey_image(images, colour))
     if end is None or end.read is None:
         return known
     cutoff, std = end.read

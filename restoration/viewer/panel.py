@@ -151,8 +151,13 @@ class RestorePanel(QWidget):
         self.findings.say("at work …")
         worker = create_worker(work.run)
         worker.returned.connect(lambda found: self._show(found, work, layer, view))
+        worker.errored.connect(self._say_error)
         worker.finished.connect(lambda: self._busy(False))
         worker.start()
+
+    def _say_error(self, error: Exception) -> None:
+        """Of what no image is to blame for: a disk that is full, a fault of ours, which napari shows in full."""
+        self.findings.say(" ".join(f"{type(error).__name__}: {error}".split()), bad=True)
 
     def _stop(self) -> None:
         if self.work is not None:

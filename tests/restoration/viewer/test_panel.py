@@ -200,16 +200,21 @@ def test_sentences_instead_of_work(viewer, panel):
         ),
         (RuntimeError("[enforce fail] cannot allocate"), "cannot allocate"),
         (MemoryError(), "there is not enough memory"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (IndexError("a fault of ours"), "IndexError: a fault of ours"),
     ],
 )
 def test_a_method_that_fails_is_one_sentence_and_the_panel_is_free_again(viewer, panel, monkeypatch, error, words):
+    from napari.utils.notifications import notification_manager
+
     def fails(*_, **__):
         raise error
 
     monkeypatch.setattr(Session, "frames", fails)
     image, about = small(units=None, scale=None)
     viewer.add_image(image, **about)
-    click(panel, panel.restore)
+    with notification_manager:  # as in napari.run: it shows what no image is to blame for
+        click(panel, panel.restore)
     assert words in panel.findings.words.text()
     assert panel.restore.isEnabled()
     assert len(viewer.layers) == 1
