@@ -1,4 +1,4 @@
-"""The cache never lies, and crops are a pure function of their generator."""
+"""The cache of decoded images never lies, whatever happens to it or to its files."""
 
 import json
 import os
@@ -9,7 +9,6 @@ import threading
 import time
 from collections import namedtuple
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +21,8 @@ from torch.testing import assert_close
 from deepblur.platform.data import cache as image_cache
 from deepblur.platform.data.image_file import read_grey
 from deepblur.platform.data.sources import Coco, DeadLeaves, Folder, Photos
-from deepblur.platform.data.store import ImageStore, open_store
+from deepblur.platform.data.store import open_store
 from deepblur.platform.system.seal import read_sealed, write_sealed
-
-
-def make_images(root, count=5, seed=0):
-    values = np.random.default_rng(seed)
-    root.mkdir(parents=True, exist_ok=True)
-    for k in range(count):
-        Image.fromarray(values.integers(0, 256, (20 + 3 * k, 50 - 4 * k), dtype=np.uint8)).save(root / f"{k}.png")
-    return Folder(str(root))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return make_images(tmp_path / "images")
-
-
-@pytest.fixture
-def store(folder, tmp_path):
-    return open_store((folder,), tmp_path / "cache")
 
 
 def caches(cache_dir):
@@ -74,7 +55,7 @@ def test_a_changed_file_is_seen(folder, store, tmp_path):
     assert changed.image(0).shape == (1, 40, 40)
 
 
-def test_the_fingerprint_depends_on_pixels_alone(store, tmp_path):
+def test_the_fingerprint_depends_on_pixels_alone(make_images, store, tmp_path):
     moved = make_images(tmp_path / "elsewhere" / "images")
     os.utime(Path(moved.root) / "0.png", (1, 1))
     assert open_store((moved,), tmp_path / "other").fingerprint == store.fingerprint
@@ -132,7 +113,7 @@ def test_a_cache_that_was_copied_is_read_once_and_then_known(store, folder, tmp_
     assert open_store((folder,), tmp_path / "cache").fingerprint == store.fingerprint
 
 
-def test_folders_that_are_not_ours_stay_in_the_cache(tmp_path):
+def test_folders_that_are_not_ours_stay_in_the_cache(make_images, tmp_path):
     cache = tmp_path / "cache"
     theirs = [".ipynb_checkpoints", ".a.b", ".somebody.elses.data", "notes", ".folder-01.1.x", "folder"]
     for name in theirs:
@@ -163,7 +144,7 @@ def slow_build(folder, cache_dir, seconds):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/")
 
 
-def test_a_killed_build_leaves_nothing_that_loads(tmp_path):
+def test_a_killed_build_leaves_nothing_that_loads(make_images, tmp_path):
     folder, cache_dir = make_images(tmp_path / "images", count=7), tmp_path / "cache"
     build = slow_build(folder, cache_dir, seconds=20)
     deadline = time.monotonic() + 300
@@ -180,7 +161,7 @@ def test_a_killed_build_leaves_nothing_that_loads(tmp_path):
     assert len(caches(cache_dir)) == 1  # and what was left is cleared away
 
 
-def test_two_processes_build_once_and_both_end_well(tmp_path):
+def test_two_processes_build_once_and_both_end_well(make_images, tmp_path):
     folder, cache_dir = make_images(tmp_path / "images"), tmp_path / "cache"
     builds = [slow_build(folder, cache_dir, seconds=0.3) for _ in range(2)]
     ends = [build.communicate(timeout=300) for build in builds]
@@ -238,7 +219,7 @@ def test_too_many_unusable_files_are_an_error_and_leave_nothing(folder, tmp_path
         open_store((folder,), tmp_path / "cache")
 
 
-def test_a_coco_image_that_is_absent_is_skipped_by_name(tmp_path):
+def test_a_coco_image_that_is_absent_is_skipped_by_name(make_images, tmp_path):
     root = tmp_path / "coco"
     make_images(root / "train2017", count=3)
     images = [{"id": k, "file_name": f"{k}.png", "height": 20, "width": 50} for k in range(4)]
@@ -278,78 +259,6 @@ def test_a_long_build_reports_now_and_then(capsys, monkeypatch):
     for done in (10, 25, 30, 50):
         report(done)
     assert capsys.readouterr().err == "decoding it: 25 of 100, 9 s left\ndecoding it: 50 of 100, 8 s left\n"
-
-
-def on_device(store: ImageStore) -> ImageStore:
-    """The store as a GPU would hold it."""
-    return replace(store, buffer=torch.from_numpy(np.array(store.pixels)))
-
-
-@pytest.mark.parametrize("size", [(16, 16), (21, 18), (18, 40)])
-@pytest.mark.parametrize("augment", [False, True])
-def test_slicing_and_gathering_cut_the_same_crops(store, size, augment):
-    sliced, gathered = (
-        s.crops(200, size, torch.Generator().manual_seed(4), augment) for s in (store, on_device(store))
-    )
-    assert sliced.shape == (200, 1, *size)
-    assert sliced.dtype == torch.float32
-    assert torch.equal(sliced, gathered)
-    assert torch.equal(on_device(store).image(2), store.image(2))
-
-
-def test_crops_are_a_function_of_the_generator(store):
-    one, two = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
-    first = store.crops(8, (16, 16), one)
-    assert torch.equal(first, store.crops(8, (16, 16), two))
-    assert not torch.equal(first, store.crops(8, (16, 16), one))
-
-
-def test_every_place_image_and_orientation_occurs_equally(tmp_path, rng):
-    """Two images of 9x10 with distinct pixels: a crop of 9x9 tells the image, the place and the orientation."""
-    (tmp_path / "images").mkdir()
-    for k in range(2):
-        pixels = np.arange(90, dtype=np.uint8).reshape(9, 10) + 90 * k
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{k}.png")
-    store = open_store((Folder(str(tmp_path / "images")),), tmp_path / "cache")
-    crops = store.crops(6400, (9, 9), rng).mul(255).round().int()
-    kinds, counts = torch.unique(crops.flatten(1), dim=0, return_counts=True)
-    assert len(kinds) == 2 * 2 * 8
-    assert counts.min() > 140  # 200 expected, standard deviation 14
-    plain = store.crops(100, (9, 9), rng, augment=False).mul(255).round().int()
-    assert len(torch.unique(plain.flatten(1), dim=0)) == 4
-    assert (plain.diff(dim=-1) == 1).all()
-
-
-def test_the_sources_of_a_mixture_weigh_alike(tmp_path, rng):
-    many, few = DeadLeaves(12, 32, seed=0), Photos("validation")
-    store = open_store((many, few), tmp_path, progress=False)
-    images = store._draw_windows(4000, (16, 16), rng, augment=True).image
-    assert abs((images >= 12).double().mean() - 0.5) < 0.03
-    assert_close(torch.bincount(images[images < 12]) / 4000, torch.full((12,), 0.5 / 12), atol=0.015, rtol=0)
-
-
-def test_images_smaller_than_the_crop_are_never_picked(store, rng):
-    # heights 20 … 32, widths 50 … 34: only the last image holds 32 rows
-    crops = store.crops(50, (32, 30), rng, augment=False)
-    last = store.image(4)[0]
-    assert all(any(torch.equal(c[0], last[:, k : k + 30]) for k in range(5)) for c in crops)
-    with pytest.raises(ValueError, match=r"no image holds a crop of 33x30; the largest is \d+x\d+; ask for smaller"):
-        store.crops(1, (33, 30), rng)
-
-
-def test_the_store_stays_mapped_on_a_cpu(store):
-    assert store.to("cpu").buffer is None
-    assert store.device.type == "cpu"
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_holds_the_pixels_and_cuts_the_same_crops(store):
-    there = store.to("cuda")
-    crops = there.crops(50, (16, 18), torch.Generator().manual_seed(0))
-    assert crops.device.type == "cuda"
-    assert torch.equal(crops.cpu(), store.crops(50, (16, 18), torch.Generator().manual_seed(0)))
-    assert there.crops(2, (16, 18), torch.Generator("cuda").manual_seed(0)).device.type == "cuda"
 
 
 def test_photographs_open(tmp_path, rng):
