@@ -183,14 +183,15 @@ class RestorePanel(QWidget):
         elif isinstance(found, str):
             self.findings.say(found, bad=True)
         else:
+            self.findings.found = found
+            self._show_frame()
             for data, about in result_layers(found, layer, work.recording, view):
                 if view is not None and about["name"] in self.viewer.layers:
                     self.viewer.layers.remove(about["name"])  # of the preview before
                 self.viewer.add_image(data, **about)
-            self.image.value = layer
-            self.viewer.layers.selection.active = layer
-            self.findings.found = found
-            self._show_frame()
+            if layer in self.viewer.layers:  # the user may have removed it meanwhile
+                self.image.value = layer
+                self.viewer.layers.selection.active = layer
 
     def _show_frame(self) -> None:
         """What was found of the frame in view."""

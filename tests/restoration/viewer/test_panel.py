@@ -231,3 +231,13 @@ def test_work_is_stopped_between_frames(viewer, panel):
     assert panel.work.share < 1
     assert panel.findings.words.text() == "stopped; nothing was changed"
     assert names(viewer) == ["cells"]
+
+
+def test_a_layer_that_is_removed_while_it_is_restored_leaves_its_results(viewer, panel):
+    image, about = small(units=None, scale=None)
+    viewer.add_image(image, **about)
+    panel.restore.click()
+    viewer.layers.clear()
+    wait(panel, panel.restore.isEnabled)
+    assert names(viewer) == ["cells: PSF", "cells: residual", "cells: restored"]
+    assert ">&nbsp;" in panel.findings.words.text()
