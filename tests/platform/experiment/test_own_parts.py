@@ -22,7 +22,6 @@ from deepblur.platform.evaluation.measure import Metric
 from deepblur.platform.experiment.main import main
 from deepblur.platform.experiment.result import Result
 from deepblur.platform.stages.identity import canonical, said
-from deepblur.platform.system.definition import definition
 from deepblur.platform.system.errors import SettingsError
 from deepblur.platform.training.specification import Restore
 from deepblur.platform.training.tasks import IdentifyTask, RestoreTask, build
@@ -340,42 +339,3 @@ def test_a_part_that_no_other_process_finds_is_refused():
     with pytest.raises(TypeError, match="plain values, functions and classes only"):
         canonical({"network": object()}, {})
     assert said(partial(nn.Conv2d, 1, bias=False)) == "Conv2d(1, bias=False)"
-
-
-MODULE = """
-import os, torch
-from far import *
-import near as n
-TABLE = {}
-A = 1
-B = A + 1
-def add(f):
-    TABLE[f.__name__] = f
-    return f
-@add
-def one(): return n.one()
-def reads(): return TABLE
-def uses(): return B
-def free(): return 0
-def sneaky(): return globals()["A"]
-free.width = A
-torch.backends.x = True
-if __name__ == "__main__":
-    print(one())
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "with_", "without"),
-    [
-        ("uses", ["A = 1", "B = A + 1", "from far import *"], ["TABLE", "free", "print"]),
-        ("reads", ["def add", "def one", "import near"], ["B = "]),
-        ("free", ["free.width = A", "A = 1"], ["TABLE", "import near"]),
-        ("sneaky", ["TABLE", "print"], []),
-        ("nowhere", ["TABLE", "print"], []),
-    ],
-)
-def test_what_a_definition_rests_on(name, with_, without):
-    text = definition(MODULE.encode(), name).decode()
-    assert [part for part in with_ if part not in text] == []
-    assert [part for part in without if part in text] == []
